@@ -1,0 +1,73 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Guard is everything a verdict needs to know in one namespace. Ringfence compiles it from Platform and Tenant and is its
+// only writer; native policies, the webhook and the command line read it and nothing else of the two.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Namespaced
+// +kubebuilder:printcolumn:name="Tenant",type=string,JSONPath=`.spec.tenant`
+// +kubebuilder:printcolumn:name="Environment",type=string,JSONPath=`.spec.environment`
+// +kubebuilder:printcolumn:name="Production",type=boolean,JSONPath=`.spec.production`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == 'guard'",message="a namespace has one Guard and its name is guard"
+type Guard struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is the compiled knowledge.
+	Spec GuardSpec `json:"spec"`
+}
+
+// GuardList is a list of Guard objects.
+//
+// +kubebuilder:object:root=true
+type GuardList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// Items are the objects.
+	Items []Guard `json:"items"`
+}
+
+// GuardSpec is the compiled knowledge about one namespace. Its zero value is the strictest: every control denies, no
+// registry is allowed.
+type GuardSpec struct {
+	// Tenant is the owner of the namespace. Empty: no tenant's; the platform's settings alone hold.
+	// +optional
+	Tenant string `json:"tenant,omitempty"`
+	// Environment is the tenant's environment. Empty with Tenant.
+	// +optional
+	Environment string `json:"environment,omitempty"`
+	// Production marks real money and real data.
+	// +optional
+	Production bool `json:"production,omitempty"`
+	// Actions is the action of each control, by id. A control that is missing here denies.
+	// +optional
+	Actions map[string]Action `json:"actions,omitempty"`
+	// Registries are the allowed registries, host or host/path. Empty: none.
+	// +listType=atomic
+	// +optional
+	Registries []Registry `json:"registries,omitempty"`
+	// CPULimit says whether each container must limit CPU. Empty means Required.
+	// +optional
+	CPULimit Requirement `json:"cpuLimit,omitempty"`
+	// Egress maps each allowed "fqdn:port" to the RFC 3339 instant at which it ends; an empty value never ends.
+	// +optional
+	Egress map[string]string `json:"egress,omitempty"`
+	// EgressCIDRs are the allowed networks, with port and end.
+	// +listType=atomic
+	// +optional
+	EgressCIDRs []EgressCIDR `json:"egressCIDRs,omitempty"`
+}
+
+// EgressCIDR is one allowed network.
+type EgressCIDR struct {
+	// CIDR is the network.
+	CIDR CIDR `json:"cidr"`
+	// Port is the TCP port.
+	Port Port `json:"port"`
+	// Expires is the RFC 3339 instant at which it ends; empty never ends.
+	// +optional
+	Expires string `json:"expires,omitempty"`
+}

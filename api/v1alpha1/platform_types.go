@@ -1,0 +1,284 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Platform is the bank's settings: what every tenant lives under. There is one, named "platform".
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster
+// +kubebuilder:printcolumn:name="Profile",type=string,JSONPath=`.spec.profile`
+// +kubebuilder:printcolumn:name="Network",type=string,JSONPath=`.spec.network.model`
+// +kubebuilder:printcolumn:name="Enforced",type=string,JSONPath=`.status.conditions[?(@.type=="Enforced")].status`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Enforced")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == 'platform'",message="a cluster has one Platform and its name is platform; rename this object"
+type Platform struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is what the bank wants.
+	Spec PlatformSpec `json:"spec"`
+	// Status is what Ringfence found and did; it is written by Ringfence alone.
+	// +optional
+	Status PlatformStatus `json:"status,omitempty"`
+}
+
+// PlatformList is a list of Platform objects.
+//
+// +kubebuilder:object:root=true
+type PlatformList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// Items are the objects.
+	Items []Platform `json:"items"`
+}
+
+// Profile says how much of the catalogue is denied at once.
+//
+// +kubebuilder:validation:Enum=mvp;standard;strict
+type Profile string
+
+// The profiles, in the order a bank grows through them.
+const (
+	// ProfileMVP denies the first guardrails of a minimum viable platform and warns on the rest. It is the default.
+	ProfileMVP Profile = "mvp"
+	// ProfileStandard denies Pod Security restricted and every high severity.
+	ProfileStandard Profile = "standard"
+	// ProfileStrict denies everything.
+	ProfileStrict Profile = "strict"
+)
+
+// PlatformSpec is the bank's settings.
+type PlatformSpec struct {
+	// Profile says how much of the catalogue is denied. Default mvp.
+	// +kubebuilder:default=mvp
+	// +optional
+	Profile Profile `json:"profile,omitempty"`
+
+	// Registries are the registries (host, or host/path) from which images may come. Empty means none: every image is refused.
+	// +kubebuilder:validation:MaxItems=100
+	// +listType=set
+	// +optional
+	Registries []Registry `json:"registries,omitempty"`
+
+	// Images are the bank's rules about scans and vulnerabilities.
+	// +optional
+	Images ImageRules `json:"images,omitempty"`
+
+	// Resources are the bank's rules about requests and limits.
+	// +optional
+	Resources ResourceRules `json:"resources,omitempty"`
+
+	// Metadata names the labels and annotations that identify a resource in the bank's configuration database.
+	// +optional
+	Metadata MetadataRules `json:"metadata,omitempty"`
+
+	// Network chooses the policy engine and what is reachable by default.
+	// +optional
+	Network NetworkRules `json:"network,omitempty"`
+
+	// Identity names the bank's identity provider.
+	// +optional
+	Identity IdentityRules `json:"identity,omitempty"`
+
+	// ExemptNamespaces are not guarded, beside kube-system and ringfence-system which never are. Each is a hole: keep it to add-ons of the platform.
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:XValidation:rule="self.all(n, n != 'default')",message="the default namespace cannot be exempt: refusing its use is a control (RF-WL-18); remove it from the list"
+	// +listType=set
+	// +optional
+	ExemptNamespaces []NamespaceName `json:"exemptNamespaces,omitempty"`
+
+	// Controls changes the action of single controls, by id.
+	// +kubebuilder:validation:MaxProperties=200
+	// +kubebuilder:validation:XValidation:rule="self.all(id, id.matches('^RF-[A-Z]{2}-[0-9]{2}$'))",message="a control id looks like RF-WL-01; list them with: ringfence control list"
+	// +optional
+	Controls map[string]ControlRollout `json:"controls,omitempty"`
+}
+
+// Registry is a registry host with an optional path, without scheme, tag or trailing slash.
+//
+// +kubebuilder:validation:MaxLength=253
+// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9._-]+)*$`
+type Registry string
+
+// NamespaceName is a legal Kubernetes namespace name.
+//
+// +kubebuilder:validation:MinLength=1
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+type NamespaceName string
+
+// ImageRules are the bank's rules about image scans. They are carried for the image controls, which read them once installed.
+type ImageRules struct {
+	// MaxScanAge is how long a scan counts. Default 720h (30 days).
+	// +kubebuilder:default="720h"
+	// +optional
+	MaxScanAge metav1.Duration `json:"maxScanAge,omitempty"`
+	// DenySeverity is the lowest severity, of 5, that refuses an image. Default 4 ("above 3").
+	// +kubebuilder:default=4
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=5
+	// +optional
+	DenySeverity int32 `json:"denySeverity,omitempty"`
+	// Grace is how long after publication such a vulnerability only warns. Default 720h (30 days).
+	// +kubebuilder:default="720h"
+	// +optional
+	Grace metav1.Duration `json:"grace,omitempty"`
+	// UndatedAs says how a vulnerability without publication date counts: old (refused) or new (warned). Default old.
+	// +kubebuilder:default=old
+	// +kubebuilder:validation:Enum=old;new
+	// +optional
+	UndatedAs string `json:"undatedAs,omitempty"`
+}
+
+// Requirement says whether something must be there.
+//
+// +kubebuilder:validation:Enum=Required;Optional
+type Requirement string
+
+// The requirements.
+const (
+	// Required means: refused when absent. It is the meaning of the zero value too.
+	Required Requirement = "Required"
+	// Optional means: may be absent.
+	Optional Requirement = "Optional"
+)
+
+// ResourceRules are the bank's rules about requests and limits.
+type ResourceRules struct {
+	// CPULimit says whether each container must limit CPU. Default Required; Optional for platforms that avoid throttling.
+	// +kubebuilder:default=Required
+	// +optional
+	CPULimit Requirement `json:"cpuLimit,omitempty"`
+}
+
+// MetadataRules names the labels and annotations that identify resources. They are carried for the metadata control, which reads them once installed.
+type MetadataRules struct {
+	// RequiredLabels must be on every namespaced object.
+	// +kubebuilder:validation:MaxItems=50
+	// +listType=set
+	// +optional
+	RequiredLabels []string `json:"requiredLabels,omitempty"`
+	// CopyAnnotations are copied from the namespace to objects that lack them.
+	// +kubebuilder:validation:MaxItems=50
+	// +listType=set
+	// +optional
+	CopyAnnotations []string `json:"copyAnnotations,omitempty"`
+}
+
+// NetworkModel is the kind of network policy the platform uses.
+//
+// +kubebuilder:validation:Enum=cilium;kubernetes
+type NetworkModel string
+
+// The network models.
+const (
+	// NetworkCilium writes CiliumNetworkPolicy objects.
+	NetworkCilium NetworkModel = "cilium"
+	// NetworkKubernetes writes NetworkPolicy objects. It is the default: every conforming cluster has the kind.
+	NetworkKubernetes NetworkModel = "kubernetes"
+)
+
+// NetworkRules chooses the policy engine and what is reachable by default.
+type NetworkRules struct {
+	// Model is the kind of policy written. Default kubernetes.
+	// +kubebuilder:default=kubernetes
+	// +optional
+	Model NetworkModel `json:"model,omitempty"`
+	// Proxy is the way to the Internet, open to every pod. Absent means there is none.
+	// +optional
+	Proxy *Proxy `json:"proxy,omitempty"`
+	// ClusterCIDRs are the pod and service networks; egress to them is open. Needed by model kubernetes only where the
+	// network plug-in does not resolve services to pods before policy; usually empty.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=set
+	// +optional
+	ClusterCIDRs []CIDR `json:"clusterCIDRs,omitempty"`
+}
+
+// CIDR is an IPv4 or IPv6 network without host bits, for instance 10.20.0.0/16.
+//
+// +kubebuilder:validation:MaxLength=43
+// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).masked() == cidr(self)",message="want a network such as 10.20.0.0/16, without host bits"
+type CIDR string
+
+// Port is a TCP or UDP port number.
+//
+// +kubebuilder:validation:Minimum=1
+// +kubebuilder:validation:Maximum=65535
+type Port int32
+
+// Proxy is the way out to the Internet.
+type Proxy struct {
+	// CIDR is the address range of the proxy.
+	CIDR CIDR `json:"cidr"`
+	// Ports are its TCP ports. At least one.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=10
+	// +listType=set
+	Ports []Port `json:"ports"`
+}
+
+// IdentityRules names the bank's identity provider. They are carried for sign-in, which reads them once installed.
+type IdentityRules struct {
+	// Issuer is the OpenID Connect issuer URL.
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^https://`
+	// +optional
+	Issuer string `json:"issuer,omitempty"`
+	// MFA is the acr or amr value that proves a second factor.
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	MFA string `json:"mfa,omitempty"`
+	// GroupPrefix is put before each group of the provider in RBAC, and must be what the API server puts there. Default "oidc:".
+	// +kubebuilder:default="oidc:"
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('system:')",message="a prefix of system: would let the identity provider name Kubernetes' own groups; choose another"
+	// +optional
+	GroupPrefix *string `json:"groupPrefix,omitempty"`
+}
+
+// Action says what happens to a subject that fails a control.
+//
+// +kubebuilder:validation:Enum=Deny;Warn;Audit
+type Action string
+
+// The actions, strongest first.
+const (
+	// Deny refuses. It is the meaning of the zero value too.
+	Deny Action = "Deny"
+	// Warn lets through and tells the user.
+	Warn Action = "Warn"
+	// Audit lets through and records.
+	Audit Action = "Audit"
+)
+
+// ControlRollout is the action of one control, from general to specific: action, production, rings.
+type ControlRollout struct {
+	// Action replaces the profile's action everywhere.
+	// +optional
+	Action Action `json:"action,omitempty"`
+	// Production replaces it in production environments.
+	// +optional
+	Production Action `json:"production,omitempty"`
+	// Rings replaces both for tenants in the ring named by the key. Most specific: it wins.
+	// +kubebuilder:validation:MaxProperties=20
+	// +optional
+	Rings map[string]Action `json:"rings,omitempty"`
+}
+
+// PlatformStatus is what Ringfence found and did.
+type PlatformStatus struct {
+	// ObservedGeneration is the generation of spec that the conditions speak of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// CatalogueDigest identifies the catalogue whose policies are installed (sha256 in hex).
+	// +optional
+	CatalogueDigest string `json:"catalogueDigest,omitempty"`
+	// Conditions: Enforced is True when every native policy and binding is in place as built.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}

@@ -1,0 +1,223 @@
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Tenant is a team: its people, its environments and what they may use.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster
+// +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.owner`
+// +kubebuilder:printcolumn:name="Environments",type=string,JSONPath=`.status.environments[*].namespace`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="a tenant name is at most 40 characters: a lower-case letter, then letters, digits and -, not ending in -"
+// +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, has(e.__namespace__) || size(self.metadata.name) + 1 + size(e.name) <= 63)",message="namespace <tenant>-<environment> would be longer than 63 characters; shorten a name or set namespace"
+// +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, !((has(e.__namespace__) ? e.__namespace__ : self.metadata.name + '-' + e.name) in ['default', 'kube-system', 'kube-public', 'kube-node-lease', 'ringfence-system']))",message="an environment cannot be a namespace of the platform (default, kube-*, ringfence-system); choose another namespace"
+// +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, self.spec.environments.exists_one(o, (has(o.__namespace__) ? o.__namespace__ : self.metadata.name + '-' + o.name) == (has(e.__namespace__) ? e.__namespace__ : self.metadata.name + '-' + e.name)))",message="two environments resolve to the same namespace; give each its own"
+type Tenant struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is what the team is granted.
+	Spec TenantSpec `json:"spec"`
+	// Status is what Ringfence found and did; it is written by Ringfence alone.
+	// +optional
+	Status TenantStatus `json:"status,omitempty"`
+}
+
+// TenantList is a list of Tenant objects.
+//
+// +kubebuilder:object:root=true
+type TenantList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// Items are the objects.
+	Items []Tenant `json:"items"`
+}
+
+// TenantSpec is what a team is granted.
+type TenantSpec struct {
+	// Owner is the mail address that answers for the tenant.
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=254
+	// +kubebuilder:validation:Pattern=`^[^@\s]+@[^@\s]+$`
+	Owner string `json:"owner"`
+
+	// Groups are the two groups of the identity provider that get rights in the tenant's namespaces.
+	Groups TenantGroups `json:"groups"`
+
+	// Environments are the tenant's namespaces, for instance dev, test and prod. An empty list is a tenant with none.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=map
+	// +listMapKey=name
+	Environments []Environment `json:"environments"`
+
+	// Ring is the roll-out ring; Platform.spec.controls names rings. Empty means none.
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Ring string `json:"ring,omitempty"`
+
+	// Labels are put on the tenant's namespaces. Keys of Ringfence and Kubernetes are refused.
+	// +kubebuilder:validation:MaxProperties=30
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 316 && !k.contains('ringfence.dev/') && !k.contains('kubernetes.io/') && !k.contains('k8s.io/') && size(self[k]) <= 63)",message="labels of ringfence.dev and kubernetes.io are written by the platform and values have at most 63 characters; use keys of your own"
+	// +optional
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// Annotations are put on the tenant's namespaces. Keys of Ringfence and Kubernetes are refused.
+	// +kubebuilder:validation:MaxProperties=30
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 316 && !k.contains('ringfence.dev/') && !k.contains('kubernetes.io/') && !k.contains('k8s.io/'))",message="annotations of ringfence.dev and kubernetes.io are written by the platform; use keys of your own"
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// Registries narrows the platform's: each must lie inside one of them. Empty means the platform's.
+	// +kubebuilder:validation:MaxItems=100
+	// +listType=set
+	// +optional
+	Registries []Registry `json:"registries,omitempty"`
+
+	// Quota is the hard limit of each of the tenant's namespaces, as in a ResourceQuota. Empty means no quota.
+	// +kubebuilder:validation:MaxProperties=50
+	// +optional
+	Quota map[string]resource.Quantity `json:"quota,omitempty"`
+
+	// Egress are destinations outside the cluster that the tenant's own network policies may open.
+	// +kubebuilder:validation:MaxItems=500
+	// +listType=atomic
+	// +optional
+	Egress []EgressRule `json:"egress,omitempty"`
+
+	// Controls strengthens the action of single controls, by id; a weaker action than the platform's changes nothing.
+	// +kubebuilder:validation:MaxProperties=200
+	// +kubebuilder:validation:XValidation:rule="self.all(id, id.matches('^RF-[A-Z]{2}-[0-9]{2}$'))",message="a control id looks like RF-WL-01; list them with: ringfence control list"
+	// +optional
+	Controls map[string]Action `json:"controls,omitempty"`
+
+	// DeletionPolicy says what happens to a namespace that still holds workloads when its environment or the tenant is
+	// removed: Cordon (default: people lose their rights there, what runs keeps running under guard, nothing is deleted) or Delete.
+	// +kubebuilder:default=Cordon
+	// +kubebuilder:validation:Enum=Cordon;Delete
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// DeletionPolicy says what happens to a namespace with workloads whose environment is removed.
+type DeletionPolicy string
+
+// The deletion policies.
+const (
+	// DeletionCordon keeps the namespace, its Guard and what runs there, and takes away people's rights. The default.
+	DeletionCordon DeletionPolicy = "Cordon"
+	// DeletionDelete deletes the namespace with everything in it.
+	DeletionDelete DeletionPolicy = "Delete"
+)
+
+// TenantGroups are groups of the identity provider, as its token names them (no prefix).
+//
+// +kubebuilder:validation:XValidation:rule="self.admin != self.readOnly",message="the two groups must differ"
+type TenantGroups struct {
+	// Admin may run workloads.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('system:')",message="groups of Kubernetes itself (system:) cannot be a tenant's; name a group of the identity provider"
+	Admin string `json:"admin"`
+	// ReadOnly may look at everything but Secrets.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('system:')",message="groups of Kubernetes itself (system:) cannot be a tenant's; name a group of the identity provider"
+	ReadOnly string `json:"readOnly"`
+}
+
+// Environment is one namespace of a tenant.
+type Environment struct {
+	// Name is the environment's name, without "-" so that tenant and environment can be told apart in <tenant>-<name>.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]+$`
+	Name string `json:"name"`
+	// Production marks real money and real data.
+	// +optional
+	Production bool `json:"production,omitempty"`
+	// Namespace replaces <tenant>-<name>, for namespaces that exist already.
+	// +optional
+	Namespace NamespaceName `json:"namespace,omitempty"`
+}
+
+// EgressRule is one destination outside the cluster: a name or a network, never both.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.fqdn) != has(self.cidr)",message="give fqdn or cidr, one of them"
+type EgressRule struct {
+	// FQDN is an exact lower-case name, for instance db.payments.bank.example.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +optional
+	FQDN string `json:"fqdn,omitempty"`
+	// CIDR is a network, for instance 10.20.0.0/16.
+	// +optional
+	CIDR CIDR `json:"cidr,omitempty"`
+	// Ports are TCP ports. At least one.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=set
+	Ports []Port `json:"ports"`
+	// Expires is an RFC 3339 instant, or a date, which means 00:00:00Z of the following day. Empty means never.
+	// +kubebuilder:validation:MaxLength=35
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))?$`
+	// +optional
+	Expires string `json:"expires,omitempty"`
+	// Ticket is the change that granted it.
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Ticket string `json:"ticket,omitempty"`
+}
+
+// TenantStatus is what Ringfence found and did.
+type TenantStatus struct {
+	// ObservedGeneration is the generation of spec that the conditions speak of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Environments are the namespaces the tenant has, those being taken away included.
+	// +listType=map
+	// +listMapKey=namespace
+	// +optional
+	Environments []EnvironmentStatus `json:"environments,omitempty"`
+	// Conditions: Ready is True when every environment is as the tenant asks.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// EnvironmentPhase is where an environment is in its life.
+//
+// +kubebuilder:validation:Enum=Active;Cordoned;Deleting;Refused
+type EnvironmentPhase string
+
+// The phases.
+const (
+	// EnvironmentActive means: namespace, Guard, rights and limits are in place.
+	EnvironmentActive EnvironmentPhase = "Active"
+	// EnvironmentCordoned means: no longer wanted, but workloads remain; people have no rights there any more.
+	EnvironmentCordoned EnvironmentPhase = "Cordoned"
+	// EnvironmentDeleting means: the namespace is being deleted.
+	EnvironmentDeleting EnvironmentPhase = "Deleting"
+	// EnvironmentRefused means: the namespace belongs to somebody else; see the message.
+	EnvironmentRefused EnvironmentPhase = "Refused"
+)
+
+// EnvironmentStatus is one namespace of the tenant as it is.
+type EnvironmentStatus struct {
+	// Namespace is the namespace.
+	Namespace string `json:"namespace"`
+	// Name is the environment's name.
+	Name string `json:"name"`
+	// Phase is where the environment is in its life.
+	Phase EnvironmentPhase `json:"phase"`
+	// Message says what to do, where something is to be done.
+	// +optional
+	Message string `json:"message,omitempty"`
+}

@@ -1,0 +1,90 @@
+package control
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// FoundVariable is the variable that every policy.yaml defines: a list of strings "<value> at <RFC 6901 pointer>", one for
+// each place that breaks the rule, empty where the object satisfies it.
+const FoundVariable = "found"
+
+// ViolationsVariable is the derived variable that a validation reads: what was found and is not excused, because an
+// UPDATE leaves it as it was or the object is being deleted.
+const ViolationsVariable = "violations"
+
+// Before is the name of a variable's twin, which says the same of oldObject.
+func Before(name string) string { return name + "Before" }
+
+var (
+	objectWord   = regexp.MustCompile(`\bobject\b`)
+	variableWord = regexp.MustCompile(`\bvariables\.([A-Za-z_][A-Za-z0-9_]*)`)
+)
+
+// before rewrites an expression over object into the same over oldObject.
+func before(expression string) string {
+	expression = objectWord.ReplaceAllString(expression, "oldObject")
+	return variableWord.ReplaceAllString(expression, "variables.${1}Before")
+}
+
+// twins adds to each variable its twin.
+func twins(vars []Variable) []Variable {
+	out := slices.Clone(vars)
+	for _, v := range vars {
+		out = append(out, Variable{Before(v.Name), before(v.Expression)})
+	}
+	return out
+}
+
+// Shared are the variables that all controls of the named groups may use, twins included, without repeats.
+func Shared(groups []string) []Variable {
+	var vars []Variable
+	for _, g := range Groups() {
+		if slices.Contains(groups, g.Name) {
+			vars = append(vars, g.Variables...)
+		}
+	}
+	return twins(vars)
+}
+
+// Derived are the variables of one control in full: its own, their twins, and violations. An UPDATE passes where each
+// thing found was found in the old object too: a rule that is switched to Deny must not stop finalizers, scaling or
+// label changes of what already runs.
+func Derived(own []Variable) []Variable {
+	return append(twins(own), Variable{ViolationsVariable,
+		`request.operation != 'UPDATE' ? variables.found : has(oldObject.metadata.deletionTimestamp) ? [] : variables.found.filter(f, !(f in variables.foundBefore))`})
+}
+
+// Rename gives every variable that the map names its new name within an expression.
+func Rename(expression string, names map[string]string) string {
+	return variableWord.ReplaceAllStringFunc(expression, func(use string) string {
+		if to, ok := names[strings.TrimPrefix(use, "variables.")]; ok {
+			return "variables." + to
+		}
+		return use
+	})
+}
+
+// quote writes a CEL string literal.
+func quote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\n", " ").Replace(s) + "'"
+}
+
+// Message is the CEL expression of a refusal line (design.md) over violations: the first place, how many more, what is
+// wanted, how to fix it. A value with control or formatting characters is named, never repeated; a long one is cut.
+func (c Control) Message() string {
+	const first = `variables.violations[0]`
+	const at = first + `.lastIndexOf(' at /')`
+	value := first + `.substring(0, ` + at + `)`
+	return `variables.violations.size() == 0 ? '' : ` + quote(c.ID+" "+c.Title+": found ") +
+		` + (` + value + `.matches('[\\p{Cc}\\p{Cf}]') ? 'a value with control characters' : ` + at + ` > 64 ? ` + first + `.substring(0, 63) + '…' : ` + value + `)` +
+		` + ` + first + `.substring(` + at + `)` +
+		` + (variables.violations.size() > 1 ? ' and at ' + string(variables.violations.size() - 1) + ' more' : '')` +
+		` + ` + quote("; want "+c.Wanted+"; fix: "+c.Fix+"; more: ringfence explain "+c.ID)
+}
+
+// PlainMessage is the refusal line where the server cannot evaluate Message.
+func (c Control) PlainMessage() string {
+	return c.ID + " " + c.Title + ": want " + c.Wanted + "; fix: " + c.Fix + "; more: ringfence explain " + c.ID
+}

@@ -1,0 +1,68 @@
+package control
+
+// Group is a set of kinds that share variables and are judged by one native policy. The two fixed parts of every
+// policy.yaml, which kinds and which shared variables, are owned here; the catalogue's walker fails on a copy that differs.
+type Group struct {
+	// Name is what control.yaml lists under groups.
+	Name string
+	// Kinds are the kinds judged.
+	Kinds []Kind
+	// Variables are shared CEL variables, in the order in which they may use each other. Each has a twin over
+	// oldObject, named as Before says.
+	Variables []Variable
+}
+
+// Kind is one kind of object and how the API server serves it.
+type Kind struct {
+	APIGroup string
+	Kind     string
+	// Resource is the plural; Subresources are doors to the same object beside it.
+	Resource     string
+	Subresources []string
+	// OldAPIGroups are groups that carried the kind on servers no longer supported; files may still say so.
+	OldAPIGroups []string
+}
+
+// Variable is a named CEL expression, used as variables.<Name>.
+type Variable struct {
+	Name       string `json:"name"`
+	Expression string `json:"expression"`
+}
+
+// Groups are the match groups, in the order in which bundles are listed.
+func Groups() []Group {
+	return []Group{
+		{Name: "workloads", Kinds: workloadKinds, Variables: workloadVariables},
+		{Name: "services", Kinds: []Kind{{Kind: "Service", Resource: "services"}}},
+		{Name: "objects", Kinds: []Kind{
+			{Kind: "ConfigMap", Resource: "configmaps"},
+			{Kind: "Secret", Resource: "secrets"},
+			{Kind: "ServiceAccount", Resource: "serviceaccounts"},
+		}},
+	}
+}
+
+// workloadKinds are Pod and every built-in kind with a pod template.
+var workloadKinds = []Kind{
+	{Kind: "Pod", Resource: "pods", Subresources: []string{"ephemeralcontainers", "resize"}},
+	{Kind: "PodTemplate", Resource: "podtemplates"},
+	{Kind: "ReplicationController", Resource: "replicationcontrollers"},
+	{APIGroup: "apps", Kind: "Deployment", Resource: "deployments", OldAPIGroups: []string{"extensions"}},
+	{APIGroup: "apps", Kind: "StatefulSet", Resource: "statefulsets"},
+	{APIGroup: "apps", Kind: "DaemonSet", Resource: "daemonsets", OldAPIGroups: []string{"extensions"}},
+	{APIGroup: "apps", Kind: "ReplicaSet", Resource: "replicasets", OldAPIGroups: []string{"extensions"}},
+	{APIGroup: "batch", Kind: "Job", Resource: "jobs"},
+	{APIGroup: "batch", Kind: "CronJob", Resource: "cronjobs"},
+}
+
+// workloadVariables find the pod inside any workload. They use only what servers of Kubernetes 1.30 know: there is no
+// enumeration of a list there, so a container's place is looked up with indexOf, and only once something is wrong.
+var workloadVariables = []Variable{
+	{"podPath", `object.kind == 'Pod' ? '/spec' : object.kind == 'PodTemplate' ? '/template/spec' : object.kind == 'CronJob' ? '/spec/jobTemplate/spec/template/spec' : '/spec/template/spec'`},
+	{"podSpec", `(object.kind == 'Pod' ? object.?spec : object.kind == 'PodTemplate' ? object.?template.?spec : object.kind == 'CronJob' ? object.?spec.?jobTemplate.?spec.?template.?spec : object.?spec.?template.?spec).orValue({})`},
+	{"podSecurity", `variables.podSpec.?securityContext.orValue({})`},
+	{"containers", `variables.podSpec.?containers.orValue([]) + variables.podSpec.?initContainers.orValue([]) + variables.podSpec.?ephemeralContainers.orValue([])`},
+	{"containerPaths", `variables.podSpec.?containers.orValue([]).map(c, variables.podPath + '/containers/' + string(variables.podSpec.containers.indexOf(c)))` +
+		` + variables.podSpec.?initContainers.orValue([]).map(c, variables.podPath + '/initContainers/' + string(variables.podSpec.initContainers.indexOf(c)))` +
+		` + variables.podSpec.?ephemeralContainers.orValue([]).map(c, variables.podPath + '/ephemeralContainers/' + string(variables.podSpec.ephemeralContainers.indexOf(c)))`},
+}

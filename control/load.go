@@ -1,0 +1,120 @@
+package control
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"ringfence.dev/ringfence/manifest"
+)
+
+// Catalogue is every control, in order of id. It is immutable.
+type Catalogue struct {
+	// Controls are the controls, sorted by id.
+	Controls []Control
+	// Digest is the sha256, in hex, of every file that the controls were loaded from; a decision names it.
+	Digest string
+}
+
+// Load reads a catalogue: each folder that holds a control.yaml is one control. It reports every fault it finds.
+func Load(tree fs.FS) (*Catalogue, error) {
+	var cat Catalogue
+	var faults []error
+	sum := sha256.New()
+	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Base(name) != "control.yaml" {
+			return err
+		}
+		c, err := load(tree, path.Dir(name))
+		if err != nil {
+			faults = append(faults, err)
+			return nil
+		}
+		cat.Controls = append(cat.Controls, c)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read catalogue: %w", err)
+	}
+	slices.SortFunc(cat.Controls, func(a, b Control) int { return cmp.Compare(a.ID, b.ID) })
+	for i, c := range cat.Controls {
+		if i > 0 && cat.Controls[i-1].ID == c.ID {
+			faults = append(faults, fmt.Errorf("id %s is used by %s and %s; ids are never reused", c.ID, cat.Controls[i-1].Dir, c.Dir))
+		}
+		for _, file := range []string{"control.yaml", "policy.yaml", "mapping.yaml"} {
+			text, _ := fs.ReadFile(tree, path.Join(c.Dir, file))
+			fmt.Fprintf(sum, "%s/%s %d\n%s", c.Dir, file, len(text), text)
+		}
+	}
+	cat.Digest = hex.EncodeToString(sum.Sum(nil))
+	return &cat, errors.Join(faults...)
+}
+
+func load(tree fs.FS, dir string) (Control, error) {
+	c := Control{Dir: dir}
+	text, err := fs.ReadFile(tree, path.Join(dir, "control.yaml"))
+	if err != nil {
+		return c, err
+	}
+	if err := manifest.Decode(text, path.Join(dir, "control.yaml"), &c); err != nil {
+		return c, err
+	}
+	if faults := c.validate(); len(faults) > 0 {
+		return c, errors.Join(faults...)
+	}
+	for _, g := range c.Groups {
+		if !slices.ContainsFunc(Groups(), func(known Group) bool { return known.Name == g }) {
+			return c, fmt.Errorf("%s/control.yaml: groups: found %q; want one of the match groups", dir, g)
+		}
+	}
+	if c.Policy, err = fs.ReadFile(tree, path.Join(dir, "policy.yaml")); err != nil {
+		return c, err
+	}
+	if c.Variables, err = ownVariables(c); err != nil {
+		return c, err
+	}
+	if text, err = fs.ReadFile(tree, path.Join(dir, "mapping.yaml")); err != nil {
+		return c, err
+	}
+	return c, manifest.Decode(text, path.Join(dir, "mapping.yaml"), &c.Mapping)
+}
+
+// ownVariables are the variables of policy.yaml that the loader does not own.
+func ownVariables(c Control) ([]Variable, error) {
+	file := path.Join(c.Dir, "policy.yaml")
+	var policy struct {
+		Spec struct {
+			Variables []Variable `json:"variables"`
+		} `json:"spec"`
+	}
+	if err := manifest.DecodePart(c.Policy, file, &policy); err != nil {
+		return nil, err
+	}
+	owned := map[string]bool{ViolationsVariable: true}
+	for _, v := range Shared(c.Groups) {
+		owned[v.Name] = true
+	}
+	for _, v := range policy.Spec.Variables {
+		owned[Before(v.Name)] = true
+	}
+	own := slices.DeleteFunc(policy.Spec.Variables, func(v Variable) bool { return owned[v.Name] })
+	if !slices.ContainsFunc(own, func(v Variable) bool { return v.Name == FoundVariable }) {
+		return nil, fmt.Errorf("%s: spec.variables: want one named %s, a list of strings \"<value> at <pointer>\"", file, FoundVariable)
+	}
+	return own, nil
+}
+
+// Find is the control with an id, in any case, and whether there is one.
+func (c *Catalogue) Find(id string) (Control, bool) {
+	i := slices.IndexFunc(c.Controls, func(known Control) bool { return strings.EqualFold(known.ID, id) })
+	if i < 0 {
+		return Control{}, false
+	}
+	return c.Controls[i], true
+}

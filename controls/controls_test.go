@@ -1,0 +1,223 @@
+package controls_test
+
+import (
+	"bytes"
+	"flag"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"sigs.k8s.io/yaml"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/controls"
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/internal/casefile"
+	"ringfence.dev/ringfence/policy"
+	"ringfence.dev/ringfence/policy/bundle"
+	"ringfence.dev/ringfence/policy/cel"
+)
+
+var update = flag.Bool("update", false, "write the fixed parts of each policy.yaml anew")
+
+func catalogue(t *testing.T) *control.Catalogue {
+	t.Helper()
+	cat, err := control.Load(controls.FS)
+	if err != nil {
+		t.Fatalf("control.Load: %v", err)
+	}
+	return cat
+}
+
+// TestFixedParts holds every policy.yaml to the parts that the loader owns: which kinds, which shared variables, which
+// message. Run it with -update after writing a control's own variables.
+func TestFixedParts(t *testing.T) {
+	for _, c := range catalogue(t).Controls {
+		want := bundle.Single(c)
+		if *update {
+			text, err := yaml.Marshal(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text = regexp.MustCompile(`(?m)^(status: \{\}|  creationTimestamp: null)\n`).ReplaceAll(text, nil)
+			if err := os.WriteFile(filepath.Join(filepath.FromSlash(c.Dir), "policy.yaml"), text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		var got admissionv1.ValidatingAdmissionPolicy
+		if err := yaml.UnmarshalStrict(c.Policy, &got); err != nil {
+			t.Errorf("%s/policy.yaml: %v", c.Dir, err)
+		} else if diff := cmp.Diff(want, &got); diff != "" {
+			t.Errorf("%s/policy.yaml differs from what the loader owns; run: go test ./controls -update\n%s", c.Dir, diff)
+		}
+	}
+}
+
+var known = regexp.MustCompile(`^[a-z]+/[a-z0-9-]+/(control\.yaml|mapping\.yaml|policy\.yaml|tests/(update-)?(pass|fail)-[a-z0-9-]+\.yaml)$`)
+
+// TestFolders holds the tree to its form: no unknown file, sources with a date, at least one case of each kind.
+func TestFolders(t *testing.T) {
+	err := fs.WalkDir(os.DirFS("."), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && !known.MatchString(name) && path.Ext(name) != ".go" {
+			t.Errorf("%s: the catalogue knows no such file", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range catalogue(t).Controls {
+		cases, err := casefile.Read(os.DirFS("."), c.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := map[string]int{}
+		for _, one := range cases {
+			kind, _, _ := strings.Cut(strings.Replace(path.Base(one.File), "update-", "update", 1), "-")
+			count[kind]++
+		}
+		for kind, least := range map[string]int{"pass": 2, "fail": 3, "updatepass": 1} {
+			if count[kind] < least {
+				t.Errorf("%s: %d cases %s-*, want at least %d", c.Dir, count[kind], kind, least)
+			}
+		}
+		if len(c.Mapping) == 0 {
+			t.Errorf("%s/mapping.yaml maps to no framework", c.Dir)
+		}
+	}
+}
+
+// caseGuard is the Guard under which the cases are judged.
+func caseGuard(t testing.TB) *policy.Guard {
+	g, err := policy.NewGuard(v1alpha1.GuardSpec{Tenant: "payments", Registries: []v1alpha1.Registry{"registry.bank.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// TestCases judges every case: a fail case trips its own control, where it says and no other; a pass case trips none.
+func TestCases(t *testing.T) {
+	cat := catalogue(t)
+	sets, err := cel.Compile(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, guard := policy.New(sets...), caseGuard(t)
+	for _, c := range cat.Controls {
+		cases, err := casefile.Read(os.DirFS("."), c.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range cases {
+			var got, others []string
+			for _, f := range engine.Judge(input(one, guard), one.Object.Subject()) {
+				switch {
+				case f.Outcome == finding.Errored:
+					t.Errorf("%s: %s: %s", one.File, f.Control, *f.Reason)
+				case f.Outcome == finding.Pass:
+				case f.Control == c.ID:
+					got = append(got, f.Found+" at "+f.Path)
+				default:
+					others = append(others, f.Control)
+				}
+			}
+			if diff := cmp.Diff(one.Want, got); diff != "" {
+				t.Errorf("%s: found (-want +got):\n%s", one.File, diff)
+			}
+			if diff := cmp.Diff(one.Also, slices.Compact(others)); diff != "" {
+				t.Errorf("%s: other controls (-want +got):\n%s", one.File, diff)
+			}
+		}
+	}
+}
+
+func input(c casefile.Case, guard *policy.Guard) policy.Input {
+	in := policy.Input{Object: c.Object.Value, Guard: guard, Namespace: c.Object.Subject().Namespace}
+	if in.Namespace == "" {
+		in.Namespace = "payments-dev"
+	}
+	if c.Update() {
+		in.Operation, in.OldObject = "UPDATE", c.Old.Value
+	}
+	return in
+}
+
+// TestUnchangedPasses proves for every fail case what the update cases show for some: the object that fails at CREATE
+// passes an UPDATE that leaves it as it was, and any UPDATE while it is being deleted.
+func TestUnchangedPasses(t *testing.T) {
+	cat := catalogue(t)
+	sets, err := cel.Compile(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, guard := policy.New(sets...), caseGuard(t)
+	for _, c := range cat.Controls {
+		cases, _ := casefile.Read(os.DirFS("."), c.Dir)
+		for _, one := range cases {
+			if one.Update() || len(one.Want) == 0 {
+				continue
+			}
+			in := input(one, guard)
+			in.Operation, in.OldObject = "UPDATE", one.Object.Value
+			if fails := failing(engine, in, one); len(fails) > 0 {
+				t.Errorf("%s: an unchanged object fails %v at UPDATE", one.File, fails)
+			}
+			deleted := deepCopy(t, one.Object.Value)
+			for part := range deleted {
+				if part == "spec" || part == "template" {
+					deleted[part] = map[string]any{}
+				}
+			}
+			deleted["metadata"].(map[string]any)["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+			in.OldObject = deleted
+			if fails := failing(engine, in, one); len(fails) > 0 {
+				t.Errorf("%s: an object being deleted fails %v at UPDATE", one.File, fails)
+			}
+		}
+	}
+}
+
+func failing(e *policy.Engine, in policy.Input, c casefile.Case) (ids []string) {
+	for _, f := range e.Judge(in, c.Object.Subject()) {
+		if f.Outcome != finding.Pass {
+			ids = append(ids, f.Control)
+		}
+	}
+	return ids
+}
+
+func deepCopy(t *testing.T, m map[string]any) map[string]any {
+	text, err := yaml.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out map[string]any
+	if err := yaml.Unmarshal(text, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestLines holds every refusal line to design.md: one line, at most 1,024 bytes, beginning with the id.
+func TestLines(t *testing.T) {
+	for _, c := range catalogue(t).Controls {
+		long := strings.Repeat("x", 5000)
+		line := finding.Line(c.ID, c.Title, long, "/spec/"+long, c.Wanted, c.Fix, 12)
+		if len(line) > 1024 || strings.ContainsAny(line, "\n\r\x1b") || !strings.HasPrefix(line, c.ID+" ") || !strings.HasSuffix(line, "ringfence explain "+c.ID) {
+			t.Errorf("%s: refusal line of %d bytes: %s", c.ID, len(line), line)
+		}
+		if bytes.ContainsRune([]byte(c.Message()), '\n') {
+			t.Errorf("%s: message expression has a line break", c.ID)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+// Package casefile reads the test cases of the catalogue: manifests whose first comment lines say what must be found.
+//
+// A case's file name says its kind: pass-*, fail-*, update-pass-* and update-fail-* (two documents, the stored object and
+// the new one). Only tests call it: the catalogue's walker and the parity test with the API server.
+package casefile
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"ringfence.dev/ringfence/manifest"
+)
+
+// Case is one test case of a control.
+type Case struct {
+	// File is the case's path in the catalogue's tree.
+	File string
+	// Object is what is judged; Old is the stored object of an update case, else nil.
+	Object, Old *manifest.Object
+	// Want are the "<value> at <pointer>" that must be found, in order; empty for a pass case.
+	Want []string
+	// Also are ids of other controls that the case trips too.
+	Also []string
+}
+
+// Update reports whether the case is an UPDATE.
+func (c Case) Update() bool { return c.Old != nil }
+
+// Read reads the cases in dir/tests.
+func Read(tree fs.FS, dir string) ([]Case, error) {
+	files, err := fs.Glob(tree, path.Join(dir, "tests", "*.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var cases []Case
+	for _, file := range files {
+		c, err := read(tree, file)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		cases = append(cases, c)
+	}
+	return cases, nil
+}
+
+func read(tree fs.FS, file string) (Case, error) {
+	c := Case{File: file}
+	text, err := fs.ReadFile(tree, file)
+	if err != nil {
+		return c, err
+	}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if want, ok := strings.CutPrefix(line, "# want: found "); ok {
+			c.Want = append(c.Want, want)
+		} else if also, ok := strings.CutPrefix(line, "# also: "); ok {
+			c.Also = append(c.Also, also)
+		} else if !strings.HasPrefix(line, "#") {
+			break
+		}
+	}
+	var objects []*manifest.Object
+	for o, err := range manifest.Read(bytes.NewReader(text), file) {
+		if err != nil {
+			return c, err
+		}
+		objects = append(objects, o)
+	}
+	name := path.Base(file)
+	update, fail := strings.HasPrefix(name, "update-"), strings.Contains(name, "fail-")
+	switch {
+	case fail != (len(c.Want) > 0):
+		return c, fmt.Errorf("a fail case has at least one line «# want: found <value> at <pointer>», a pass case none")
+	case update && len(objects) == 2:
+		c.Old, c.Object = objects[0], objects[1]
+	case !update && len(objects) == 1:
+		c.Object = objects[0]
+	default:
+		return c, fmt.Errorf("found %d objects; want one, or the stored and the new one in an update case", len(objects))
+	}
+	return c, nil
+}

@@ -1,0 +1,247 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"ringfence.dev/ringfence/finding"
+)
+
+// maxDepth bounds nesting: Kubernetes' own deepest schema (a CRD of CRDs) stays under 60.
+const maxDepth = 200
+
+// maxExpanded bounds what aliases add to a document, in values. A hand-written file uses a few hundred.
+const maxExpanded = 100_000
+
+// nodeError is a fault at a node.
+type nodeError struct {
+	node    *yaml.Node
+	message string
+}
+
+func (e *nodeError) Error() string { return e.message }
+
+// converter turns nodes into the values that sigs.k8s.io/yaml, and so kubectl, would decode.
+type converter struct {
+	inAlias  int // nesting of aliases at this point
+	expanded int // values made while inside one
+}
+
+func (c *converter) value(n *yaml.Node, depth int) (any, error) {
+	if depth > maxDepth {
+		return nil, &nodeError{n, fmt.Sprintf("nested deeper than %d levels; no Kubernetes object is", maxDepth)}
+	}
+	if c.inAlias > 0 {
+		if c.expanded++; c.expanded > maxExpanded {
+			return nil, &nodeError{n, fmt.Sprintf("aliases expand to more than %d values; write the values out", maxExpanded)}
+		}
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		m := make(map[string]any, len(n.Content)/2)
+		return m, c.mapping(n, m, depth)
+	case yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, item := range n.Content {
+			v, err := c.value(item, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list[i] = v
+		}
+		return list, nil
+	case yaml.AliasNode:
+		c.inAlias++
+		defer func() { c.inAlias-- }()
+		return c.value(n.Alias, depth+1)
+	default:
+		return scalar(n)
+	}
+}
+
+// mapping fills m with the fields of n: its own first, then those of merge keys that it lacks.
+func (c *converter) mapping(n *yaml.Node, m map[string]any, depth int) error {
+	var merges []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if isMerge(k) {
+			merges = append(merges, v)
+			continue
+		}
+		name, err := keyName(k)
+		if err != nil {
+			return err
+		}
+		if _, twice := m[name]; twice {
+			return &nodeError{k, fmt.Sprintf("the key %s appears twice in one map; keep one", strconv.Quote(finding.Value(name)))}
+		}
+		if m[name], err = c.value(v, depth+1); err != nil {
+			return err
+		}
+	}
+	for _, merge := range merges {
+		v, err := c.value(merge, depth+1)
+		if err != nil {
+			return err
+		}
+		sources, ok := v.([]any)
+		if !ok {
+			sources = []any{v}
+		}
+		for _, v := range sources {
+			other, ok := v.(map[string]any)
+			if !ok {
+				return &nodeError{merge, "the merge key << wants a map or a list of maps"}
+			}
+			for name, v := range other {
+				if _, own := m[name]; !own {
+					m[name] = v
+				}
+			}
+		}
+	}
+	maps.DeleteFunc(m, func(_ string, v any) bool { return v == nil }) // the API server takes null for absent
+	return nil
+}
+
+func isMerge(k *yaml.Node) bool { return k.Kind == yaml.ScalarNode && k.Value == "<<" && plain(k) }
+
+// keyName is the string that a key becomes in JSON.
+func keyName(k *yaml.Node) (string, error) {
+	if k.Kind == yaml.AliasNode {
+		k = k.Alias
+	}
+	if k.Kind != yaml.ScalarNode {
+		return "", &nodeError{k, "a key is a map or a list; want a string"}
+	}
+	v, err := scalar(k)
+	if err != nil {
+		return "", err
+	}
+	switch v := v.(type) {
+	case string:
+		return v, nil
+	case bool:
+		return strconv.FormatBool(v), nil
+	case int64:
+		return strconv.FormatInt(v, 10), nil
+	case float64:
+		return strconv.FormatFloat(v, 'g', -1, 32), nil
+	default:
+		return "", &nodeError{k, "a key is null; want a string"}
+	}
+}
+
+// plain reports whether a scalar was written without quotes or block style.
+func plain(n *yaml.Node) bool {
+	return n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
+}
+
+// words are the plain scalars with a meaning of their own in YAML 1.1, as go-yaml v2 (which Kubernetes uses) reads them.
+var words = map[string]any{
+	"": nil, "~": nil, "null": nil, "Null": nil, "NULL": nil,
+	"y": true, "Y": true, "yes": true, "Yes": true, "YES": true, "true": true, "True": true, "TRUE": true, "on": true, "On": true, "ON": true,
+	"n": false, "N": false, "no": false, "No": false, "NO": false, "false": false, "False": false, "FALSE": false, "off": false, "Off": false, "OFF": false,
+}
+
+var decimal = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
+
+// scalar is the value of a scalar node.
+func scalar(n *yaml.Node) (any, error) {
+	tag := ""
+	if n.Style&yaml.TaggedStyle != 0 {
+		tag = n.ShortTag()
+	}
+	if tag == "!!str" || tag == "" && !plain(n) {
+		return n.Value, nil
+	}
+	if tag != "" && tag != "!!int" && tag != "!!float" && tag != "!!bool" && tag != "!!null" {
+		return nil, &nodeError{n, fmt.Sprintf("the tag %s is not used in Kubernetes objects; remove it", finding.Value(tag))}
+	}
+	v := resolve(n.Value)
+	if f, ok := v.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+		return nil, &nodeError{n, "JSON has no such number as " + n.Value + "; quote it if a string is meant"}
+	}
+	if want := kindOfTag(v); tag != "" && want != tag && !(tag == "!!float" && want == "!!int") {
+		return nil, &nodeError{n, fmt.Sprintf("the value is no %s as its tag says; remove the tag", strings.TrimPrefix(tag, "!!"))}
+	}
+	return v, nil
+}
+
+func kindOfTag(v any) string {
+	switch v.(type) {
+	case nil:
+		return "!!null"
+	case bool:
+		return "!!bool"
+	case int64:
+		return "!!int"
+	case float64:
+		return "!!float"
+	default:
+		return "!!str"
+	}
+}
+
+// resolve gives a plain scalar its YAML 1.1 meaning and its number the type that the API server's JSON decoder gives it.
+func resolve(in string) any {
+	if v, ok := words[in]; ok {
+		return v
+	}
+	switch c := in[0]; {
+	case c == '.':
+		if f, err := strconv.ParseFloat(in, 64); err == nil {
+			return number(f)
+		}
+	case c == '-' || c == '+' || c >= '0' && c <= '9':
+		return signed(in)
+	}
+	switch in {
+	case ".nan", ".NaN", ".NAN":
+		return math.NaN()
+	case ".inf", ".Inf", ".INF":
+		return math.Inf(1)
+	}
+	return in
+}
+
+func signed(in string) any {
+	switch in {
+	case "+.inf", "+.Inf", "+.INF":
+		return math.Inf(1)
+	case "-.inf", "-.Inf", "-.INF":
+		return math.Inf(-1)
+	}
+	digits := strings.ReplaceAll(in, "_", "")
+	if i, err := strconv.ParseInt(digits, 0, 64); err == nil {
+		return i
+	}
+	if u, err := strconv.ParseUint(digits, 0, 64); err == nil {
+		return float64(u)
+	}
+	if decimal.MatchString(digits) {
+		if f, err := strconv.ParseFloat(digits, 64); err == nil {
+			return number(f)
+		}
+	}
+	return in
+}
+
+// number makes of a float what it is after a trip through JSON text: a whole number becomes an int64 where it fits.
+func number(f float64) any {
+	text, err := json.Marshal(f)
+	if err != nil {
+		return f
+	}
+	if i, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+		return i
+	}
+	return f
+}

@@ -1,0 +1,89 @@
+package manifest
+
+import (
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// pointerSteps splits an RFC 6901 pointer into its unescaped steps; "" has none.
+func pointerSteps(pointer string) []string {
+	if pointer == "" {
+		return nil
+	}
+	steps := strings.Split(strings.TrimPrefix(pointer, "/"), "/")
+	for i, s := range steps {
+		steps[i] = strings.ReplaceAll(strings.ReplaceAll(s, "~1", "/"), "~0", "~")
+	}
+	return steps
+}
+
+// EscapeStep writes a key as one step of an RFC 6901 pointer.
+func EscapeStep(key string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
+}
+
+// child is the node below n that step names, and the node that marks its place: the key in a map, the item in a list.
+// Both are nil where there is none.
+func child(n *yaml.Node, step string) (mark, value *yaml.Node) {
+	for range maxDepth {
+		if n == nil || n.Kind != yaml.AliasNode {
+			break
+		}
+		n = n.Alias
+	}
+	switch {
+	case n == nil:
+		return nil, nil
+	case n.Kind == yaml.SequenceNode:
+		i, err := strconv.Atoi(step)
+		if err != nil || i < 0 || i >= len(n.Content) {
+			return nil, nil
+		}
+		return n.Content[i], n.Content[i]
+	case n.Kind == yaml.MappingNode:
+		return field(n, step)
+	}
+	return nil, nil
+}
+
+func field(n *yaml.Node, name string) (key, value *yaml.Node) {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if k, err := keyName(n.Content[i]); err == nil && k == name && !isMerge(n.Content[i]) {
+			return n.Content[i], n.Content[i+1]
+		}
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if !isMerge(n.Content[i]) {
+			continue
+		}
+		from := n.Content[i+1]
+		if from.Kind == yaml.SequenceNode {
+			for _, one := range from.Content {
+				if key, value = child(one, name); value != nil {
+					return key, value
+				}
+			}
+		} else if key, value = child(from, name); value != nil {
+			return key, value
+		}
+	}
+	return nil, nil
+}
+
+// findKey is the first key of that name anywhere below n, or nil.
+func findKey(n *yaml.Node, name string) *yaml.Node {
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			if c.Value == name {
+				return c
+			}
+			continue
+		}
+		if found := findKey(c, name); found != nil {
+			return found
+		}
+	}
+	return nil
+}

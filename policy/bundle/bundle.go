@@ -1,0 +1,182 @@
+// Package bundle writes the catalogue as ValidatingAdmissionPolicies: one policy a control for people to read and apply,
+// and for the cluster two policies a match group, in which all its controls share variables.
+//
+// Building is pure; it neither installs (the Reconciler does) nor judges (the API server does). The catalogue's tests,
+// the command line and the control plane call it.
+package bundle
+
+import (
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+)
+
+// Bundle is one installed policy with its binding.
+type Bundle struct {
+	Policy  *admissionv1.ValidatingAdmissionPolicy
+	Binding *admissionv1.ValidatingAdmissionPolicyBinding
+}
+
+// Single is one control as a policy of its own: what its policy.yaml holds.
+func Single(c control.Control) *admissionv1.ValidatingAdmissionPolicy {
+	p := policy(strings.ToLower(c.ID), c.Groups)
+	p.Spec.Variables = variables(append(control.Shared(c.Groups), control.Derived(c.Variables)...))
+	p.Spec.Validations = []admissionv1.Validation{{
+		Expression:        "variables." + control.ViolationsVariable + ".size() == 0",
+		Message:           c.PlainMessage(),
+		MessageExpression: c.Message(),
+		Reason:            new(metav1.StatusReasonForbidden),
+	}}
+	return p
+}
+
+// Build is the bundles of a catalogue: for each match group the controls that deny, and the controls that deny or warn.
+// The API server returns only the first denial but all warnings, so a refused user sees every control that failed.
+// exempt are namespaces that no bundle judges, beside the pinned ones.
+func Build(cat *control.Catalogue, exempt []string) []Bundle {
+	exempt = append(slices.Clone(v1alpha1.PinnedExemptNamespaces), exempt...)
+	slices.Sort(exempt)
+	exempt = slices.Compact(exempt)
+	var bundles []Bundle
+	for _, g := range control.Groups() {
+		var controls []control.Control
+		for _, c := range cat.Controls {
+			if slices.Contains(c.Groups, g.Name) {
+				controls = append(controls, c)
+			}
+		}
+		if len(controls) == 0 {
+			continue
+		}
+		bundles = append(bundles,
+			build(g, controls, exempt, finding.Deny, cat.Digest),
+			build(g, controls, exempt, finding.Warn, cat.Digest))
+	}
+	return bundles
+}
+
+// AnnotationCatalogue on a policy names the digest of the catalogue it was built from.
+const AnnotationCatalogue = "ringfence.dev/catalogue"
+
+// Name is the name of a group's policy and binding.
+func Name(group string, action finding.Action) string {
+	return "ringfence-" + group + "-" + strings.ToLower(string(action))
+}
+
+func build(g control.Group, controls []control.Control, exempt []string, action finding.Action, digest string) Bundle {
+	name := Name(g.Name, action)
+	p := policy(name, []string{g.Name})
+	p.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
+	p.Annotations = map[string]string{AnnotationCatalogue: digest}
+	p.Spec.Variables = variables(control.Shared([]string{g.Name}))
+	for _, c := range controls {
+		names := map[string]string{}
+		derived := control.Derived(c.Variables)
+		for _, v := range derived {
+			names[v.Name] = strings.ToLower(strings.ReplaceAll(c.ID, "-", "_")) + "_" + v.Name
+		}
+		for _, v := range derived {
+			p.Spec.Variables = append(p.Spec.Variables, admissionv1.Variable{Name: names[v.Name], Expression: control.Rename(v.Expression, names)})
+		}
+		p.Spec.Validations = append(p.Spec.Validations, admissionv1.Validation{
+			Expression:        gate(c.ID, action) + control.Rename("variables.violations.size() == 0", names),
+			Message:           c.PlainMessage(),
+			MessageExpression: control.Rename(c.Message(), names),
+			Reason:            new(metav1.StatusReasonForbidden),
+		})
+	}
+	return Bundle{p, binding(name, exempt, action)}
+}
+
+// gate lets a control's validation pass where its action in the Guard is weaker than the bundle's. A control that the
+// Guard does not name denies.
+func gate(id string, action finding.Action) string {
+	const actions = "params.spec.?actions[?'%'].orValue('Deny')"
+	if action == finding.Deny {
+		return strings.Replace(actions, "%", id, 1) + " != 'Deny' || "
+	}
+	return strings.Replace(actions, "%", id, 1) + " == 'Audit' || "
+}
+
+func binding(name string, exempt []string, action finding.Action) *admissionv1.ValidatingAdmissionPolicyBinding {
+	do := []admissionv1.ValidationAction{admissionv1.Deny}
+	if action == finding.Warn {
+		do = []admissionv1.ValidationAction{admissionv1.Warn, admissionv1.Audit}
+	}
+	return &admissionv1.ValidatingAdmissionPolicyBinding{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingAdmissionPolicyBinding"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}},
+		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: name,
+			ParamRef: &admissionv1.ParamRef{
+				Name:                    v1alpha1.GuardName,
+				ParameterNotFoundAction: new(admissionv1.DenyAction),
+			},
+			MatchResources: &admissionv1.MatchResources{
+				MatchPolicy:    new(admissionv1.Equivalent),
+				ObjectSelector: &metav1.LabelSelector{},
+				NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+					Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: exempt,
+				}}},
+			},
+			ValidationActions: do,
+		},
+	}
+}
+
+// policy is a policy without variables and validations: the fixed parts.
+func policy(name string, groups []string) *admissionv1.ValidatingAdmissionPolicy {
+	return &admissionv1.ValidatingAdmissionPolicy{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingAdmissionPolicy"},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			FailurePolicy: new(admissionv1.Fail),
+			ParamKind:     &admissionv1.ParamKind{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Guard"},
+			MatchConstraints: &admissionv1.MatchResources{
+				MatchPolicy:       new(admissionv1.Equivalent),
+				NamespaceSelector: &metav1.LabelSelector{},
+				ObjectSelector:    &metav1.LabelSelector{},
+				ResourceRules:     rules(groups),
+			},
+		},
+	}
+}
+
+// rules name every door to every kind of the groups, one rule an API group.
+func rules(groups []string) []admissionv1.NamedRuleWithOperations {
+	var out []admissionv1.NamedRuleWithOperations
+	for _, g := range control.Groups() {
+		if !slices.Contains(groups, g.Name) {
+			continue
+		}
+		for _, k := range g.Kinds {
+			i := slices.IndexFunc(out, func(r admissionv1.NamedRuleWithOperations) bool { return r.APIGroups[0] == k.APIGroup })
+			if i < 0 {
+				i = len(out)
+				out = append(out, admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
+					Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+					Rule:       admissionv1.Rule{APIGroups: []string{k.APIGroup}, APIVersions: []string{"v1"}, Scope: new(admissionv1.NamespacedScope)},
+				}})
+			}
+			out[i].Resources = append(out[i].Resources, k.Resource)
+			for _, sub := range k.Subresources {
+				out[i].Resources = append(out[i].Resources, k.Resource+"/"+sub)
+			}
+		}
+	}
+	return out
+}
+
+func variables(vars []control.Variable) []admissionv1.Variable {
+	out := make([]admissionv1.Variable, 0, len(vars))
+	for _, v := range vars {
+		out = append(out, admissionv1.Variable(v))
+	}
+	return out
+}

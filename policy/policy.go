@@ -1,0 +1,143 @@
+// Package policy judges one object with the whole catalogue and makes Findings of what its rules say.
+//
+// It reads no files, no cluster and no clock, and knows no rule language: rules come as Sets (policy/cel compiles the
+// catalogue's). The command line, the webhook and the background scan call it.
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+)
+
+// Input is one object to judge and all that a rule may read beside it.
+type Input struct {
+	// Object is the object as the API server would decode it; OldObject is the stored one at UPDATE, else nil.
+	Object, OldObject map[string]any
+	// Operation is CREATE or UPDATE. Empty means CREATE.
+	Operation string
+	// Namespace is where the object lies or would lie. Empty is judged as "default".
+	Namespace string
+	// Guard is what is known about the namespace. Nil is the strictest Guard.
+	Guard *Guard
+	// Username is who asks. Empty is nobody known: no rule makes an exception.
+	Username string
+}
+
+// Guard is a Guard's spec made ready for rules. It is immutable; make one for each namespace and share it.
+type Guard struct {
+	spec   v1alpha1.GuardSpec
+	params map[string]any
+}
+
+// NewGuard makes a Guard of its spec.
+func NewGuard(spec v1alpha1.GuardSpec) (*Guard, error) {
+	text, err := json.Marshal(v1alpha1.Guard{Spec: spec})
+	if err != nil {
+		return nil, fmt.Errorf("encode guard: %w", err)
+	}
+	g := &Guard{spec: spec}
+	return g, json.Unmarshal(text, &g.params)
+}
+
+// Params is the Guard as rules see it, an object with a spec. It must not be changed.
+func (g *Guard) Params() map[string]any {
+	if g == nil {
+		return map[string]any{"spec": map[string]any{}}
+	}
+	return g.params
+}
+
+// Action is what a Fail of the control leads to here. A control that the Guard does not name denies.
+func (g *Guard) Action(id string) finding.Action {
+	if g != nil {
+		if a, ok := g.spec.Actions[id]; ok {
+			return finding.Action(a)
+		}
+	}
+	return finding.Deny
+}
+
+// Violation is one place that breaks a rule.
+type Violation struct {
+	// Found is the value there, or words for its absence.
+	Found string
+	// Path is its RFC 6901 pointer.
+	Path string
+}
+
+// Result is what one control says of one object: no violation and no error is a pass.
+type Result struct {
+	Control    *control.Control
+	Violations []Violation
+	// Err says why the control could not be decided.
+	Err error
+}
+
+// Set is a compiled set of controls for some kinds. It is immutable and safe for many goroutines.
+type Set interface {
+	// Match reports whether the set judges objects of this API version and kind.
+	Match(apiVersion, kind string) bool
+	// Judge says what each control of the set says of the object.
+	Judge(in Input) []Result
+}
+
+// Engine judges objects. It is immutable and safe for many goroutines.
+type Engine struct{ sets []Set }
+
+// New makes an Engine of its sets.
+func New(sets ...Set) *Engine { return &Engine{sets} }
+
+// Judge is the findings of one object: one for each control and path that fails, one for each control that passes or
+// could not be decided. An object of a kind that no set matches has none. Locations are left empty.
+func (e *Engine) Judge(in Input, subject finding.Subject) []finding.Finding {
+	if in.Operation == "" {
+		in.Operation = "CREATE"
+	}
+	if in.Namespace == "" {
+		in.Namespace = "default"
+	}
+	var out []finding.Finding
+	seen := map[string]bool{}
+	for _, set := range e.sets {
+		if !set.Match(subject.APIVersion, subject.Kind) {
+			continue
+		}
+		for _, r := range set.Judge(in) {
+			if !seen[r.Control.ID] {
+				seen[r.Control.ID] = true
+				out = append(out, findings(r, in.Guard.Action(r.Control.ID), subject)...)
+			}
+		}
+	}
+	return out
+}
+
+// findings turns a result into findings.
+func findings(r Result, action finding.Action, subject finding.Subject) []finding.Finding {
+	base := finding.Finding{
+		Control: r.Control.ID, Rule: r.Control.Rule(), Title: r.Control.Title, Severity: r.Control.Severity,
+		Action: action, Wanted: r.Control.Wanted, Fix: r.Control.Fix, Subject: subject, Source: "catalogue", Outcome: finding.Pass,
+	}
+	if r.Err != nil {
+		reason := r.Err.Error()
+		base.Outcome, base.Reason = finding.Errored, &reason
+		base.Message = r.Control.ID + " " + r.Control.Title + ": could not be decided: " + finding.Value(reason)
+	}
+	if len(r.Violations) == 0 {
+		base.Fingerprint = finding.Fingerprint(base.Control, subject, "")
+		return []finding.Finding{base}
+	}
+	out := make([]finding.Finding, 0, len(r.Violations))
+	for _, v := range r.Violations {
+		f := base
+		f.Outcome, f.Found, f.Path = finding.Fail, v.Found, v.Path
+		f.Message = finding.Line(f.Control, f.Title, v.Found, v.Path, f.Wanted, f.Fix, 0)
+		f.Fingerprint = finding.Fingerprint(f.Control, subject, v.Path)
+		out = append(out, f)
+	}
+	return out
+}
