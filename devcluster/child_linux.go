@@ -92,6 +92,11 @@ func (f *family) stop(hurry context.Context) {
 	f.members = nil
 }
 
+// forget removes a child that has ended, so that another of its name can be started.
+func (f *family) forget(c *child) {
+	f.members = slices.DeleteFunc(f.members, func(m *child) bool { return m == c })
+}
+
 func end(hurry context.Context, group []*child, bound time.Duration) {
 	ctx, cancel := context.WithTimeout(hurry, bound)
 	defer cancel()

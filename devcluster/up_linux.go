@@ -18,7 +18,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 )
@@ -76,14 +75,16 @@ func up(opts options, stdout, stderr io.Writer) error {
 	c := &cluster{opts: opts, state: s, started: started, stderr: stderr,
 		family: newFamily(binary, s.path("etcd"), s.path("logs"), s.children)}
 	err = c.run(ctx, stdout)
-	stopping := time.Now()
+	stopping, running := time.Now(), len(c.family.members) > 0
 	c.family.stop(hurry)
 	var death *deathError
 	if errors.As(err, &death) {
 		err = errors.New(death.Error()) // read the log before it can be removed
 	}
 	s.close(death != nil)
-	fmt.Fprintf(stderr, "devcluster: stopped in %.1fs\n", time.Since(stopping).Seconds())
+	if running {
+		fmt.Fprintf(stderr, "devcluster: stopped in %.1fs\n", time.Since(stopping).Seconds())
+	}
 	return err
 }
 
@@ -112,35 +113,20 @@ func (c *cluster) run(ctx context.Context, stdout io.Writer) error {
 	if err := c.startStorage(ctx); err != nil {
 		return err
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", c.state.path("nodes.kubeconfig"))
+	client, err := c.startAPIServer(ctx)
 	if err != nil {
-		return err
-	}
-	config.QPS, config.Burst = 500, 1000
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	if err := c.startAPIServer(ctx, config); err != nil {
 		return err
 	}
 	if err := c.startControllers(); err != nil {
 		return err
 	}
-	kubelets, err := c.startNodes(ctx, client)
+	nodes, err := c.startNodes(ctx, client)
 	if err != nil {
 		return err
 	}
-	defer kubelets.stop()
-	if !c.opts.noControllerManager { // a Pod can be made from now on
-		err := c.await(ctx, "the default service account", func() error {
-			_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		c.progress("controller manager up")
+	defer nodes.stop()
+	if err := c.awaitControllers(ctx, client); err != nil {
+		return err
 	}
 	line, err := json.Marshal(readiness{Ready: true, Kubeconfig: c.adminKubeconfig(), Server: c.server(), PID: os.Getpid(),
 		Seconds: float64(time.Since(c.started).Milliseconds()) / 1000, Children: c.family.pids()})
@@ -223,37 +209,45 @@ func (c *cluster) startStorage(ctx context.Context) error {
 	return nil
 }
 
-// startAPIServer starts the API server and waits until it is ready. When another process took the port since it was
-// chosen, and the user did not ask for that one, it tries others.
-func (c *cluster) startAPIServer(ctx context.Context, config *rest.Config) error {
+// startAPIServer starts the API server, waits until it is ready and returns the client of the simulated nodes. When
+// another process took the port since it was chosen, and the user did not ask for that one, it tries others.
+func (c *cluster) startAPIServer(ctx context.Context) (kubernetes.Interface, error) {
 	for tries := 1; ; tries++ {
-		_, err := c.family.start("kube-apiserver", apiServerArgs(c.pki, c.port, c.audit, c.opts)...)
+		client, err := c.nodesClient()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		config.Host = c.server()
-		client, err := rest.HTTPClientFor(config)
-		if err != nil {
-			return err
+		if _, err := c.family.start("kube-apiserver", apiServerArgs(c.pki, c.port, c.audit, c.opts)...); err != nil {
+			return nil, err
 		}
-		client.Timeout = 2 * time.Second
-		err = c.await(ctx, "kube-apiserver", func() error { return get(client, c.server()+"/readyz") })
-		var death *deathError
+		err = c.await(ctx, "kube-apiserver", func() error {
+			return client.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(2 * time.Second).MaxRetries(0).Do(ctx).Error()
+		})
 		if err == nil {
 			c.progress("kube-apiserver up on " + c.server())
-			return nil
+			return client, nil
 		}
+		var death *deathError
 		if c.opts.port != 0 || tries == 3 || !errors.As(err, &death) || !bytes.Contains(death.logTail(), []byte("address already in use")) {
-			return err
+			return nil, err
 		}
 		c.family.forget(death.child)
 		if c.port, err = freePort(); err != nil {
-			return err
+			return nil, err
 		}
 		if err := c.writeKubeconfigs(); err != nil {
-			return err
+			return nil, err
 		}
 	}
+}
+
+func (c *cluster) nodesClient() (kubernetes.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", c.state.path("nodes.kubeconfig"))
+	if err != nil {
+		return nil, err
+	}
+	config.QPS, config.Burst = 500, 1000 // one client stands for many kubelets
+	return kubernetes.NewForConfig(config)
 }
 
 func (c *cluster) startControllers() error {
@@ -272,16 +266,32 @@ func (c *cluster) startControllers() error {
 
 // startNodes registers the simulated nodes, and then moves the Pods on them until ctx ends.
 func (c *cluster) startNodes(ctx context.Context, client kubernetes.Interface) (*kubelets, error) {
-	var names []string
+	var nodes []node
 	err := c.await(ctx, "the simulated nodes", func() (err error) {
-		names, err = registerNodes(ctx, client, c.opts.nodes, time.Now())
+		nodes, err = registerNodes(ctx, client, c.opts.nodes, time.Now())
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	c.progress(fmt.Sprintf("%d simulated nodes up", c.opts.nodes))
-	return startKubelets(ctx, client, names), nil
+	return startKubelets(ctx, client, nodes), nil
+}
+
+// awaitControllers waits for the first thing the controller manager makes and every Pod needs.
+func (c *cluster) awaitControllers(ctx context.Context, client kubernetes.Interface) error {
+	if c.opts.noControllerManager {
+		return nil
+	}
+	err := c.await(ctx, "kube-controller-manager", func() error {
+		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c.progress("kube-controller-manager up")
+	return nil
 }
 
 // await calls probe until it returns nil. It gives up when ctx ends, a component dies, or after startLimit.

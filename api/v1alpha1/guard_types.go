@@ -43,9 +43,11 @@ type GuardSpec struct {
 	// +optional
 	Production bool `json:"production,omitempty"`
 	// Actions is the action of each control, by id. A control that is missing here denies.
+	// +kubebuilder:validation:MaxProperties=1000
 	// +optional
 	Actions map[string]Action `json:"actions,omitempty"`
 	// Registries are the allowed registries, host or host/path. Empty: none.
+	// +kubebuilder:validation:MaxItems=100
 	// +listType=atomic
 	// +optional
 	Registries []Registry `json:"registries,omitempty"`
@@ -53,9 +55,11 @@ type GuardSpec struct {
 	// +optional
 	CPULimit Requirement `json:"cpuLimit,omitempty"`
 	// Egress maps each allowed "fqdn:port" to the RFC 3339 instant at which it ends; an empty value never ends.
+	// +kubebuilder:validation:MaxProperties=10000
 	// +optional
 	Egress map[string]string `json:"egress,omitempty"`
-	// EgressCIDRs are the allowed networks, with port and end.
+	// EgressCIDRs are the allowed networks, with port and end. At most 10,000: 500 rules of 20 ports.
+	// +kubebuilder:validation:MaxItems=10000
 	// +listType=atomic
 	// +optional
 	EgressCIDRs []EgressCIDR `json:"egressCIDRs,omitempty"`

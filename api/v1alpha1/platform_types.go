@@ -63,10 +63,12 @@ type PlatformSpec struct {
 	Registries []Registry `json:"registries,omitempty"`
 
 	// Images are the bank's rules about scans and vulnerabilities.
+	// +kubebuilder:default={}
 	// +optional
 	Images ImageRules `json:"images,omitempty"`
 
 	// Resources are the bank's rules about requests and limits.
+	// +kubebuilder:default={}
 	// +optional
 	Resources ResourceRules `json:"resources,omitempty"`
 
@@ -75,10 +77,12 @@ type PlatformSpec struct {
 	Metadata MetadataRules `json:"metadata,omitempty"`
 
 	// Network chooses the policy engine and what is reachable by default.
+	// +kubebuilder:default={}
 	// +optional
 	Network NetworkRules `json:"network,omitempty"`
 
 	// Identity names the bank's identity provider.
+	// +kubebuilder:default={}
 	// +optional
 	Identity IdentityRules `json:"identity,omitempty"`
 
@@ -111,20 +115,26 @@ type NamespaceName string
 
 // ImageRules are the bank's rules about image scans. They are carried for the image controls, which read them once installed.
 type ImageRules struct {
-	// MaxScanAge is how long a scan counts. Default 720h (30 days).
+	// MaxScanAge is how long a scan counts, in hours, minutes and seconds such as 720h or 36h30m. Default 720h (30 days).
 	// +kubebuilder:default="720h"
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
 	// +optional
-	MaxScanAge metav1.Duration `json:"maxScanAge,omitempty"`
+	MaxScanAge metav1.Duration `json:"maxScanAge,omitzero"`
 	// DenySeverity is the lowest severity, of 5, that refuses an image. Default 4 ("above 3").
 	// +kubebuilder:default=4
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=5
 	// +optional
 	DenySeverity int32 `json:"denySeverity,omitempty"`
-	// Grace is how long after publication such a vulnerability only warns. Default 720h (30 days).
+	// Grace is how long after publication such a vulnerability only warns, in the same form. Default 720h (30 days).
 	// +kubebuilder:default="720h"
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
 	// +optional
-	Grace metav1.Duration `json:"grace,omitempty"`
+	Grace metav1.Duration `json:"grace,omitzero"`
 	// UndatedAs says how a vulnerability without publication date counts: old (refused) or new (warned). Default old.
 	// +kubebuilder:default=old
 	// +kubebuilder:validation:Enum=old;new
@@ -157,11 +167,15 @@ type ResourceRules struct {
 type MetadataRules struct {
 	// RequiredLabels must be on every namespaced object.
 	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=316
+	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`
 	// +listType=set
 	// +optional
 	RequiredLabels []string `json:"requiredLabels,omitempty"`
 	// CopyAnnotations are copied from the namespace to objects that lack them.
 	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=316
+	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`
 	// +listType=set
 	// +optional
 	CopyAnnotations []string `json:"copyAnnotations,omitempty"`
@@ -222,9 +236,9 @@ type Proxy struct {
 
 // IdentityRules names the bank's identity provider. They are carried for sign-in, which reads them once installed.
 type IdentityRules struct {
-	// Issuer is the OpenID Connect issuer URL.
+	// Issuer is the OpenID Connect issuer URL: https, without query or fragment.
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:Pattern=`^https://`
+	// +kubebuilder:validation:Pattern=`^https://[^/?#@\s]+(/[^?#\s]*)?$`
 	// +optional
 	Issuer string `json:"issuer,omitempty"`
 	// MFA is the acr or amr value that proves a second factor.
@@ -234,7 +248,7 @@ type IdentityRules struct {
 	// GroupPrefix is put before each group of the provider in RBAC, and must be what the API server puts there. Default "oidc:".
 	// +kubebuilder:default="oidc:"
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="!self.startsWith('system:')",message="a prefix of system: would let the identity provider name Kubernetes' own groups; choose another"
+	// +kubebuilder:validation:XValidation:rule="self == '' || (!self.startsWith('system:') && !'system:'.startsWith(self))",message="a prefix of system: would let the identity provider name Kubernetes' own groups; choose another"
 	// +optional
 	GroupPrefix *string `json:"groupPrefix,omitempty"`
 }
@@ -263,6 +277,7 @@ type ControlRollout struct {
 	// +optional
 	Production Action `json:"production,omitempty"`
 	// Rings replaces both for tenants in the ring named by the key. Most specific: it wins.
+	// +kubebuilder:validation:XValidation:rule="self.all(r, size(r) <= 63 && r.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))",message="a ring is named as tenants name it in spec.ring: lower-case letters, digits and -, at most 63 characters"
 	// +kubebuilder:validation:MaxProperties=20
 	// +optional
 	Rings map[string]Action `json:"rings,omitempty"`

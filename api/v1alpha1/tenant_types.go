@@ -16,9 +16,9 @@ import (
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="a tenant name is at most 40 characters: a lower-case letter, then letters, digits and -, not ending in -"
-// +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, has(e.__namespace__) || size(self.metadata.name) + 1 + size(e.name) <= 63)",message="namespace <tenant>-<environment> would be longer than 63 characters; shorten a name or set namespace"
-// +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, !((has(e.__namespace__) ? e.__namespace__ : self.metadata.name + '-' + e.name) in ['default', 'kube-system', 'kube-public', 'kube-node-lease', 'ringfence-system']))",message="an environment cannot be a namespace of the platform (default, kube-*, ringfence-system); choose another namespace"
-// +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, self.spec.environments.exists_one(o, (has(o.__namespace__) ? o.__namespace__ : self.metadata.name + '-' + o.name) == (has(e.__namespace__) ? e.__namespace__ : self.metadata.name + '-' + e.name)))",message="two environments resolve to the same namespace; give each its own"
+// +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, has(e.__namespace__) || size(self.metadata.name) + 1 + size(e.name) <= 63)",fieldPath=".spec.environments",message="namespace <tenant>-<environment> would be longer than 63 characters; shorten a name or set namespace"
+// +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, !((has(e.__namespace__) ? e.__namespace__ : self.metadata.name + '-' + e.name) in ['default', 'ringfence-system']) && !(has(e.__namespace__) ? e.__namespace__ : self.metadata.name + '-').startsWith('kube-'))",fieldPath=".spec.environments",message="an environment cannot be a namespace of the platform (default, kube-*, ringfence-system); choose another namespace"
+// +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, self.spec.environments.all(o, o.name == e.name || (has(o.__namespace__) ? o.__namespace__ : self.metadata.name + '-' + o.name) != (has(e.__namespace__) ? e.__namespace__ : self.metadata.name + '-' + e.name)))",fieldPath=".spec.environments",message="two environments resolve to the same namespace; give each its own"
 type Tenant struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -59,18 +59,21 @@ type TenantSpec struct {
 
 	// Ring is the roll-out ring; Platform.spec.controls names rings. Empty means none.
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	// +optional
 	Ring string `json:"ring,omitempty"`
 
 	// Labels are put on the tenant's namespaces. Keys of Ringfence and Kubernetes are refused.
 	// +kubebuilder:validation:MaxProperties=30
-	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 316 && !k.contains('ringfence.dev/') && !k.contains('kubernetes.io/') && !k.contains('k8s.io/') && size(self[k]) <= 63)",message="labels of ringfence.dev and kubernetes.io are written by the platform and values have at most 63 characters; use keys of your own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 316 && !k.contains('ringfence.dev/') && !k.contains('kubernetes.io/') && !k.contains('k8s.io/'))",message="labels of ringfence.dev and kubernetes.io are written by the platform; use keys of your own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && self[k].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'))",message="a label has a key such as cost-centre or bank.example/cost-centre and a value of at most 63 letters, digits, -, _ and ., with a letter or digit at both ends; put other text in annotations"
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// Annotations are put on the tenant's namespaces. Keys of Ringfence and Kubernetes are refused.
 	// +kubebuilder:validation:MaxProperties=30
 	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 316 && !k.contains('ringfence.dev/') && !k.contains('kubernetes.io/') && !k.contains('k8s.io/'))",message="annotations of ringfence.dev and kubernetes.io are written by the platform; use keys of your own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="an annotation has a key such as cost-centre or bank.example/cost-centre; change the key"
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`
 
@@ -82,6 +85,8 @@ type TenantSpec struct {
 
 	// Quota is the hard limit of each of the tenant's namespaces, as in a ResourceQuota. Empty means no quota.
 	// +kubebuilder:validation:MaxProperties=50
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.contains('/') || k.startsWith('hugepages-') || k.startsWith('requests.hugepages-') || k in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'resourcequotas', 'services', 'replicationcontrollers', 'secrets', 'persistentvolumeclaims', 'configmaps', 'services.nodeports', 'services.loadbalancers'])",message="a quota limits what a ResourceQuota can: cpu, memory, requests.cpu, limits.memory, requests.storage, pods, services.loadbalancers, count/deployments.apps and the like"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, type(self[k]) == int ? int(self[k]) >= 0 : isQuantity(string(self[k])) && quantity(string(self[k])).sign() >= 0)",message="a quota is zero or more; remove the minus sign"
 	// +optional
 	Quota map[string]resource.Quantity `json:"quota,omitempty"`
 
@@ -153,7 +158,8 @@ type Environment struct {
 type EgressRule struct {
 	// FQDN is an exact lower-case name, for instance db.payments.bank.example.
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	// +kubebuilder:validation:XValidation:rule="!isIP(self)",message="this is an address, not a name; write it as cidr, for instance 10.20.0.5/32"
 	// +optional
 	FQDN string `json:"fqdn,omitempty"`
 	// CIDR is a network, for instance 10.20.0.0/16.
@@ -164,9 +170,10 @@ type EgressRule struct {
 	// +kubebuilder:validation:MaxItems=20
 	// +listType=set
 	Ports []Port `json:"ports"`
-	// Expires is an RFC 3339 instant, or a date, which means 00:00:00Z of the following day. Empty means never.
+	// Expires is an RFC 3339 instant such as 2027-01-31T18:00:00Z, or a date such as 2027-01-31, which means 00:00:00Z of the following day. Absent means never.
 	// +kubebuilder:validation:MaxLength=35
-	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))?$`
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$`
+	// +kubebuilder:validation:XValidation:rule="timestamp(size(self) == 10 ? self + 'T00:00:00Z' : self) > timestamp('0001-01-01T00:00:00Z')",message="no such day in the calendar; want a date such as 2027-01-31 or an instant such as 2027-01-31T18:00:00Z"
 	// +optional
 	Expires string `json:"expires,omitempty"`
 	// Ticket is the change that granted it.

@@ -1,0 +1,74 @@
+package bundle_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/controls"
+	"ringfence.dev/ringfence/policy/bundle"
+)
+
+func load(t testing.TB) *control.Catalogue {
+	t.Helper()
+	cat, err := control.Load(controls.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cat
+}
+
+// TestCompile compiles every bundle and every single policy as the oldest supported API server would.
+func TestCompile(t *testing.T) {
+	cat := load(t)
+	for _, b := range bundle.Build(cat, nil) {
+		if err := bundle.Compile(b.Policy); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, c := range cat.Controls {
+		if err := bundle.Compile(bundle.Single(c)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestCompileRefuses shows that Compile can fail: in a variable, a validation and a message.
+func TestCompileRefuses(t *testing.T) {
+	cat := load(t)
+	for name, spoil := range map[string]func(b bundle.Bundle){
+		"variable":   func(b bundle.Bundle) { b.Policy.Spec.Variables[0].Expression = "object.(" },
+		"validation": func(b bundle.Bundle) { b.Policy.Spec.Validations[0].Expression = "variables.none == 1" },
+		"message":    func(b bundle.Bundle) { b.Policy.Spec.Validations[0].MessageExpression = "1" },
+	} {
+		b := bundle.Build(cat, nil)[0]
+		spoil(b)
+		if err := bundle.Compile(b.Policy); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("Compile with a broken %s = %v, want an error that names it", name, err)
+		}
+	}
+}
+
+// TestBuild: two bundles a group, each control in those of its groups, exempt namespaces in every binding, and the pinned
+// ones even where the Platform names none.
+func TestBuild(t *testing.T) {
+	cat := load(t)
+	for _, b := range bundle.Build(cat, []string{"monitoring", "kube-system"}) {
+		got := b.Binding.Spec.MatchResources.NamespaceSelector.MatchExpressions[0].Values
+		if want := []string{"kube-system", "monitoring", "ringfence-system"}; !slices.Equal(got, want) {
+			t.Errorf("%s: exempt = %v, want %v", b.Binding.Name, got, want)
+		}
+		_, group, _ := strings.Cut(b.Policy.Name, "-")
+		group, _, _ = strings.Cut(group, "-")
+		want := 0
+		for _, c := range cat.Controls {
+			if slices.Contains(c.Groups, group) {
+				want++
+			}
+		}
+		if got := len(b.Policy.Spec.Validations); got != want || want == 0 {
+			t.Errorf("%s: %d validations, want %d", b.Policy.Name, got, want)
+		}
+	}
+}

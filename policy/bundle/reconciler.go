@@ -1,0 +1,338 @@
+package bundle
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
+)
+
+// The condition Enforced of a Platform, with what a user does about each reason. Positive polarity: True is well.
+//
+//	True   InPlace           nothing to do
+//	False  WaitingForGuards  wait; some namespaces have no Guard yet, and binding the policies now would refuse everything there
+//	False  CompileFailed     report the message; the last good policies stay in place
+//	False  ApplyFailed       see the message; it is tried again until it succeeds
+const (
+	ConditionEnforced = "Enforced"
+
+	reasonInPlace          = "InPlace"
+	reasonWaitingForGuards = "WaitingForGuards"
+	reasonCompileFailed    = "CompileFailed"
+	reasonApplyFailed      = "ApplyFailed"
+)
+
+// resync is how often the policies are looked at even if no watch said anything.
+const resync = 30 * time.Second
+
+// Gap is a time in which a policy or binding was not in place as built.
+type Gap struct {
+	// Object is the kind and name, for instance ValidatingAdmissionPolicy/ringfence-workloads-deny.
+	Object string
+	// Cause is missing or changed.
+	Cause string
+	// Noticed is when Ringfence saw it, Closed when it was back.
+	Noticed, Closed time.Time
+}
+
+// Reconciler keeps the bundles of a catalogue in place: deleted or edited by hand, they come back. It is level-based,
+// writes nothing while all is well, and never installs a policy that does not compile.
+type Reconciler struct {
+	Client    client.Client
+	Catalogue *control.Catalogue
+	// Fixed are bundles that are not made of controls, kept in place with the others.
+	Fixed []Bundle
+	// Metrics counts gaps; see NewMetrics.
+	Metrics *Metrics
+	Log     *slog.Logger
+	Now     func() time.Time
+	// OnGap is told of each gap once it is closed. It must not block. Nil is nobody.
+	OnGap func(Gap)
+
+	mu     sync.Mutex
+	seen   bool // all was in place once: what is not from now on is a gap
+	exempt []string
+	built  []Bundle
+}
+
+// SetupWithManager registers the reconciler for the Platform and every policy and binding that Ringfence owns.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	platform := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: v1alpha1.PlatformName}}}
+	})
+	return ctrl.NewControllerManagedBy(mgr).Named("bundles").For(&v1alpha1.Platform{}).
+		Watches(&admissionv1.ValidatingAdmissionPolicy{}, platform).
+		Watches(&admissionv1.ValidatingAdmissionPolicyBinding{}, platform).
+		Complete(r)
+}
+
+// Reconcile puts in place what is missing or changed and removes what is stale. Without a Platform nothing is installed,
+// and nothing that was is removed: a Platform deleted by mistake must not open the cluster.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var platform v1alpha1.Platform
+	if err := r.Client.Get(ctx, client.ObjectKey{Name: v1alpha1.PlatformName}, &platform); err != nil {
+		if apierrors.IsNotFound(err) {
+			return ctrl.Result{RequeueAfter: resync}, nil
+		}
+		return ctrl.Result{}, fmt.Errorf("read platform: %w", err)
+	}
+	want, err := r.bundles(&platform)
+	if err != nil {
+		return ctrl.Result{RequeueAfter: resync}, r.report(ctx, &platform, reasonCompileFailed, err.Error())
+	}
+	have, err := r.existing(ctx)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if len(have) == 0 {
+		if bare, err := r.unguarded(ctx, &platform); err != nil || bare != "" {
+			message := fmt.Sprintf("namespace %s has no Guard yet; the policies are bound once every namespace has one", bare)
+			return ctrl.Result{RequeueAfter: 200 * time.Millisecond}, cmp.Or(err, r.report(ctx, &platform, reasonWaitingForGuards, message))
+		}
+	}
+	changes := Plan(want, have)
+	if err := r.apply(ctx, changes); err != nil {
+		if reported := r.report(ctx, &platform, reasonApplyFailed, err.Error()); reported != nil {
+			return ctrl.Result{}, reported
+		}
+		return ctrl.Result{}, err
+	}
+	r.mu.Lock()
+	r.seen = true
+	r.mu.Unlock()
+	message := fmt.Sprintf("%d policies and bindings in place", 2*len(want))
+	return ctrl.Result{RequeueAfter: resync}, r.report(ctx, &platform, reasonInPlace, message)
+}
+
+// bundles are the bundles for the Platform, compiled before they are given out; the last good set is reused while the
+// exempt namespaces stay the same.
+func (r *Reconciler) bundles(p *v1alpha1.Platform) ([]Bundle, error) {
+	var exempt []string
+	for _, ns := range p.Spec.ExemptNamespaces {
+		exempt = append(exempt, string(ns))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.built != nil && slices.Equal(r.exempt, exempt) {
+		return r.built, nil
+	}
+	built := append(Build(r.Catalogue, exempt), r.Fixed...)
+	for _, b := range built {
+		if err := Compile(b.Policy); err != nil {
+			return nil, err
+		}
+	}
+	r.built, r.exempt = built, exempt
+	return built, nil
+}
+
+// existing are the policies and bindings that carry Ringfence's label, by kind and name.
+func (r *Reconciler) existing(ctx context.Context) (map[string]client.Object, error) {
+	have := map[string]client.Object{}
+	ours := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
+	var policies admissionv1.ValidatingAdmissionPolicyList
+	if err := r.Client.List(ctx, &policies, ours); err != nil {
+		return nil, fmt.Errorf("list policies: %w", err)
+	}
+	for i := range policies.Items {
+		have[key(&policies.Items[i])] = &policies.Items[i]
+	}
+	var bindings admissionv1.ValidatingAdmissionPolicyBindingList
+	if err := r.Client.List(ctx, &bindings, ours); err != nil {
+		return nil, fmt.Errorf("list policy bindings: %w", err)
+	}
+	for i := range bindings.Items {
+		have[key(&bindings.Items[i])] = &bindings.Items[i]
+	}
+	return have, nil
+}
+
+// unguarded is the first namespace that would be refused everything because it has no Guard, or "".
+func (r *Reconciler) unguarded(ctx context.Context, p *v1alpha1.Platform) (string, error) {
+	var namespaces corev1.NamespaceList
+	if err := r.Client.List(ctx, &namespaces); err != nil {
+		return "", fmt.Errorf("list namespaces: %w", err)
+	}
+	var guards v1alpha1.GuardList
+	if err := r.Client.List(ctx, &guards); err != nil {
+		return "", fmt.Errorf("list guards: %w", err)
+	}
+	guarded := map[string]bool{}
+	for _, g := range guards.Items {
+		guarded[g.Namespace] = true
+	}
+	for _, ns := range namespaces.Items {
+		exempt := slices.Contains(v1alpha1.PinnedExemptNamespaces, ns.Name) || slices.Contains(p.Spec.ExemptNamespaces, v1alpha1.NamespaceName(ns.Name))
+		if !exempt && !guarded[ns.Name] && ns.DeletionTimestamp == nil {
+			return ns.Name, nil
+		}
+	}
+	return "", nil
+}
+
+func key(o client.Object) string {
+	if _, ok := o.(*admissionv1.ValidatingAdmissionPolicy); ok {
+		return "ValidatingAdmissionPolicy/" + o.GetName()
+	}
+	return "ValidatingAdmissionPolicyBinding/" + o.GetName()
+}
+
+// Change is one write that brings the cluster nearer to what is wanted.
+type Change struct {
+	// Object is what to write, or what to delete where Delete is set.
+	Object client.Object
+	// Stored is the object in the cluster; nil where it is missing.
+	Stored client.Object
+	Delete bool
+}
+
+// Plan is the writes that make have into want: a policy before its binding, so that no binding is without policy, and
+// deletions last. It is empty where all is well.
+func Plan(want []Bundle, have map[string]client.Object) []Change {
+	var changes []Change
+	wanted := map[string]bool{}
+	for _, b := range want {
+		for _, o := range []client.Object{b.Policy, b.Binding} {
+			wanted[key(o)] = true
+			if stored := have[key(o)]; stored == nil || !same(o, stored) {
+				changes = append(changes, Change{Object: o.DeepCopyObject().(client.Object), Stored: stored})
+			}
+		}
+	}
+	for name, o := range have {
+		if !wanted[name] {
+			changes = append(changes, Change{Object: o, Stored: o, Delete: true})
+		}
+	}
+	slices.SortStableFunc(changes, func(a, b Change) int {
+		switch {
+		case a.Delete == b.Delete:
+			return 0
+		case a.Delete:
+			return 1
+		}
+		return -1
+	})
+	return changes
+}
+
+// same reports whether the stored object says what is wanted, in spec and in the labels and annotations that we write.
+func same(want, stored client.Object) bool {
+	for k, v := range want.GetLabels() {
+		if stored.GetLabels()[k] != v {
+			return false
+		}
+	}
+	for k, v := range want.GetAnnotations() {
+		if stored.GetAnnotations()[k] != v {
+			return false
+		}
+	}
+	if stored.GetDeletionTimestamp() != nil {
+		return false
+	}
+	switch want := want.(type) {
+	case *admissionv1.ValidatingAdmissionPolicy:
+		stored, ok := stored.(*admissionv1.ValidatingAdmissionPolicy)
+		return ok && equality.Semantic.DeepEqual(want.Spec, stored.Spec)
+	case *admissionv1.ValidatingAdmissionPolicyBinding:
+		stored, ok := stored.(*admissionv1.ValidatingAdmissionPolicyBinding)
+		return ok && equality.Semantic.DeepEqual(want.Spec, stored.Spec)
+	}
+	return false
+}
+
+// apply makes the changes. What was in place before and is not now is a gap: it is logged, counted and told.
+func (r *Reconciler) apply(ctx context.Context, changes []Change) error {
+	r.mu.Lock()
+	seen := r.seen
+	r.mu.Unlock()
+	noticed := r.Now()
+	for _, c := range changes {
+		var err error
+		switch {
+		case c.Delete:
+			err = client.IgnoreNotFound(r.Client.Delete(ctx, c.Object))
+		case c.Stored == nil:
+			err = r.Client.Create(ctx, c.Object)
+			if apierrors.IsAlreadyExists(err) {
+				err = r.takeOver(ctx, c.Object)
+			}
+		default:
+			c.Object.SetResourceVersion(c.Stored.GetResourceVersion())
+			err = r.Client.Update(ctx, c.Object)
+		}
+		if err != nil {
+			return fmt.Errorf("put %s in place: %w", key(c.Object), err)
+		}
+		if seen && !c.Delete {
+			r.closed(c, noticed)
+		}
+	}
+	return nil
+}
+
+// takeOver replaces an object of our name whose label somebody removed.
+func (r *Reconciler) takeOver(ctx context.Context, o client.Object) error {
+	stored := o.DeepCopyObject().(client.Object)
+	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(o), stored); err != nil {
+		return err
+	}
+	o.SetResourceVersion(stored.GetResourceVersion())
+	return r.Client.Update(ctx, o)
+}
+
+func (r *Reconciler) closed(c Change, noticed time.Time) {
+	gap := Gap{Object: key(c.Object), Cause: "changed", Noticed: noticed, Closed: r.Now()}
+	if c.Stored == nil {
+		gap.Cause = "missing"
+	}
+	seconds := gap.Closed.Sub(gap.Noticed).Seconds()
+	r.Metrics.gaps.WithLabelValues(gap.Object, gap.Cause).Inc()
+	r.Metrics.gapSeconds.WithLabelValues(gap.Object).Add(seconds)
+	r.Log.Warn("policy gap closed", "object", gap.Object, "cause", gap.Cause, "seconds", seconds)
+	if r.OnGap != nil {
+		r.OnGap(gap)
+	}
+}
+
+// report writes the condition Enforced, only where it changes.
+func (r *Reconciler) report(ctx context.Context, p *v1alpha1.Platform, reason, message string) error {
+	status, inPlace := metav1.ConditionFalse, 0.0
+	if reason == reasonInPlace {
+		status, inPlace = metav1.ConditionTrue, 1
+	}
+	r.Metrics.inPlace.Set(inPlace)
+	before := p.Status.DeepCopy()
+	p.Status.ObservedGeneration = p.Generation
+	if reason == reasonInPlace {
+		p.Status.CatalogueDigest = r.Catalogue.Digest
+	}
+	meta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
+		Type: ConditionEnforced, Status: status, Reason: reason, Message: message, ObservedGeneration: p.Generation,
+	})
+	if equality.Semantic.DeepEqual(before, &p.Status) {
+		return nil
+	}
+	if err := r.Client.Status().Update(ctx, p); err != nil {
+		return fmt.Errorf("write status of platform: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,249 @@
+package tenant
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+)
+
+// Compile makes the Guard of a namespace: all that a verdict there needs to know of Platform and Tenant. It is pure.
+//
+// The action of each control is the most specific of: the Platform's for the tenant's ring, its production action, its
+// action, the profile's, the catalogue's default. The Tenant can only strengthen it. Without a Platform every control
+// denies and no registry is allowed. A tenant that is nil or has no such namespace counts for nothing. Egress that has
+// ended is kept, with its end: there is no clock here, and the reader compares.
+func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1alpha1.Tenant, namespace string) v1alpha1.Guard {
+	env := environmentOf(tenant, namespace)
+	if env == nil {
+		tenant = nil
+	}
+	guard := v1alpha1.Guard{
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Guard"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:      v1alpha1.GuardName,
+			Namespace: namespace,
+			Labels:    map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy},
+		},
+		Spec: v1alpha1.GuardSpec{
+			Actions:  make(map[string]v1alpha1.Action, len(controls)),
+			CPULimit: v1alpha1.Required,
+		},
+	}
+	spec := &guard.Spec
+	if tenant != nil {
+		spec.Tenant, spec.Environment, spec.Production = tenant.Name, env.Name, env.Production
+	}
+	for _, c := range controls {
+		spec.Actions[c.ID] = action(c, platform, tenant, env)
+	}
+	if platform == nil {
+		return guard
+	}
+	if platform.Spec.Resources.CPULimit == v1alpha1.Optional {
+		spec.CPULimit = v1alpha1.Optional
+	}
+	spec.Registries = registries(platform, tenant)
+	if tenant != nil {
+		spec.Egress, spec.EgressCIDRs = egress(tenant.Spec.Egress)
+	}
+	return guard
+}
+
+// Of is the tenant that asks for a namespace, nil if none does. Where several do, the oldest has it (then the first by
+// name): files, which know no owner label, and clusters agree. A tenant being deleted asks for nothing.
+func Of(tenants []v1alpha1.Tenant, namespace string) *v1alpha1.Tenant {
+	var first *v1alpha1.Tenant
+	for i := range tenants {
+		t := &tenants[i]
+		if environmentOf(t, namespace) == nil || t.DeletionTimestamp != nil {
+			continue
+		}
+		if first == nil || older(t, first) {
+			first = t
+		}
+	}
+	return first
+}
+
+func older(a, b *v1alpha1.Tenant) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.Name < b.Name
+}
+
+// NamespaceOf is the namespace of a tenant's environment: the one it names, else <tenant>-<environment>.
+func NamespaceOf(t *v1alpha1.Tenant, env v1alpha1.Environment) string {
+	if env.Namespace != "" {
+		return string(env.Namespace)
+	}
+	return t.Name + "-" + env.Name
+}
+
+// environmentOf is the environment of t whose namespace this is, nil if there is none or t is nil.
+func environmentOf(t *v1alpha1.Tenant, namespace string) *v1alpha1.Environment {
+	if t == nil {
+		return nil
+	}
+	for i, env := range t.Spec.Environments {
+		if NamespaceOf(t, env) == namespace {
+			return &t.Spec.Environments[i]
+		}
+	}
+	return nil
+}
+
+// Exempt reports whether a namespace is not guarded: pinned, or listed by the Platform (which may be nil).
+func Exempt(platform *v1alpha1.Platform, namespace string) bool {
+	if slices.Contains(v1alpha1.PinnedExemptNamespaces, namespace) {
+		return true
+	}
+	return platform != nil && slices.Contains(platform.Spec.ExemptNamespaces, v1alpha1.NamespaceName(namespace))
+}
+
+// Expiry reads the end of a grant: an RFC 3339 instant, or a date, which ends at 00:00:00Z of the following day. The
+// grant is live while now is before it. The empty string never ends and gives the zero time.
+func Expiry(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, s); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read expiry %q: want a date such as 2027-01-31 or an RFC 3339 instant such as 2027-01-31T12:00:00Z: %w", s, err)
+	}
+	return at.UTC(), nil
+}
+
+// action is the action of one control under a platform and, where tenant is not nil, in its environment.
+func action(c control.Control, platform *v1alpha1.Platform, tenant *v1alpha1.Tenant, env *v1alpha1.Environment) v1alpha1.Action {
+	if platform == nil {
+		return v1alpha1.Deny
+	}
+	profile := cmp.Or(platform.Spec.Profile, v1alpha1.ProfileMVP)
+	rollout := platform.Spec.Controls[c.ID]
+	chosen := cmp.Or(rollout.Action, v1alpha1.Action(c.Action(string(profile))))
+	if tenant == nil {
+		return known(chosen)
+	}
+	if env.Production {
+		chosen = cmp.Or(rollout.Production, chosen)
+	}
+	if tenant.Spec.Ring != "" {
+		chosen = cmp.Or(rollout.Rings[tenant.Spec.Ring], chosen)
+	}
+	if own, ok := tenant.Spec.Controls[c.ID]; ok {
+		chosen = v1alpha1.Action(finding.Stronger(finding.Action(known(chosen)), finding.Action(known(own))))
+	}
+	return known(chosen)
+}
+
+// known is a, or Deny where a is no action: what cannot be read must not let anything through.
+func known(a v1alpha1.Action) v1alpha1.Action {
+	if a == v1alpha1.Warn || a == v1alpha1.Audit {
+		return a
+	}
+	return v1alpha1.Deny
+}
+
+// registries are the platform's, or those of the tenant that lie inside one of them; a list of which none does allows none.
+func registries(platform *v1alpha1.Platform, tenant *v1alpha1.Tenant) []v1alpha1.Registry {
+	all := platform.Spec.Registries
+	if tenant == nil || len(tenant.Spec.Registries) == 0 {
+		return slices.Clone(all)
+	}
+	var narrowed []v1alpha1.Registry
+	for _, r := range tenant.Spec.Registries {
+		inside := func(p v1alpha1.Registry) bool { return r == p || strings.HasPrefix(string(r), string(p)+"/") }
+		if slices.ContainsFunc(all, inside) && !slices.Contains(narrowed, r) {
+			narrowed = append(narrowed, r)
+		}
+	}
+	return narrowed
+}
+
+// egress is the allowed destinations: names by "fqdn:port", networks in order. Of a destination listed twice the later end
+// holds. An entry whose expiry cannot be read allows nothing.
+func egress(rules []v1alpha1.EgressRule) (map[string]string, []v1alpha1.EgressCIDR) {
+	type network struct {
+		cidr v1alpha1.CIDR
+		port v1alpha1.Port
+	}
+	names, networks := map[string]time.Time{}, map[network]time.Time{}
+	for _, rule := range rules {
+		end, err := Expiry(rule.Expires)
+		if err != nil {
+			continue
+		}
+		for _, port := range rule.Ports {
+			if rule.FQDN != "" {
+				keepLater(names, rule.FQDN+":"+strconv.Itoa(int(port)), end)
+			}
+			if rule.CIDR != "" {
+				keepLater(networks, network{rule.CIDR, port}, end)
+			}
+		}
+	}
+	var byName map[string]string
+	for name, end := range names {
+		if byName == nil {
+			byName = make(map[string]string, len(names))
+		}
+		byName[name] = instant(end)
+	}
+	cidrs := make([]v1alpha1.EgressCIDR, 0, len(networks))
+	for _, n := range slices.SortedFunc(maps.Keys(networks), func(a, b network) int {
+		return cmp.Or(cmp.Compare(a.cidr, b.cidr), cmp.Compare(a.port, b.port))
+	}) {
+		cidrs = append(cidrs, v1alpha1.EgressCIDR{CIDR: n.cidr, Port: n.port, Expires: instant(networks[n])})
+	}
+	if len(cidrs) == 0 {
+		cidrs = nil
+	}
+	return byName, cidrs
+}
+
+// keepLater records an end unless a later one is there; the zero time, never, is the latest.
+func keepLater[K comparable](ends map[K]time.Time, key K, end time.Time) {
+	old, ok := ends[key]
+	if !ok || !old.IsZero() && (end.IsZero() || end.After(old)) {
+		ends[key] = end
+	}
+}
+
+// instant writes an end as the Guard carries it: RFC 3339 in UTC, empty for never.
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// dropExpired removes from spec the egress that has ended at now, and returns when the next of the rest ends (zero: never).
+func dropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
+	ended := func(expires string) bool {
+		end, err := Expiry(expires)
+		if err != nil || !end.IsZero() && !now.Before(end) {
+			return true
+		}
+		if !end.IsZero() && (next.IsZero() || end.Before(next)) {
+			next = end
+		}
+		return false
+	}
+	maps.DeleteFunc(spec.Egress, func(_, expires string) bool { return ended(expires) })
+	spec.EgressCIDRs = slices.DeleteFunc(spec.EgressCIDRs, func(c v1alpha1.EgressCIDR) bool { return ended(c.Expires) })
+	return next
+}

@@ -1,0 +1,194 @@
+package tenant
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+)
+
+const (
+	// FieldManager owns, under server-side apply, the labels and annotations that Ringfence puts on namespaces.
+	FieldManager = "ringfence"
+	// AnnotationCreatedBy on a namespace names the tenant for which Ringfence created it. A namespace without it was
+	// there before, is never deleted when it is empty, and is handed back instead.
+	AnnotationCreatedBy = "ringfence.dev/created-by"
+	// FinalizerGuard keeps a Guard readable until nothing in its ending namespace needs a verdict any more.
+	FinalizerGuard = "ringfence.dev/guard"
+	// FinalizerTenant keeps a Tenant until its namespaces are gone or handed back.
+	FinalizerTenant = "ringfence.dev/tenant"
+
+	// limitsName is the name of the ResourceQuota and of the LimitRange in each tenant namespace.
+	limitsName = "ringfence"
+	// defaultAccount is the ServiceAccount that pods get which name none.
+	defaultAccount = "default"
+)
+
+// namespaceLabels are the labels of a tenant's namespace. The tenant's own come first: it cannot replace the platform's.
+func namespaceLabels(t *v1alpha1.Tenant, env v1alpha1.Environment, cordoned bool) map[string]string {
+	labels := map[string]string{}
+	maps.Copy(labels, t.Spec.Labels)
+	labels[v1alpha1.LabelTenant] = t.Name
+	labels[v1alpha1.LabelEnvironment] = env.Name
+	labels[v1alpha1.LabelProduction] = fmt.Sprint(env.Production)
+	labels[v1alpha1.LabelGuarded] = "true"
+	if cordoned {
+		labels[v1alpha1.LabelCordoned] = "true"
+	}
+	// Pod Security tells and records; enforcing it would end the admission chain before the catalogue's own refusals.
+	for _, mode := range []string{"audit", "warn"} {
+		labels["pod-security.kubernetes.io/"+mode] = "restricted"
+		labels["pod-security.kubernetes.io/"+mode+"-version"] = "latest"
+	}
+	return labels
+}
+
+// applyNamespace is the change that makes Ringfence's labels and annotations of a namespace exactly these, nil where they
+// are. What others put there stays. live is nil where the plan has just created it.
+func applyNamespace(name string, live *corev1.Namespace, labels, annotations map[string]string) []Change {
+	if live != nil && contains(live.Labels, labels) && contains(live.Annotations, annotations) &&
+		sameKeys(managedKeys(live.ManagedFields, "f:labels"), labels) && sameKeys(managedKeys(live.ManagedFields, "f:annotations"), annotations) {
+		return nil
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	u.SetAPIVersion("v1")
+	u.SetKind("Namespace")
+	u.SetName(name)
+	u.SetLabels(labels)
+	u.SetAnnotations(annotations)
+	if live != nil {
+		u.SetUID(live.UID) // never brings a deleted namespace back
+		u.SetResourceVersion(live.ResourceVersion)
+	}
+	return []Change{{Verb: Apply, Object: u}}
+}
+
+// managedKeys are the keys of a map in metadata ("f:labels" or "f:annotations") that Ringfence applied.
+func managedKeys(entries []metav1.ManagedFieldsEntry, field string) map[string]bool {
+	keys := map[string]bool{}
+	for _, e := range entries {
+		if e.Manager != FieldManager || e.Operation != metav1.ManagedFieldsOperationApply || e.FieldsV1 == nil {
+			continue
+		}
+		var fields struct {
+			Metadata map[string]json.RawMessage `json:"f:metadata"`
+		}
+		var owned map[string]json.RawMessage
+		if json.Unmarshal(e.FieldsV1.Raw, &fields) != nil || fields.Metadata[field] == nil || json.Unmarshal(fields.Metadata[field], &owned) != nil {
+			continue
+		}
+		for k := range owned {
+			if len(k) > 2 && k[:2] == "f:" {
+				keys[k[2:]] = true
+			}
+		}
+	}
+	return keys
+}
+
+func contains(have, want map[string]string) bool {
+	for k, v := range want {
+		if got, ok := have[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+func sameKeys(have map[string]bool, want map[string]string) bool {
+	for k := range have {
+		if _, ok := want[k]; !ok {
+			return false
+		}
+	}
+	return len(have) == len(want)
+}
+
+// metaOf is the metadata of an object that Ringfence owns whole.
+func metaOf(namespace, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}}
+}
+
+// account is the apply patch that takes the token away from pods which name no ServiceAccount; with own false it gives
+// the account back to itself.
+func account(namespace string, own bool) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	u.SetAPIVersion("v1")
+	u.SetKind("ServiceAccount")
+	u.SetNamespace(namespace)
+	u.SetName(defaultAccount)
+	if own {
+		u.SetLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})
+		u.Object["automountServiceAccountToken"] = false
+	}
+	return u
+}
+
+// quota is the tenant's hard limit, nil where it has none.
+func quota(t *v1alpha1.Tenant, namespace string) *corev1.ResourceQuota {
+	if len(t.Spec.Quota) == 0 {
+		return nil
+	}
+	hard := corev1.ResourceList{}
+	for name, amount := range t.Spec.Quota {
+		hard[corev1.ResourceName(name)] = amount
+	}
+	return &corev1.ResourceQuota{ObjectMeta: metaOf(namespace, limitsName), Spec: corev1.ResourceQuotaSpec{Hard: hard}}
+}
+
+// limitRange bounds single volume claims and never fills in a default.
+//
+// Only the type Container makes defaults, of max and min even where none are given; a max for the type Pod refuses every
+// pod that states no limit, before any control could say so with its own words. So it speaks of claims alone: at least
+// 1 MiB, and no larger than all that the quota allows.
+func limitRange(t *v1alpha1.Tenant, namespace string) *corev1.LimitRange {
+	item := corev1.LimitRangeItem{
+		Type: corev1.LimitTypePersistentVolumeClaim,
+		Min:  corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Mi")},
+	}
+	if most, ok := t.Spec.Quota[string(corev1.ResourceRequestsStorage)]; ok && most.Cmp(item.Min[corev1.ResourceStorage]) >= 0 {
+		item.Max = corev1.ResourceList{corev1.ResourceStorage: most}
+	}
+	return &corev1.LimitRange{ObjectMeta: metaOf(namespace, limitsName), Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{item}}}
+}
+
+// bindings give the two groups their rights in one namespace, by name of the ClusterRole and of the RoleBinding alike.
+func bindings(platform *v1alpha1.Platform, t *v1alpha1.Tenant, env v1alpha1.Environment) []rbacv1.RoleBinding {
+	namespace := NamespaceOf(t, env)
+	bind := func(role, group string) rbacv1.RoleBinding {
+		return rbacv1.RoleBinding{
+			ObjectMeta: metaOf(namespace, role),
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: groupPrefix(platform) + group}},
+		}
+	}
+	all := []rbacv1.RoleBinding{
+		bind(RoleAdmin, t.Spec.Groups.Admin),
+		bind(networkRole(modelOf(platform)), t.Spec.Groups.Admin),
+		bind(RoleReadOnly, t.Spec.Groups.ReadOnly),
+	}
+	if !env.Production {
+		all = append(all, bind(RoleDebug, t.Spec.Groups.Admin))
+	}
+	return all
+}
+
+func groupPrefix(platform *v1alpha1.Platform) string {
+	if p := platform.Spec.Identity.GroupPrefix; p != nil {
+		return *p
+	}
+	return "oidc:"
+}
+
+// ours reports whether a RoleBinding bears one of the names that Ringfence uses.
+func ours(binding string) bool {
+	return slices.Contains([]string{RoleAdmin, RoleReadOnly, RoleDebug, networkRole(v1alpha1.NetworkCilium), networkRole(v1alpha1.NetworkKubernetes)}, binding)
+}
