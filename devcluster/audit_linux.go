@@ -5,13 +5,15 @@ import (
 )
 
 // defaultAuditPolicy logs who changed what, without contents: secrets never reach the receiver, and the annotations of
-// admission policies do. It leaves out reads, and changes that say only that a component is alive. An attempt to enter
+// admission policies do. It leaves out reads, and changes that only keep the cluster going. An attempt to enter
 // a Pod counts as a change, whatever its verb: kubectl exec asks with "get".
 const defaultAuditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived, ResponseStarted]
 omitManagedFields: true
 rules:
+- level: None
+  users: ["system:apiserver"]
 - level: None
   resources:
   - group: ""

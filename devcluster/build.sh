@@ -4,7 +4,9 @@
 # compile all of Kubernetes again.
 set -eu
 cd "$(dirname "$0")"
-kubernetes=1.37.1
+kubernetes=$(sed -n 's|^[[:space:]]*k8s.io/kubernetes v||p' go.mod)
+minor=${kubernetes#1.}
+minor=${minor%.*}
 out=${1:-../bin/devcluster}
 dir=$(dirname "$out")
 mkdir -p "$dir"
@@ -20,7 +22,7 @@ rm -f "$stamp"
 # Without a stamped version the API server calls itself v0.0.0-master, and clients refuse it.
 ld="-s -w"
 for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
-	ld="$ld -X $package.gitVersion=v$kubernetes -X $package.gitMajor=1 -X $package.gitMinor=37"
+	ld="$ld -X $package.gitVersion=v$kubernetes -X $package.gitMajor=1 -X $package.gitMinor=$minor"
 	ld="$ld -X $package.gitCommit=devcluster -X $package.gitTreeState=clean -X $package.buildDate=1970-01-01T00:00:00Z"
 done
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -61,7 +62,8 @@ func (s *state) fill() error {
 	if !tryLock(s.lock) {
 		pid, _ := os.ReadFile(s.path("lock"))
 		s.temporary = false // not ours to remove
-		return fmt.Errorf("%s is in use by another devcluster (pid %s); stop it or choose another --dir", s.dir, strings.TrimSpace(string(pid)))
+		return fmt.Errorf("%s is in use by another devcluster (pid %s); stop it or choose another --dir",
+			s.dir, cmp.Or(strings.TrimSpace(string(pid)), "unknown"))
 	}
 	if s.temporary {
 		if err := os.WriteFile(s.path(temporaryMark), nil, 0o600); err != nil {

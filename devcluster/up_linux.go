@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -139,6 +140,17 @@ func (c *cluster) run(ctx context.Context, stdout io.Writer) error {
 	case <-ctx.Done():
 		return nil
 	case dead := <-c.family.died:
+		return afterDeath(ctx, dead, nil)
+	}
+}
+
+// afterDeath is the error for the death of a child. When a signal to stop follows at once, the death is part of that
+// stop, because the signal went to all processes, as a service manager sends it: then it is stopped.
+func afterDeath(ctx context.Context, dead *child, stopped error) error {
+	select {
+	case <-ctx.Done():
+		return stopped
+	case <-time.After(200 * time.Millisecond):
 		return &deathError{dead}
 	}
 }
@@ -159,8 +171,7 @@ func (c *cluster) prepare() error {
 	if err != nil {
 		return err
 	}
-	klog.LogToStderr(false) // client-go complains there about every connection a stop breaks
-	klog.SetOutput(log)
+	klog.SetSlogLogger(slog.New(slog.NewTextHandler(log, nil))) // client-go complains about every connection a stop breaks
 	return c.writeKubeconfigs()
 }
 
@@ -306,7 +317,7 @@ func (c *cluster) await(ctx context.Context, what string, probe func() error) er
 		case <-ctx.Done():
 			return errInterrupted
 		case dead := <-c.family.died:
-			return &deathError{dead}
+			return afterDeath(ctx, dead, errInterrupted)
 		case <-deadline:
 			return fmt.Errorf("%s is not ready after %s: %w; is this machine overloaded? logs of a kept --dir are in its folder logs", what, startLimit, err)
 		case <-time.After(pollEvery):

@@ -101,13 +101,26 @@ func TestAuditWebhook(t *testing.T) {
 		}
 		return fmt.Errorf("none after %d config maps", tries)
 	})
+	c.mustKubectl("run", "door", "--image=registry.bank.example/door")
 	c.mustKubectl("get", "configmaps", "-A")
+	eventually(t, "an event for an attempt to enter a Pod", func() error {
+		out, _ := c.kubectl("exec", "door", "--", "sh") // cannot succeed: there is no kubelet
+		for _, e := range r.find("pods", "door") {
+			if e.ObjectRef.Subresource == "exec" {
+				return nil
+			}
+		}
+		return fmt.Errorf("none; kubectl exec said %s", out)
+	})
 	server.Close() // away again: requests go on
 	c.mustKubectl("create", "configmap", "after")
 	c.stop()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.events {
+		if e.ObjectRef.Subresource == "exec" {
+			continue
+		}
 		noise := strings.Contains(" get list watch ", " "+e.Verb+" ") || strings.Contains(" events leases endpoints endpointslices ", " "+e.ObjectRef.Resource+" ")
 		if noise || e.Level != "Metadata" || e.Stage != "ResponseComplete" || e.RequestObject != nil {
 			t.Errorf("got event %+v, want only changes, complete, without content", e)
