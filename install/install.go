@@ -1,0 +1,72 @@
+// Package install puts Ringfence's own kinds into a cluster and waits until they are served.
+//
+// It installs no policy (policy/bundle does), no tenant and no workload. The control plane calls it at start.
+package install
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+// establishTimeout is how long the API server may take to serve a new kind; it takes well under a second.
+const establishTimeout = 30 * time.Second
+
+// CRDs puts every CustomResourceDefinition in tree in place and waits until each is served. One that is as it should be
+// is not written.
+func CRDs(ctx context.Context, c client.Client, tree fs.FS) error {
+	files, err := fs.Glob(tree, "*.yaml")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		text, err := fs.ReadFile(tree, file)
+		if err != nil {
+			return err
+		}
+		var crd apiextensionsv1.CustomResourceDefinition
+		if err := yaml.UnmarshalStrict(text, &crd); err != nil {
+			return fmt.Errorf("read %s: %w", file, err)
+		}
+		if err := put(ctx, c, &crd); err != nil {
+			return fmt.Errorf("install kind %s: %w", crd.Spec.Names.Kind, err)
+		}
+	}
+	return nil
+}
+
+func put(ctx context.Context, c client.Client, want *apiextensionsv1.CustomResourceDefinition) error {
+	var have apiextensionsv1.CustomResourceDefinition
+	err := c.Get(ctx, client.ObjectKeyFromObject(want), &have)
+	switch {
+	case apierrors.IsNotFound(err):
+		err = c.Create(ctx, want.DeepCopy())
+	case err == nil && !equality.Semantic.DeepDerivative(want.Spec, have.Spec):
+		update := have.DeepCopy()
+		update.Spec = want.Spec
+		update.Spec.Conversion = have.Spec.Conversion
+		err = c.Update(ctx, update)
+	}
+	if err != nil {
+		return err
+	}
+	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, establishTimeout, true, func(ctx context.Context) (bool, error) {
+		if err := c.Get(ctx, client.ObjectKeyFromObject(want), &have); err != nil {
+			return false, client.IgnoreNotFound(err)
+		}
+		for _, cond := range have.Status.Conditions {
+			if cond.Type == apiextensionsv1.Established && cond.Status == apiextensionsv1.ConditionTrue {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+}

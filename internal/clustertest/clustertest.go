@@ -1,0 +1,245 @@
+// Package clustertest gives tests a real Kubernetes control plane: devcluster as a child process, or a cluster that exists.
+//
+// It installs nothing of Ringfence but CRDs, and only when asked. The end-to-end tests call it from TestMain; nothing else does.
+package clustertest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+// The environment variables that choose the cluster.
+const (
+	// EnvKubeconfig names the kubeconfig of a cluster that exists. Tests write to it: give them one that may be thrown away.
+	EnvKubeconfig = "RINGFENCE_TEST_KUBECONFIG"
+	// EnvBinary names the devcluster binary; without it bin/devcluster beside the nearest go.mod above is taken.
+	EnvBinary = "DEVCLUSTER_BIN"
+)
+
+// ErrUnavailable means that there is no cluster to test on and no way to start one here. Tests skip, with its text.
+var ErrUnavailable = errors.New("no cluster to test on")
+
+// readyWithin is how long a start may take: 4 to 7 s on an idle machine, many times that on a shared one.
+const readyWithin = 3 * time.Minute
+
+// Cluster is a running control plane.
+type Cluster struct {
+	// Kubeconfig is the path of an administrator's kubeconfig, and Config what it says. QPS is not limited.
+	Kubeconfig string
+	Config     *rest.Config
+
+	stop func()
+}
+
+// Stop ends the cluster if Start started it, and removes its files. It may be called twice.
+func (c *Cluster) Stop() {
+	if c.stop != nil {
+		c.stop()
+		c.stop = nil
+	}
+}
+
+// Start gives a cluster: the one of EnvKubeconfig, else a devcluster with args beside those it needs, in a directory of its
+// own. The error wraps ErrUnavailable where neither can be had.
+func Start(args ...string) (*Cluster, error) {
+	if path := os.Getenv(EnvKubeconfig); path != "" {
+		return load(path, nil)
+	}
+	binary, err := findBinary()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "rf")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the cluster: %w", err)
+	}
+	remove := func() { os.RemoveAll(dir) }
+	child, err := startChild(binary, append([]string{"up", "--dir", filepath.Join(dir, "c")}, args...))
+	if err != nil {
+		remove()
+		return nil, fmt.Errorf("start %s: %w", binary, err)
+	}
+	stop := func() {
+		child.stop()
+		remove()
+	}
+	path, err := awaitReady(child)
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("start %s: %w; its last words: %s", binary, err, child.tail())
+	}
+	c, err := load(path, stop)
+	if err != nil {
+		stop()
+	}
+	return c, err
+}
+
+// load reads a kubeconfig.
+func load(path string, stop func()) (*Cluster, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
+	}
+	config.QPS = -1
+	return &Cluster{Kubeconfig: path, Config: config, stop: stop}, nil
+}
+
+// findBinary is the devcluster to run.
+func findBinary() (string, error) {
+	if path := os.Getenv(EnvBinary); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("%w: %s names %s: %w", ErrUnavailable, EnvBinary, path, err)
+		}
+		return path, nil
+	}
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(root, "bin", "devcluster")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%w: there is no %s; fix: make, or set %s or %s", ErrUnavailable, path, EnvBinary, EnvKubeconfig)
+	}
+	return path, nil
+}
+
+// Root is the directory of the nearest go.mod at or above the working directory, which is a package's own in its tests.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return "", fmt.Errorf("%w: no go.mod above the working directory", ErrUnavailable)
+		}
+		dir = up
+	}
+}
+
+// awaitReady reads the child's standard output until the line that says where the kubeconfig is.
+func awaitReady(c *child) (string, error) {
+	found := make(chan string, 1)
+	go func() {
+		defer close(found)
+		lines := bufio.NewScanner(c.stdout)
+		for lines.Scan() {
+			var ready struct {
+				Ready      bool   `json:"ready"`
+				Kubeconfig string `json:"kubeconfig"`
+			}
+			if json.Unmarshal(lines.Bytes(), &ready) == nil && ready.Ready {
+				found <- ready.Kubeconfig
+				break
+			}
+		}
+		for lines.Scan() { // a full pipe would stop it
+		}
+	}()
+	select {
+	case path, ok := <-found:
+		if !ok {
+			return "", errors.New("it ended before it was ready")
+		}
+		return path, nil
+	case <-time.After(readyWithin):
+		return "", fmt.Errorf("it was not ready within %v", readyWithin)
+	}
+}
+
+// Install applies the YAML documents of files with server-side apply, in order, as the administrator.
+func (c *Cluster) Install(ctx context.Context, files ...string) error {
+	to, err := client.New(c.Config, client.Options{})
+	if err != nil {
+		return fmt.Errorf("connect to the cluster: %w", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("install: %w", err)
+		}
+		for _, doc := range bytes.Split(data, []byte("\n---\n")) {
+			u := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal(doc, &u.Object); err != nil {
+				return fmt.Errorf("install %s: %w", file, err)
+			}
+			if len(u.Object) == 0 {
+				continue
+			}
+			if err := to.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.ForceOwnership, client.FieldOwner("clustertest")); err != nil {
+				return fmt.Errorf("install %s: %w", file, err)
+			}
+		}
+	}
+	return nil
+}
+
+// InstallCRDs installs the CRDs of api/v1alpha1 and waits until they are served.
+func (c *Cluster) InstallCRDs(ctx context.Context) error {
+	root, err := Root()
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(root, "api", "v1alpha1", "crds", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("install CRDs: want files in api/v1alpha1/crds: %w", errors.Join(err, os.ErrNotExist))
+	}
+	if err := c.Install(ctx, files...); err != nil {
+		return err
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml") // <group>_<plural>
+		group, plural, _ := strings.Cut(name, "_")
+		if err := c.AwaitCRD(ctx, plural+"."+group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AwaitCRD waits until a CRD is established, 30 s at most.
+func (c *Cluster) AwaitCRD(ctx context.Context, name string) error {
+	to, err := client.New(c.Config, client.Options{})
+	if err != nil {
+		return fmt.Errorf("connect to the cluster: %w", err)
+	}
+	u := &unstructured.Unstructured{}
+	u.SetAPIVersion("apiextensions.k8s.io/v1")
+	u.SetKind("CustomResourceDefinition")
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		if err := to.Get(ctx, client.ObjectKey{Name: name}, u); err == nil {
+			conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+			for _, condition := range conditions {
+				if m, ok := condition.(map[string]any); ok && m["type"] == "Established" && m["status"] == "True" {
+					return nil
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for CRD %s: %w", name, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,37 @@
+// Package kube makes clients that know every kind Ringfence reads and writes.
+//
+// It holds no domain: what is read and written is decided by its callers, the control plane, `ringfence up` and the
+// end-to-end tests.
+package kube
+
+import (
+	"errors"
+	"fmt"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+)
+
+// Scheme is Kubernetes' own kinds, CustomResourceDefinitions and Ringfence's kinds.
+func Scheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	return scheme, errors.Join(clientscheme.AddToScheme(scheme), apiextensionsv1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+}
+
+// NewClient is a client with Scheme that asks the cluster at each call.
+func NewClient(rest *rest.Config) (client.Client, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(rest, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the cluster at %s: %w", rest.Host, err)
+	}
+	return c, nil
+}
