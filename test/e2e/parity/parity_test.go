@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -172,12 +173,16 @@ func (p *parity) update(t *testing.T, c casefile.Case, name string) {
 	p.cases++
 	want := p.judge(c.Object.Value, c.Object.Subject(), turning, c.Old.Value)
 	o := place(c.Object, turning, name)
-	stored := o.DeepCopy()
-	if err := p.Get(t.Context(), client.ObjectKeyFromObject(o), stored); err != nil {
-		t.Fatal(err)
-	}
-	o.SetResourceVersion(stored.GetResourceVersion())
-	got, refused := p.ask(t, func() error { return p.Update(t.Context(), o, client.DryRunAll) })
+	got, refused := p.ask(t, func() error {
+		return retry.RetryOnConflict(retry.DefaultRetry, func() error { // the Deployment controller writes too
+			stored := o.DeepCopy()
+			if err := p.Get(t.Context(), client.ObjectKeyFromObject(o), stored); err != nil {
+				return err
+			}
+			o.SetResourceVersion(stored.GetResourceVersion())
+			return p.Update(t.Context(), o, client.DryRunAll)
+		})
+	})
 	if diff := cmp.Diff(want, got); diff != "" || refused != (len(want) > 0) {
 		t.Errorf("refused = %v; controls and first places (-engine +server):\n%s", refused, diff)
 	}
