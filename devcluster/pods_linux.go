@@ -162,7 +162,8 @@ func podStatus(pod *corev1.Pod, hostIP string, now metav1.Time) corev1.PodStatus
 func containerStatus(pod *corev1.Pod, c corev1.Container, finished bool, now metav1.Time) corev1.ContainerStatus {
 	running := !finished
 	id := "simulated://" + string(pod.UID) + "-" + c.Name
-	status := corev1.ContainerStatus{Name: c.Name, Image: c.Image, ImageID: c.Image, ContainerID: id, Started: &running, Ready: running}
+	status := corev1.ContainerStatus{Name: c.Name, Image: c.Image, ImageID: c.Image, ContainerID: id, Started: &running, Ready: running,
+		Resources: c.Resources.DeepCopy()} // what a node that can resize reports
 	if finished {
 		status.Ready = true // as the kubelet has it for an init container that ended well
 		status.State.Terminated = &corev1.ContainerStateTerminated{Reason: "Completed", ContainerID: id, StartedAt: now, FinishedAt: now}

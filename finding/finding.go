@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -112,6 +113,28 @@ type Waiver struct {
 	Approver string `json:"approver"`
 }
 
+// Observed is the request in which a finding was seen, told by the door that saw it. Texts come from outside: whoever makes
+// an Observed has replaced control characters and cut them.
+type Observed struct {
+	// Time is when the request reached the API server, by the server's clock.
+	Time time.Time `json:"time"`
+	// User is who asked, as authenticated.
+	User string `json:"user"`
+	// ImpersonatedUser is whose name User asked in; empty for nobody's.
+	ImpersonatedUser string `json:"impersonatedUser"`
+	// Operation is CREATE or UPDATE.
+	Operation string `json:"operation"`
+	// Refused is true where the request was not carried out, whoever refused it: a Warn can be seen in a request that a
+	// quota refused.
+	Refused bool `json:"refused"`
+	// DryRun is true where nothing would have been stored anyway.
+	DryRun bool `json:"dryRun"`
+	// AuditID is the request's id in the audit log. The client may choose it: it finds the event, it proves nothing.
+	AuditID string `json:"auditID"`
+	// Door is what saw it: apiserver.
+	Door string `json:"door"`
+}
+
 // Finding is one control's outcome for one subject at one path. Its JSON is the contract ringfence.dev/findings/v1: every
 // key is always present and fields are only added.
 type Finding struct {
@@ -140,6 +163,8 @@ type Finding struct {
 	Reason *string `json:"reason"`
 	// Waiver is null unless the Fail is accepted for now.
 	Waiver *Waiver `json:"waiver"`
+	// Observed is the request it was seen in; null for what was judged without one, as check does.
+	Observed *Observed `json:"observed"`
 	// Fingerprint identifies the finding across moved lines and renamed files; see Fingerprint.
 	Fingerprint string `json:"fingerprint"`
 }
@@ -157,34 +182,53 @@ const (
 
 // Value makes a value fit for one line: control and formatting characters replaced, at most 64 runes.
 func Value(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
+	s = Clean(s)
 	if runes := []rune(s); len(runes) > maxValueRunes {
 		return string(runes[:maxValueRunes-1]) + "…"
 	}
 	return s
 }
 
+// Clean replaces control and formatting characters: what a user wrote must not move a cursor, start a line or hide text.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
 // Line is the refusal line of design.md for a Fail: one line, at most 1,024 bytes, that begins with the control's id.
-// more is the number of further places the same control fails at.
+// more is the number of further places the same control fails at. A path that does not fit is cut, never what follows it.
 func Line(id, title, found, path, wanted, fix string, more int) string {
 	line := id + " " + title + ": found " + Value(found)
-	if path != "" {
-		line += " at " + Value(path)
-	}
+	rest := "; want " + wanted + "; fix: " + fix + "; more: ringfence explain " + id
 	if more > 0 {
-		line += fmt.Sprintf(" and at %d more", more)
+		rest = fmt.Sprintf(" and at %d more", more) + rest
 	}
-	line += "; want " + wanted + "; fix: " + fix + "; more: ringfence explain " + id
-	for len(line) > maxLineBytes {
-		runes := []rune(line)
-		line = string(runes[:len(runes)-1])
+	if path != "" {
+		line += cut(" at "+Clean(path), maxLineBytes-len(line)-len(rest))
 	}
-	return line
+	return cut(line+rest, maxLineBytes)
+}
+
+// cut shortens s to at most max bytes, at a rune, and shows that it did.
+func cut(s string, max int) string {
+	const mark = "…"
+	if len(s) <= max {
+		return s
+	}
+	end := 0
+	for i := range s {
+		if i+len(mark) <= max {
+			end = i
+		}
+	}
+	if max < len(mark) {
+		return ""
+	}
+	return s[:end] + mark
 }
 
 // Fingerprint is a stable name for a finding: it survives moved lines and renamed files because it is made of the control,

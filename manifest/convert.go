@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,18 +36,15 @@ type converter struct {
 }
 
 func (c *converter) value(n *yaml.Node, depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, &nodeError{n, fmt.Sprintf("nested deeper than %d levels; no Kubernetes object is", maxDepth)}
-	}
-	if c.inAlias > 0 {
-		if c.expanded++; c.expanded > maxExpanded {
-			return nil, &nodeError{n, fmt.Sprintf("aliases expand to more than %d values; write the values out", maxExpanded)}
-		}
+	if err := c.count(n, depth); err != nil {
+		return nil, err
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		m := make(map[string]any, len(n.Content)/2)
-		return m, c.mapping(n, m, depth)
+		err := c.mapping(n, m, depth)
+		dropNull(m)
+		return m, err
 	case yaml.SequenceNode:
 		list := make([]any, len(n.Content))
 		for i, item := range n.Content {
@@ -62,56 +60,95 @@ func (c *converter) value(n *yaml.Node, depth int) (any, error) {
 		defer func() { c.inAlias-- }()
 		return c.value(n.Alias, depth+1)
 	default:
-		return scalar(n)
+		v, err := scalar(n)
+		return number(v), err
 	}
 }
 
-// mapping fills m with the fields of n: its own first, then those of merge keys that it lacks.
+// count refuses what is too deep or has been made too often.
+func (c *converter) count(n *yaml.Node, depth int) error {
+	if depth > maxDepth {
+		return &nodeError{n, fmt.Sprintf("nested deeper than %d levels; no Kubernetes object is", maxDepth)}
+	}
+	if c.inAlias > 0 {
+		if c.expanded++; c.expanded > maxExpanded {
+			return &nodeError{n, fmt.Sprintf("aliases expand to more than %d values; write the values out", maxExpanded)}
+		}
+	}
+	return nil
+}
+
+// mapping fills m with the fields of n. A merge key takes effect where it stands and overwrites what is before it: so does
+// the decoder of kubectl, and what kubectl sends is what must be judged. Nulls are dropped last, as they overwrite too.
 func (c *converter) mapping(n *yaml.Node, m map[string]any, depth int) error {
-	var merges []*yaml.Node
+	var own map[string]bool // the fields of n itself, once a merge key has put others into m
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		if isMerge(k) {
-			merges = append(merges, v)
+			if own == nil {
+				own = make(map[string]bool, len(m))
+				for name := range m {
+					own[name] = true
+				}
+			}
+			if err := c.merge(v, m, depth+1); err != nil {
+				return err
+			}
 			continue
 		}
 		name, err := keyName(k)
 		if err != nil {
 			return err
 		}
-		if _, twice := m[name]; twice {
+		if _, there := m[name]; there && (own == nil || own[name]) {
 			return &nodeError{k, fmt.Sprintf("the key %s appears twice in one map; keep one", strconv.Quote(finding.Value(name)))}
+		}
+		if own != nil {
+			own[name] = true
 		}
 		if m[name], err = c.value(v, depth+1); err != nil {
 			return err
 		}
 	}
-	for _, merge := range merges {
-		v, err := c.value(merge, depth+1)
-		if err != nil {
-			return err
-		}
-		sources, ok := v.([]any)
-		if !ok {
-			sources = []any{v}
-		}
-		for _, v := range sources {
-			other, ok := v.(map[string]any)
-			if !ok {
-				return &nodeError{merge, "the merge key << wants a map or a list of maps"}
-			}
-			for name, v := range other {
-				if _, own := m[name]; !own {
-					m[name] = v
-				}
-			}
-		}
-	}
-	maps.DeleteFunc(m, func(_ string, v any) bool { return v == nil }) // the API server takes null for absent
 	return nil
 }
 
-func isMerge(k *yaml.Node) bool { return k.Kind == yaml.ScalarNode && k.Value == "<<" && plain(k) }
+// merge overlays m with the map, or the list of maps in which the earlier wins, that a merge key holds.
+func (c *converter) merge(n *yaml.Node, m map[string]any, depth int) error {
+	sources := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		sources = n.Content
+	}
+	for _, source := range slices.Backward(sources) {
+		target := source
+		if c.inAlias++; target.Kind == yaml.AliasNode {
+			target = target.Alias
+		}
+		if target.Kind != yaml.MappingNode {
+			return &nodeError{source, "the merge key << wants a map or a list of maps"}
+		}
+		if err := c.count(source, depth); err != nil {
+			return err
+		}
+		other := map[string]any{}
+		if err := c.mapping(target, other, depth); err != nil {
+			return err
+		}
+		maps.Copy(m, other)
+		c.inAlias--
+	}
+	return nil
+}
+
+// dropNull removes fields that are null: the API server takes them for absent.
+func dropNull(m map[string]any) {
+	maps.DeleteFunc(m, func(_ string, v any) bool { return v == nil })
+}
+
+// isMerge reports whether a key is <<, plain and without another tag.
+func isMerge(k *yaml.Node) bool {
+	return k.Kind == yaml.ScalarNode && k.Value == "<<" && plain(k) && (k.Style&yaml.TaggedStyle == 0 || k.ShortTag() == "!!merge")
+}
 
 // keyName is the string that a key becomes in JSON.
 func keyName(k *yaml.Node) (string, error) {
@@ -132,10 +169,10 @@ func keyName(k *yaml.Node) (string, error) {
 		return strconv.FormatBool(v), nil
 	case int64:
 		return strconv.FormatInt(v, 10), nil
-	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 32), nil
+	case float64: // as sigs.k8s.io/yaml writes it, in 32 bits
+		return strings.NewReplacer("+Inf", ".inf", "-Inf", "-.inf").Replace(strconv.FormatFloat(v, 'g', -1, 32)), nil
 	default:
-		return "", &nodeError{k, "a key is null; want a string"}
+		return "", &nodeError{k, "a key is null or a number beyond 64 bits; want a string"}
 	}
 }
 
@@ -153,7 +190,7 @@ var words = map[string]any{
 
 var decimal = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
 
-// scalar is the value of a scalar node.
+// scalar is the value of a scalar node: nil, bool, int64, uint64 beyond it, float64 or string.
 func scalar(n *yaml.Node) (any, error) {
 	tag := ""
 	if n.Style&yaml.TaggedStyle != 0 {
@@ -172,6 +209,9 @@ func scalar(n *yaml.Node) (any, error) {
 	if want := kindOfTag(v); tag != "" && want != tag && !(tag == "!!float" && want == "!!int") {
 		return nil, &nodeError{n, fmt.Sprintf("the value is no %s as its tag says; remove the tag", strings.TrimPrefix(tag, "!!"))}
 	}
+	if i, ok := v.(int64); ok && tag == "!!float" {
+		return float64(i), nil
+	}
 	return v, nil
 }
 
@@ -181,7 +221,7 @@ func kindOfTag(v any) string {
 		return "!!null"
 	case bool:
 		return "!!bool"
-	case int64:
+	case int64, uint64:
 		return "!!int"
 	case float64:
 		return "!!float"
@@ -190,7 +230,7 @@ func kindOfTag(v any) string {
 	}
 }
 
-// resolve gives a plain scalar its YAML 1.1 meaning and its number the type that the API server's JSON decoder gives it.
+// resolve gives a plain scalar its YAML 1.1 meaning, as go-yaml v2 does.
 func resolve(in string) any {
 	if v, ok := words[in]; ok {
 		return v
@@ -198,7 +238,7 @@ func resolve(in string) any {
 	switch c := in[0]; {
 	case c == '.':
 		if f, err := strconv.ParseFloat(in, 64); err == nil {
-			return number(f)
+			return f
 		}
 	case c == '-' || c == '+' || c >= '0' && c <= '9':
 		return signed(in)
@@ -224,24 +264,30 @@ func signed(in string) any {
 		return i
 	}
 	if u, err := strconv.ParseUint(digits, 0, 64); err == nil {
-		return float64(u)
+		return u
 	}
 	if decimal.MatchString(digits) {
 		if f, err := strconv.ParseFloat(digits, 64); err == nil {
-			return number(f)
+			return f
 		}
 	}
 	return in
 }
 
-// number makes of a float what it is after a trip through JSON text: a whole number becomes an int64 where it fits.
-func number(f float64) any {
-	text, err := json.Marshal(f)
-	if err != nil {
-		return f
+// number makes of a number what it is after a trip through JSON text, as the API server reads it: an int64 where it is
+// whole and fits, else a float64. Other values stay as they are.
+func number(v any) any {
+	switch v := v.(type) {
+	case uint64:
+		return float64(v)
+	case float64:
+		text, err := json.Marshal(v)
+		if err != nil {
+			return v
+		}
+		if i, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+			return i
+		}
 	}
-	if i, err := strconv.ParseInt(string(text), 10, 64); err == nil {
-		return i
-	}
-	return f
+	return v
 }

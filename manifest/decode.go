@@ -21,11 +21,18 @@ func Decode(text []byte, file string, into any) error { return decodeInto(text, 
 
 func decodeInto(text []byte, file string, into any, strict bool) error {
 	var docs []*document
-	for doc, err := range documents(bytes.NewReader(text), file) {
+	for part, err := range Split(bytes.NewReader(text), file) {
 		if err != nil {
 			return err
 		}
-		docs = append(docs, doc)
+		var fault error
+		decode(part, func(doc *document, err error) bool {
+			docs, fault = append(docs, doc), err
+			return err == nil
+		})
+		if fault != nil {
+			return fault
+		}
 	}
 	if len(docs) != 1 {
 		return &Error{finding.Location{File: file}, fmt.Sprintf("found %d YAML documents; want one", len(docs))}

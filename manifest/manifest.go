@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -91,20 +92,50 @@ func (o *Object) location(n *yaml.Node) finding.Location {
 // and reading goes on with the next. A file with no object at all yields an *Error. A read error of r ends the sequence.
 func Read(r io.Reader, file string) iter.Seq2[*Object, error] {
 	return func(yield func(*Object, error) bool) {
-		any := false
-		for doc, err := range documents(r, file) {
-			any = true
-			if err == nil {
-				if !doc.objects(yield) {
+		for doc, err := range Split(r, file) {
+			if err != nil {
+				if !yield(nil, err) {
 					return
 				}
-			} else if !yield(nil, err) {
-				return
+				continue
+			}
+			for o, err := range doc.Objects() {
+				if !yield(o, err) {
+					return
+				}
 			}
 		}
-		if !any {
-			yield(nil, &Error{finding.Location{File: file}, "the file is empty; want at least one Kubernetes object in YAML or JSON"})
+	}
+}
+
+// Document is the undecoded text of a file between two separators. It is independent of its file and of other documents,
+// so that many can be decoded at once.
+type Document struct {
+	file string
+	base int // lines before it in its file
+	text []byte
+}
+
+// Lines is the text of the wanted lines of the file, without their ends, as far as the document holds them.
+func (d Document) Lines(wanted map[int]bool) map[int]string {
+	lines, n := make(map[int]string, len(wanted)), d.base
+	for text := range bytes.Lines(d.text) {
+		if n++; wanted[n] {
+			lines[n] = string(bytes.TrimRight(text, "\r\n"))
 		}
+	}
+	return lines
+}
+
+// Objects decodes the document; it yields what Read yields of it.
+func (d Document) Objects() iter.Seq2[*Object, error] {
+	return func(yield func(*Object, error) bool) {
+		decode(d, func(doc *document, err error) bool {
+			if err != nil {
+				return yield(nil, err)
+			}
+			return doc.objects(yield)
+		})
 	}
 }
 
@@ -115,68 +146,77 @@ type document struct {
 	node *yaml.Node
 }
 
-// documents splits r at lines that begin with "---" and decodes each part; parts with nothing but comments are passed over.
-func documents(r io.Reader, file string) iter.Seq2[*document, error] {
-	return func(yield func(*document, error) bool) {
-		for part, err := range split(r, file) {
-			if err != nil {
-				if !yield(nil, err) {
-					return
-				}
-				continue
-			}
-			if !decode(part, file, yield) {
-				return
-			}
-		}
-	}
-}
+var byteOrderMark = []byte("\ufeff")
 
-// part is the text of one document and the number of lines before it.
-type part struct {
-	text []byte
-	base int
-}
-
-// split cuts r into documents, holding one at a time. A document over MaxDocument yields an *Error and is skipped.
-func split(r io.Reader, file string) iter.Seq2[part, error] {
-	return func(yield func(part, error) bool) {
+// Split cuts r into documents at lines that begin with "---", holding one at a time; parts with nothing but comments are
+// passed over. A document over MaxDocument yields an *Error and is skipped, and a file without any document yields one.
+// A read error of r yields an *Error and ends the sequence.
+func Split(r io.Reader, file string) iter.Seq2[Document, error] {
+	return func(yield func(Document, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
-		cur, line, tooLarge := part{}, 0, false
-		flush := func() bool {
-			done := cur
-			cur = part{base: line}
-			if tooLarge {
-				tooLarge = false
-				return yield(part{}, &Error{finding.Location{File: file, Line: done.base + 1, Column: 1},
-					"this document is larger than 3 MiB, the most the API server takes in a request; split it with --- lines into documents of one object each"})
-			}
-			return blank(done.text) || yield(done, nil)
+		if start, err := in.Peek(len(byteOrderMark)); err == nil && bytes.Equal(start, byteOrderMark) {
+			_, _ = in.Discard(len(byteOrderMark))
 		}
+		s := splitter{cur: Document{file: file}, yield: yield}
 		fresh := true // the next piece begins a line
 		for {
 			piece, err := in.ReadSlice('\n')
-			if fresh && separator(piece) && !flush() {
+			if fresh && separator(piece) && !s.flush() {
 				return
 			}
-			if len(cur.text)+len(piece) > MaxDocument {
-				tooLarge, cur.text = true, nil
-			} else if !tooLarge {
-				cur.text = append(cur.text, piece...)
-			}
+			s.add(piece)
 			fresh = err == nil
 			if err == nil {
-				line++
+				s.line++
 			}
 			if err == nil || errors.Is(err, bufio.ErrBufferFull) {
 				continue
 			}
-			if flush() && !errors.Is(err, io.EOF) {
-				yield(part{}, &Error{finding.Location{File: file}, "reading stopped: " + err.Error()})
+			switch {
+			case !s.flush():
+			case !errors.Is(err, io.EOF):
+				yield(Document{}, &Error{finding.Location{File: file}, "reading stopped: " + err.Error()})
+			case !s.any:
+				yield(Document{}, &Error{finding.Location{File: file}, "the file is empty; want at least one Kubernetes object in YAML or JSON"})
 			}
 			return
 		}
 	}
+}
+
+// splitter gathers the document that is being read.
+type splitter struct {
+	cur      Document
+	line     int // lines read
+	tooLarge bool
+	any      bool // something was yielded
+	yield    func(Document, error) bool
+}
+
+func (s *splitter) add(piece []byte) {
+	switch {
+	case s.tooLarge:
+	case len(s.cur.text)+len(piece) > MaxDocument:
+		s.tooLarge, s.cur.text = true, nil
+	default:
+		s.cur.text = append(s.cur.text, piece...)
+	}
+}
+
+// flush yields the gathered document, if it is one, and begins the next; false ends the reading.
+func (s *splitter) flush() bool {
+	done, tooLarge := s.cur, s.tooLarge
+	s.cur, s.tooLarge = Document{file: done.file, base: s.line}, false
+	if tooLarge {
+		s.any = true
+		return s.yield(Document{}, &Error{finding.Location{File: done.file, Line: done.base + 1, Column: 1},
+			"this document is larger than 3 MiB, the most the API server takes in a request; split it with --- lines into documents of one object each"})
+	}
+	if blank(done.text) {
+		return true
+	}
+	s.any = true
+	return s.yield(done, nil)
 }
 
 func separator(line []byte) bool {
@@ -197,43 +237,65 @@ func blank(doc []byte) bool {
 	return true
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?`)
+var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line ([0-9]+): )?`)
 
-// decode parses one part; it yields more than one document where "..." ends one inside it.
-func decode(p part, file string, yield func(*document, error) bool) bool {
-	if root, err := decodeJSON(p.text); err == nil {
-		return yield(&document{file, p.base, root}, nil)
+// decode parses a document; it yields more than one where "..." ends one inside it.
+func decode(d Document, yield func(*document, error) bool) {
+	if root, err := decodeJSON(d.text); err == nil {
+		yield(&document{d.file, d.base, root}, nil)
+		return
 	}
-	if at := bytes.IndexFunc(p.text, notText); at >= 0 {
-		line := bytes.Count(p.text[:at], []byte("\n")) + 1
-		return yield(nil, &Error{finding.Location{File: file, Line: p.base + line, Column: 1},
-			"this is not text (a byte that YAML does not allow); want YAML or JSON in UTF-8"})
+	fault := func(line int, message string) {
+		line = min(max(line, 1), bytes.Count(d.text, []byte("\n"))+1)
+		yield(nil, &Error{finding.Location{File: d.file, Line: d.base + line, Column: 1}, message})
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(p.text))
+	if at := indexNotText(d.text); at >= 0 {
+		fault(bytes.Count(d.text[:at], []byte("\n"))+1, "this is not text (a byte that YAML does not allow); want YAML or JSON in UTF-8")
+		return
+	}
+	lines := newLineTable(d.text)
+	dec := yaml.NewDecoder(bytes.NewReader(d.text))
 	for {
-		var doc yaml.Node
-		err := dec.Decode(&doc)
+		var node yaml.Node
+		err := dec.Decode(&node)
 		if errors.Is(err, io.EOF) {
-			return true
+			return
 		}
 		if err != nil {
 			m := yamlLine.FindStringSubmatch(err.Error())
-			loc := finding.Location{File: file, Line: p.base + 1, Column: 1}
-			if m != nil && m[1] != "" {
-				n, _ := strconv.Atoi(m[1])
-				loc.Line = p.base + n
-			}
-			return yield(nil, &Error{loc, "not valid YAML: " + strings.TrimPrefix(err.Error(), yamlLine.FindString(err.Error())) + "; correct the syntax"})
+			line, _ := strconv.Atoi(m[1])
+			line, _ = lines.place(line, 1)
+			fault(line, "not valid YAML: "+strings.TrimPrefix(err.Error(), m[0])+"; correct the syntax")
+			return
 		}
-		if len(doc.Content) == 1 && !yield(&document{file, p.base, doc.Content[0]}, nil) {
-			return false
+		if len(node.Content) != 1 {
+			continue
+		}
+		lines.relocate(node.Content[0])
+		if !yield(&document{d.file, d.base, node.Content[0]}, nil) {
+			return
 		}
 	}
 }
 
-// notText finds what YAML forbids in a stream: control characters other than tab and line ends, and broken UTF-8.
-func notText(r rune) bool {
-	return r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0x7f || r == '\uFFFD'
+// indexNotText finds what YAML forbids in a stream: control characters other than tab and line ends, and broken UTF-8.
+// It is -1 where there is none.
+func indexNotText(text []byte) int {
+	for i := 0; i < len(text); {
+		if c := text[i]; c < utf8.RuneSelf {
+			if c < 0x20 && c != '\t' && c != '\n' && c != '\r' || c == 0x7f {
+				return i
+			}
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(text[i:])
+		if r == utf8.RuneError && size == 1 || r < 0xa0 && r != '\u0085' || r == '\ufffe' || r == '\uffff' {
+			return i
+		}
+		i += size
+	}
+	return -1
 }
 
 // objects yields the objects of a document; false ends the reading.

@@ -48,28 +48,28 @@ func child(n *yaml.Node, step string) (mark, value *yaml.Node) {
 	return nil, nil
 }
 
+// field is the last node that sets a field, as the converter reads it: merge keys take effect where they stand.
 func field(n *yaml.Node, name string) (key, value *yaml.Node) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		if k, err := keyName(n.Content[i]); err == nil && k == name && !isMerge(n.Content[i]) {
-			return n.Content[i], n.Content[i+1]
-		}
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if !isMerge(n.Content[i]) {
+		k, v := n.Content[i], n.Content[i+1]
+		if !isMerge(k) {
+			if own, err := keyName(k); err == nil && own == name {
+				key, value = k, v
+			}
 			continue
 		}
-		from := n.Content[i+1]
-		if from.Kind == yaml.SequenceNode {
-			for _, one := range from.Content {
-				if key, value = child(one, name); value != nil {
-					return key, value
-				}
+		sources := []*yaml.Node{v}
+		if v.Kind == yaml.SequenceNode {
+			sources = v.Content
+		}
+		for _, source := range sources {
+			if mk, mv := child(source, name); mv != nil {
+				key, value = mk, mv
+				break
 			}
-		} else if key, value = child(from, name); value != nil {
-			return key, value
 		}
 	}
-	return nil, nil
+	return key, value
 }
 
 // findKey is the first key of that name anywhere below n, or nil.

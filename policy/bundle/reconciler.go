@@ -6,18 +6,23 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -57,8 +62,9 @@ type Gap struct {
 type Reconciler struct {
 	Client    client.Client
 	Catalogue *control.Catalogue
-	// Fixed are bundles that are not made of controls, kept in place with the others.
-	Fixed []Bundle
+	// Beside are objects that are not made of controls and must stand beside the bundles: ValidatingAdmissionPolicies, their
+	// bindings and ClusterRoles, all with Ringfence's label. They are kept in place with the bundles.
+	Beside []client.Object
 	// Metrics counts gaps; see NewMetrics.
 	Metrics *Metrics
 	Log     *slog.Logger
@@ -69,7 +75,7 @@ type Reconciler struct {
 	mu     sync.Mutex
 	seen   bool // all was in place once: what is not from now on is a gap
 	exempt []string
-	built  []Bundle
+	built  []client.Object
 }
 
 // SetupWithManager registers the reconciler for the Platform and every policy and binding that Ringfence owns.
@@ -80,6 +86,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("bundles").For(&v1alpha1.Platform{}).
 		Watches(&admissionv1.ValidatingAdmissionPolicy{}, platform).
 		Watches(&admissionv1.ValidatingAdmissionPolicyBinding{}, platform).
+		Watches(&rbacv1.ClusterRole{}, platform, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
+			return strings.HasPrefix(o.GetName(), v1alpha1.ManagedBy+"-")
+		}))).
 		Complete(r)
 }
 
@@ -93,7 +102,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		return ctrl.Result{}, fmt.Errorf("read platform: %w", err)
 	}
-	want, err := r.bundles(&platform)
+	want, err := r.wanted(&platform)
 	if err != nil {
 		return ctrl.Result{RequeueAfter: resync}, r.report(ctx, &platform, reasonCompileFailed, err.Error())
 	}
@@ -117,13 +126,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	r.mu.Lock()
 	r.seen = true
 	r.mu.Unlock()
-	message := fmt.Sprintf("%d policies and bindings in place", 2*len(want))
+	message := fmt.Sprintf("%d controls in %d policies, bindings and roles", len(r.Catalogue.Controls), len(want))
 	return ctrl.Result{RequeueAfter: resync}, r.report(ctx, &platform, reasonInPlace, message)
 }
 
-// bundles are the bundles for the Platform, compiled before they are given out; the last good set is reused while the
-// exempt namespaces stay the same.
-func (r *Reconciler) bundles(p *v1alpha1.Platform) ([]Bundle, error) {
+// wanted is all that must be in place for the Platform, a policy before its binding. Policies are compiled before they are
+// given out; the last good set is reused while the exempt namespaces stay the same.
+func (r *Reconciler) wanted(p *v1alpha1.Platform) ([]client.Object, error) {
 	var exempt []string
 	for _, ns := range p.Spec.ExemptNamespaces {
 		exempt = append(exempt, string(ns))
@@ -133,33 +142,40 @@ func (r *Reconciler) bundles(p *v1alpha1.Platform) ([]Bundle, error) {
 	if r.built != nil && slices.Equal(r.exempt, exempt) {
 		return r.built, nil
 	}
-	built := append(Build(r.Catalogue, exempt), r.Fixed...)
-	for _, b := range built {
-		if err := Compile(b.Policy); err != nil {
-			return nil, err
+	var built []client.Object
+	for _, o := range r.Beside {
+		built = append(built, withDefaults(o))
+	}
+	for _, b := range Build(r.Catalogue, exempt) {
+		built = append(built, b.Policy, b.Binding)
+	}
+	for _, o := range built {
+		if p, ok := o.(*admissionv1.ValidatingAdmissionPolicy); ok {
+			if err := Compile(p); err != nil {
+				return nil, err
+			}
 		}
 	}
 	r.built, r.exempt = built, exempt
 	return built, nil
 }
 
-// existing are the policies and bindings that carry Ringfence's label, by kind and name.
+// existing are the objects that carry Ringfence's label, by kind and name.
 func (r *Reconciler) existing(ctx context.Context) (map[string]client.Object, error) {
 	have := map[string]client.Object{}
-	ours := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
-	var policies admissionv1.ValidatingAdmissionPolicyList
-	if err := r.Client.List(ctx, &policies, ours); err != nil {
-		return nil, fmt.Errorf("list policies: %w", err)
-	}
-	for i := range policies.Items {
-		have[key(&policies.Items[i])] = &policies.Items[i]
-	}
-	var bindings admissionv1.ValidatingAdmissionPolicyBindingList
-	if err := r.Client.List(ctx, &bindings, ours); err != nil {
-		return nil, fmt.Errorf("list policy bindings: %w", err)
-	}
-	for i := range bindings.Items {
-		have[key(&bindings.Items[i])] = &bindings.Items[i]
+	for _, list := range []client.ObjectList{
+		&admissionv1.ValidatingAdmissionPolicyList{}, &admissionv1.ValidatingAdmissionPolicyBindingList{}, &rbacv1.ClusterRoleList{},
+	} {
+		if err := r.Client.List(ctx, list, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}); err != nil {
+			return nil, fmt.Errorf("list what is in place: %w", err)
+		}
+		err := meta.EachListItem(list, func(o runtime.Object) error {
+			have[key(o.(client.Object))] = o.(client.Object)
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list what is in place: %w", err)
+		}
 	}
 	return have, nil
 }
@@ -187,11 +203,16 @@ func (r *Reconciler) unguarded(ctx context.Context, p *v1alpha1.Platform) (strin
 	return "", nil
 }
 
+// key is kind/name.
 func key(o client.Object) string {
-	if _, ok := o.(*admissionv1.ValidatingAdmissionPolicy); ok {
+	switch o.(type) {
+	case *admissionv1.ValidatingAdmissionPolicy:
 		return "ValidatingAdmissionPolicy/" + o.GetName()
+	case *admissionv1.ValidatingAdmissionPolicyBinding:
+		return "ValidatingAdmissionPolicyBinding/" + o.GetName()
+	default:
+		return "ClusterRole/" + o.GetName()
 	}
-	return "ValidatingAdmissionPolicyBinding/" + o.GetName()
 }
 
 // Change is one write that brings the cluster nearer to what is wanted.
@@ -203,17 +224,14 @@ type Change struct {
 	Delete bool
 }
 
-// Plan is the writes that make have into want: a policy before its binding, so that no binding is without policy, and
-// deletions last. It is empty where all is well.
-func Plan(want []Bundle, have map[string]client.Object) []Change {
+// Plan is the writes that make have into want, in the order of want, and deletions last. It is empty where all is well.
+func Plan(want []client.Object, have map[string]client.Object) []Change {
 	var changes []Change
 	wanted := map[string]bool{}
-	for _, b := range want {
-		for _, o := range []client.Object{b.Policy, b.Binding} {
-			wanted[key(o)] = true
-			if stored := have[key(o)]; stored == nil || !same(o, stored) {
-				changes = append(changes, Change{Object: o.DeepCopyObject().(client.Object), Stored: stored})
-			}
+	for _, o := range want {
+		wanted[key(o)] = true
+		if stored := have[key(o)]; stored == nil || !same(o, stored) {
+			changes = append(changes, Change{Object: o.DeepCopyObject().(client.Object), Stored: stored})
 		}
 	}
 	for name, o := range have {
@@ -255,6 +273,9 @@ func same(want, stored client.Object) bool {
 	case *admissionv1.ValidatingAdmissionPolicyBinding:
 		stored, ok := stored.(*admissionv1.ValidatingAdmissionPolicyBinding)
 		return ok && equality.Semantic.DeepEqual(want.Spec, stored.Spec)
+	case *rbacv1.ClusterRole:
+		stored, ok := stored.(*rbacv1.ClusterRole)
+		return ok && equality.Semantic.DeepEqual(want.Rules, stored.Rules) && stored.AggregationRule == nil
 	}
 	return false
 }

@@ -1,0 +1,265 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/manifest"
+	"ringfence.dev/ringfence/report"
+	"ringfence.dev/ringfence/schema"
+)
+
+// checkOptions are the flags and arguments of check.
+type checkOptions struct {
+	paths        []string
+	platform     []string
+	namespace    string
+	only         []string
+	all          bool
+	failOn       string
+	requireFacts bool
+	output       string
+}
+
+const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
+
+PATH is a file, a folder (read recursively: *.yaml, *.yml, *.json) or - for standard input. --platform names files with
+the bank's Platform and its Tenants; without a Platform every control denies and those that compare with the bank's own
+settings are not judged.
+
+Exit codes: 0 nothing is refused; 1 something is; 2 an input cannot be read or is invalid (the others are judged and
+printed all the same); 3 a control that applies could not be decided.`
+
+func newCheck(env Env) *cobra.Command {
+	var o checkOptions
+	cmd := &cobra.Command{
+		Use: "check [PATH|-]...", Short: "Judge manifests before they reach a cluster", Long: checkHelp,
+		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.paths = args
+			return check(cmd.Context(), env, o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&o.platform, "platform", nil, "`FILE|DIR` with Platform and Tenant objects; may be repeated")
+	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `NS` of objects that name none")
+	flags.StringSliceVar(&o.only, "only", nil, "judge with these controls alone: `ID,...`")
+	flags.BoolVar(&o.all, "all", false, "show what passed and what does not apply, too")
+	flags.StringVar(&o.failOn, "fail-on", "deny", "the weakest action that exits 1: `deny|warn`")
+	flags.BoolVar(&o.requireFacts, "require-facts", false, "exit 3 where a control lacks what only --platform can say, instead of passing it over")
+	flags.StringVarP(&o.output, "output", "o", "text", "`text|json`")
+	complete := func(flag string, words ...cobra.Completion) {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flags are those above
+	}
+	complete("output", "text", "json")
+	complete("fail-on", "deny", "warn")
+	_ = cmd.RegisterFlagCompletionFunc("only", completeIDs)
+	return cmd
+}
+
+// namespaceName is a legal namespace name (RFC 1123 label).
+var namespaceName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+func (o checkOptions) validate() error {
+	switch {
+	case len(o.paths) == 0:
+		return usagef("ringfence check", "no PATH: name files, folders, or - for standard input")
+	case !slices.Contains([]string{"text", "json"}, o.output):
+		return usagef("ringfence check", "--output %q: want text or json", o.output)
+	case !slices.Contains([]string{"deny", "warn"}, o.failOn):
+		return usagef("ringfence check", "--fail-on %q: want deny or warn", o.failOn)
+	case o.namespace != "" && !namespaceName.MatchString(o.namespace):
+		return usagef("ringfence check", "--namespace %q: want a namespace: at most 63 lower-case letters, digits and -", o.namespace)
+	case slices.Contains(o.platform, "-"):
+		return usagef("ringfence check", "--platform -: want a file or folder; standard input is for what is judged")
+	}
+	return nil
+}
+
+// check judges the manifests that the options name and writes the report. Its error carries the exit code.
+func check(ctx context.Context, env Env, o checkOptions) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	cat, err := catalogue()
+	if err != nil {
+		return err
+	}
+	if cat, err = only(cat, o.only); err != nil {
+		return err
+	}
+	schemas, err := schema.New()
+	if err != nil {
+		return err
+	}
+	settings, invalid := loadSettings(o.platform, env.Stdin, schemas, cat.Controls)
+	j, err := newJudge(cat, schemas, settings)
+	if err != nil {
+		return err
+	}
+	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, o.output == "text", o.requireFacts
+	r := &report.Report{All: o.all, Quotes: map[finding.Location]report.Quote{}}
+	complain(env, r, invalid)
+	if len(j.unjudged) > 0 {
+		env.note("%s", j.missing(len(o.platform) > 0))
+	}
+	if err := j.run(ctx, env, expand(o.paths), r); err != nil {
+		return err
+	}
+	r.Finish()
+	r.Summary.Exit = exitCode(r, o.failOn)
+	if o.output == "json" {
+		err = report.JSON(env.Stdout, r)
+	} else {
+		err = report.Text(env.Stdout, r, env.colour())
+	}
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return exit(r.Summary.Exit)
+}
+
+// missing says which controls are not judged, and why.
+func (j *judge) missing(files bool) string {
+	why, are := "no --platform given", "was not judged"
+	if files {
+		why = "no usable Platform among the --platform files"
+	}
+	if len(j.unjudged) > 1 {
+		are = "were not judged"
+	}
+	return why + ": " + strings.Join(j.unjudged, ", ") + " " + are
+}
+
+// only is the catalogue cut down to the named controls; all of them where none is named. Its digest stays.
+func only(cat *control.Catalogue, ids []string) (*control.Catalogue, error) {
+	if len(ids) == 0 {
+		return cat, nil
+	}
+	cut := &control.Catalogue{Digest: cat.Digest}
+	for _, id := range ids {
+		c, ok := cat.Find(strings.TrimSpace(id))
+		if !ok {
+			return nil, usagef("ringfence check", "--only: %s", unknownID(cat, id))
+		}
+		if !slices.ContainsFunc(cut.Controls, func(known control.Control) bool { return known.ID == c.ID }) {
+			cut.Controls = append(cut.Controls, c)
+		}
+	}
+	return cut, nil
+}
+
+// complain prints each fault on a line of its own and counts what cannot be used.
+func complain(env Env, r *report.Report, invalid [][]error) {
+	for _, faults := range invalid {
+		r.Summary.Invalid++
+		for _, fault := range faults {
+			fmt.Fprintln(env.Stderr, finding.Clean(fault.Error()))
+		}
+	}
+}
+
+// exitCode is 2 before 1 before 3 before 0.
+func exitCode(r *report.Report, failOn string) int {
+	fails := r.Summary.Fail > 0 || failOn == "warn" && slices.ContainsFunc(r.Findings, func(f finding.Finding) bool {
+		return f.Outcome == finding.Fail && f.Action == finding.Warn && f.Waiver == nil
+	})
+	switch {
+	case r.Summary.Invalid > 0:
+		return finding.ExitUsage
+	case fails:
+		return finding.ExitRefused
+	case r.Summary.Errored > 0:
+		return finding.ExitUndecided
+	default:
+		return finding.ExitAllowed
+	}
+}
+
+// run judges every document of the inputs, as many at once as there are processors, and gathers what comes of them in the
+// order of the inputs. At most a few documents for each processor are in memory at any time.
+func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Report) error {
+	workers := runtime.GOMAXPROCS(0)
+	queue := make(chan chan outcome, 2*workers)
+	go func() {
+		defer close(queue)
+		var pool errgroup.Group
+		pool.SetLimit(workers)
+		defer func() { _ = pool.Wait() }() // its functions return no error
+		enqueue := func(work func() outcome) bool {
+			done := make(chan outcome, 1)
+			select {
+			case <-ctx.Done():
+				return false
+			case queue <- done:
+			}
+			pool.Go(func() error {
+				done <- work()
+				return nil
+			})
+			return true
+		}
+		for _, in := range inputs {
+			if !j.input(env, in, enqueue) {
+				return
+			}
+		}
+	}()
+	for {
+		// A read of standard input cannot be interrupted: at the end of ctx the reader is left behind, and the process ends.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case done, more := <-queue:
+			if !more {
+				return ctx.Err()
+			}
+			out := <-done
+			if out.err != nil {
+				return out.err
+			}
+			r.Summary.Files += out.opened
+			complain(env, r, out.invalid)
+			for _, object := range out.objects {
+				r.Add(object)
+			}
+			for at, quote := range out.quotes {
+				r.Quotes[at] = quote
+			}
+		}
+	}
+}
+
+// input reads one input and enqueues the judging of each of its documents. It is false once nobody waits any more.
+func (j *judge) input(env Env, in input, enqueue func(func() outcome) bool) bool {
+	invalid := func(err error) bool {
+		return enqueue(func() outcome { return outcome{invalid: [][]error{{err}}} })
+	}
+	file, err := in.open(env.Stdin)
+	if err != nil {
+		return invalid(err)
+	}
+	defer file.Close()
+	if !enqueue(func() outcome { return outcome{opened: 1} }) {
+		return false
+	}
+	for doc, err := range manifest.Split(file, in.name) {
+		if err != nil {
+			if !invalid(err) {
+				return false
+			}
+		} else if !enqueue(func() outcome { return j.document(doc) }) {
+			return false
+		}
+	}
+	return true
+}

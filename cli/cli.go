@@ -1,0 +1,114 @@
+// Package cli is the command line: one file a command, each a cobra command around a plain function.
+//
+// It reads files, calls the packages that judge and hands what they found to package report; it judges and formats
+// nothing itself. cmd/ringfence and the tests call Main. Standard output is data, standard error is prose.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/controls"
+	"ringfence.dev/ringfence/finding"
+)
+
+// Env is all that a command knows of the process it runs in, beside files.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Now is the clock.
+	Now func() time.Time
+	// IsTerminal says whether Stdout is one. Only then is anything coloured.
+	IsTerminal bool
+}
+
+// colour reports whether output may be coloured: on a terminal, unless the user set NO_COLOR (no-color.org).
+func (e Env) colour() bool {
+	return e.IsTerminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// note writes one line of prose.
+func (e Env) note(format string, args ...any) {
+	fmt.Fprintf(e.Stderr, "ringfence: "+format+"\n", args...)
+}
+
+// exitError ends the program with a code that is not 0. Without err everything has been said already.
+type exitError struct {
+	code int
+	err  error
+}
+
+// Error is the text for the user; it is empty where nothing is left to say.
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+// Unwrap is the cause.
+func (e *exitError) Unwrap() error { return e.err }
+
+// exit is the error for a code, nil for 0.
+func exit(code int) error {
+	if code == finding.ExitAllowed {
+		return nil
+	}
+	return &exitError{code: code}
+}
+
+// usagef is bad usage: one line that says what was wrong and where to read on.
+func usagef(command, format string, args ...any) error {
+	return &exitError{finding.ExitUsage, fmt.Errorf(format+"; see: %s --help", append(args, command)...)}
+}
+
+// Main runs one command and returns the exit code of the process. An error that carries no code of its own is one of
+// this machine or this build and exits 2: it must look neither like a pass nor like a refusal.
+func Main(ctx context.Context, args []string, env Env) int {
+	root := newRoot(env)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return finding.ExitAllowed
+	}
+	code := finding.ExitUsage
+	if e := (*exitError)(nil); errors.As(err, &e) {
+		code = e.code
+	}
+	switch text := finding.Clean(err.Error()); {
+	case errors.Is(err, context.Canceled):
+		env.note("interrupted; nothing was decided")
+	case text != "":
+		env.note("%s", text)
+	}
+	return code
+}
+
+// catalogue is the catalogue that this build embeds.
+func catalogue() (*control.Catalogue, error) {
+	cat, err := control.Load(controls.FS)
+	if err != nil {
+		return nil, fmt.Errorf("load the embedded catalogue: %w", err)
+	}
+	return cat, nil
+}
+
+// completeIDs offers the catalogue's ids and titles to the shell.
+func completeIDs(_ *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	cat, err := catalogue()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []cobra.Completion
+	for _, c := range cat.Controls {
+		out = append(out, cobra.CompletionWithDesc(c.ID, c.Title))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}

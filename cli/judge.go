@@ -1,0 +1,188 @@
+package cli
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/manifest"
+	"ringfence.dev/ringfence/policy"
+	"ringfence.dev/ringfence/policy/cel"
+	"ringfence.dev/ringfence/report"
+	"ringfence.dev/ringfence/schema"
+	"ringfence.dev/ringfence/tenant"
+)
+
+// The reasons of findings that are NotApplicable although the control judges such objects. They are part of the contract.
+const (
+	// reasonNoPlatform: the control compares with a setting that only a Platform holds, and none was given.
+	reasonNoPlatform = "platform-not-supplied"
+	// reasonExempt: the namespace is guarded by nobody, here and in the cluster.
+	reasonExempt = "namespace-exempt"
+)
+
+// platformOnly finds, in a rule, the settings that mean nothing without a Platform: an empty list of registries would
+// refuse every image there is. Every other setting has a strict meaning of its own.
+var platformOnly = regexp.MustCompile(`\bparams\.\??spec\.\??(registries)\b`)
+
+// needsPlatform reports whether a control cannot be judged without a Platform.
+func needsPlatform(c control.Control) bool {
+	return slices.ContainsFunc(c.Variables, func(v control.Variable) bool { return platformOnly.MatchString(v.Expression) })
+}
+
+// judge judges objects with a catalogue. It is safe for many goroutines.
+type judge struct {
+	catalogue *control.Catalogue
+	engine    *policy.Engine
+	sets      []policy.Set
+	schemas   *schema.Set
+	settings  *settings
+	// namespace is where objects lie that name none.
+	namespace string
+	// all adds what NotApplicable controls say; quote keeps the lines that findings point at.
+	all, quote bool
+	// requireFacts makes Errored of what lacks a fact.
+	requireFacts bool
+	// unjudged are the ids that no Platform can be asked about.
+	unjudged []string
+}
+
+func newJudge(cat *control.Catalogue, schemas *schema.Set, s *settings) (*judge, error) {
+	sets, err := cel.Compile(cat)
+	if err != nil {
+		return nil, err
+	}
+	j := &judge{catalogue: cat, engine: policy.New(sets...), sets: sets, schemas: schemas, settings: s}
+	for _, c := range cat.Controls {
+		if s.platform == nil && needsPlatform(c) {
+			j.unjudged = append(j.unjudged, c.ID)
+		}
+	}
+	return j, nil
+}
+
+// outcome is what came of one document, or of an input that gave none.
+type outcome struct {
+	// opened is 1 for the first outcome of an input that could be read.
+	opened int
+	// objects are the findings of each object.
+	objects [][]finding.Finding
+	quotes  map[finding.Location]report.Quote
+	// invalid are the faults of each file, document or object that could not be used.
+	invalid [][]error
+	// err is a fault of this program.
+	err error
+}
+
+// document judges the objects of one document.
+func (j *judge) document(doc manifest.Document) (out outcome) {
+	for o, err := range doc.Objects() {
+		if err != nil {
+			out.invalid = append(out.invalid, []error{err})
+			continue
+		}
+		if ownGroup(o) {
+			if faults := validate(j.schemas, o); len(faults) > 0 {
+				out.invalid = append(out.invalid, faults)
+				continue
+			}
+		}
+		findings, err := j.object(o)
+		if err != nil {
+			return outcome{err: err}
+		}
+		out.objects = append(out.objects, findings)
+	}
+	if j.quote {
+		out.quotes = quotes(doc, out.objects)
+	}
+	return out
+}
+
+// object is every finding of one object, those of a control together.
+func (j *judge) object(o *manifest.Object) ([]finding.Finding, error) {
+	subject := o.Subject()
+	judged := slices.ContainsFunc(j.sets, func(s policy.Set) bool { return s.Match(subject.APIVersion, subject.Kind) })
+	var findings []finding.Finding
+	if judged {
+		if subject.Namespace == "" { // every kind that is judged has one
+			subject.Namespace = j.namespace
+		}
+		guard, err := j.settings.guard(subject.Namespace)
+		if err != nil {
+			return nil, err
+		}
+		findings = j.engine.Judge(policy.Input{Object: o.Value, Namespace: subject.Namespace, Guard: guard}, subject)
+	}
+	exempt := tenant.Exempt(j.settings.platform, subject.Namespace)
+	kept := findings[:0]
+	for i, f := range findings {
+		again := i > 0 && findings[i-1].Control == f.Control
+		switch {
+		case exempt && again || again && slices.Contains(j.unjudged, f.Control):
+			continue
+		case exempt:
+			f = notApplicable(f, reasonExempt)
+		case slices.Contains(j.unjudged, f.Control):
+			if f = notApplicable(f, reasonNoPlatform); j.requireFacts {
+				f.Outcome, f.Message = finding.Errored, strings.Replace(f.Message, "not judged", "could not be decided", 1)
+			}
+		}
+		// Two containers that are equal in every field, which no server takes, are found at the place of the first.
+		if slices.ContainsFunc(kept, func(k finding.Finding) bool { return k.Fingerprint == f.Fingerprint }) {
+			continue
+		}
+		f.Location = o.Locate(f.Path)
+		kept = append(kept, f)
+	}
+	if j.all {
+		kept = append(kept, j.others(o, subject, kept)...)
+	}
+	return kept, nil
+}
+
+// notApplicable is what is said in the place of a control's findings where it must not judge.
+func notApplicable(f finding.Finding, reason string) finding.Finding {
+	f.Outcome, f.Reason, f.Found, f.Path = finding.NotApplicable, &reason, "", ""
+	f.Message = f.Control + " " + f.Title + ": not judged: " + reason
+	f.Fingerprint = finding.Fingerprint(f.Control, f.Subject, "")
+	return f
+}
+
+// others are the controls that do not speak of the object's kind.
+func (j *judge) others(o *manifest.Object, subject finding.Subject, said []finding.Finding) (out []finding.Finding) {
+	for _, c := range j.catalogue.Controls {
+		if slices.ContainsFunc(said, func(f finding.Finding) bool { return f.Control == c.ID }) {
+			continue
+		}
+		out = append(out, finding.Finding{
+			Control: c.ID, Rule: c.Rule(), Title: c.Title, Severity: c.Severity, Outcome: finding.NotApplicable, Action: c.Action(""),
+			Wanted: c.Wanted, Fix: c.Fix, Subject: subject, Location: o.Locate(""), Source: "catalogue",
+			Fingerprint: finding.Fingerprint(c.ID, subject, ""),
+		})
+	}
+	return out
+}
+
+// quotes are the lines that the findings point at.
+func quotes(doc manifest.Document, objects [][]finding.Finding) map[finding.Location]report.Quote {
+	wanted := map[int]bool{}
+	var places []finding.Location
+	for _, f := range slices.Concat(objects...) {
+		if f.Outcome == finding.Fail || f.Outcome == finding.Errored {
+			wanted[f.Location.Line] = true
+			places = append(places, f.Location)
+		}
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	lines := doc.Lines(wanted)
+	out := make(map[finding.Location]report.Quote, len(places))
+	for _, at := range places {
+		out[at] = report.NewQuote(lines[at.Line], at.Column)
+	}
+	return out
+}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/manifest"
+	"ringfence.dev/ringfence/policy"
+	"ringfence.dev/ringfence/schema"
+	"ringfence.dev/ringfence/tenant"
+)
+
+// settings are what the --platform files say, and the Guards made of it.
+type settings struct {
+	controls []control.Control
+	// platform is nil where none was given.
+	platform *v1alpha1.Platform
+	tenants  []v1alpha1.Tenant
+
+	mu     sync.Mutex
+	guards map[string]*policy.Guard // by namespace; under mu
+}
+
+// guard is the Guard of a namespace; "" is default.
+func (s *settings) guard(namespace string) (*policy.Guard, error) {
+	if namespace == "" {
+		namespace = "default"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g, ok := s.guards[namespace]; ok {
+		return g, nil
+	}
+	compiled := tenant.Compile(s.controls, s.platform, tenant.Of(s.tenants, namespace), namespace)
+	g, err := policy.NewGuard(compiled.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("namespace %s: %w", namespace, err)
+	}
+	s.guards[namespace] = g
+	return g, nil
+}
+
+// ownGroup reports whether an object is of ringfence.dev, in any version.
+func ownGroup(o *manifest.Object) bool {
+	group, _, _ := strings.Cut(o.APIVersion(), "/")
+	return group == v1alpha1.GroupVersion.Group
+}
+
+// validate lists what a schema of ringfence.dev has against an object, with the places.
+func validate(schemas *schema.Set, o *manifest.Object) (faults []error) {
+	for _, f := range schemas.Validate(o.Value) {
+		faults = append(faults, &manifest.Error{Location: o.Locate(f.Path), Message: f.Message})
+	}
+	return faults
+}
+
+// loadSettings reads the --platform files and folders. Each list of faults is one input, document or object that cannot
+// be used; the others are.
+func loadSettings(paths []string, stdin io.Reader, schemas *schema.Set, controls []control.Control) (*settings, [][]error) {
+	s := &settings{controls: controls, guards: map[string]*policy.Guard{}}
+	l := loader{settings: s, schemas: schemas, places: map[string]finding.Location{}}
+	for _, in := range expand(paths) {
+		file, err := in.open(stdin)
+		if err != nil {
+			l.faults = append(l.faults, []error{err})
+			continue
+		}
+		for o, err := range manifest.Read(file, in.name) {
+			if err == nil {
+				l.add(o)
+			} else {
+				l.faults = append(l.faults, []error{err})
+			}
+		}
+		file.Close()
+	}
+	return s, l.faults
+}
+
+type loader struct {
+	*settings
+	schemas *schema.Set
+	places  map[string]finding.Location // of what was read, by kind and name
+	faults  [][]error
+}
+
+// add takes one object of a --platform file, or says why not.
+func (l *loader) add(o *manifest.Object) {
+	refuse := func(faults ...error) { l.faults = append(l.faults, faults) }
+	kinds := []string{"Platform", "Tenant"}
+	if !ownGroup(o) || !slices.Contains(kinds, o.Kind()) {
+		refuse(&manifest.Error{Location: o.Locate("/kind"),
+			Message: fmt.Sprintf("found kind %s of %s; --platform takes Platform and Tenant of %s; name other objects as PATH", finding.Value(o.Kind()), finding.Value(o.APIVersion()), v1alpha1.GroupVersion)})
+		return
+	}
+	if faults := validate(l.schemas, o); len(faults) > 0 {
+		refuse(faults...)
+		return
+	}
+	name := o.Kind() + " " + o.Subject().Name
+	if first, twice := l.places[name]; twice {
+		refuse(&manifest.Error{Location: o.Locate("/metadata/name"), Message: fmt.Sprintf("%s was read before, at %s; keep one", name, first)})
+		return
+	}
+	l.places[name] = o.Locate("")
+	l.schemas.Default(o.Value)
+	if err := l.decode(o); err != nil {
+		refuse(&manifest.Error{Location: o.Locate(""), Message: err.Error()})
+	}
+}
+
+func (l *loader) decode(o *manifest.Object) error {
+	text, err := json.Marshal(o.Value)
+	if err != nil {
+		return err
+	}
+	if o.Kind() == "Platform" {
+		l.platform = new(v1alpha1.Platform)
+		return json.Unmarshal(text, l.platform)
+	}
+	var t v1alpha1.Tenant
+	if err := json.Unmarshal(text, &t); err != nil {
+		return err
+	}
+	l.tenants = append(l.tenants, t)
+	return nil
+}

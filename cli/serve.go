@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"ringfence.dev/ringfence/server"
+)
+
+// newServe is `ringfence serve`: the control plane in a cluster.
+func newServe(env Env) *cobra.Command {
+	var cfg server.Config
+	var kubeconfig string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the control plane in a cluster",
+		Long: `Run the control plane: it installs Ringfence's own kinds and policies, compiles Guards, onboards tenants and puts
+right what drifts. Inside a pod it uses the pod's service account; elsewhere --kubeconfig or KUBECONFIG.
+Native policies keep refusing while it is down.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), env, cfg, kubeconfig)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&kubeconfig, "kubeconfig", "", "cluster to run on (default: the pod's own, then KUBECONFIG)")
+	flags.StringVar(&cfg.AuditAddress, "audit-address", "", "loopback host:port on which the API server's audit events arrive (default: none)")
+	flags.StringVar(&cfg.Socket, "socket", "", "unix socket that answers /findings, /metrics and /healthz (default: none)")
+	return cmd
+}
+
+func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig string) error {
+	rest, err := clientcmd.BuildConfigFromFlags("", cmp.Or(kubeconfig, os.Getenv(clientcmd.RecommendedConfigPathEnvVar)))
+	if err != nil {
+		return err
+	}
+	s, err := server.New(cfg, slog.New(slog.NewTextHandler(env.Stderr, nil)))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if url := s.AuditURL(); url != "" {
+		fmt.Fprintln(env.Stdout, url) // the API server must be told this, path included
+	}
+	return s.Run(ctx, rest)
+}

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/local"
+)
+
+// defaultDir is where `ringfence up` keeps its state and where `ringfence findings` looks for it.
+const defaultDir = ".ringfence"
+
+// newUp is `ringfence up`: the whole platform on this machine.
+func newUp(env Env) *cobra.Command {
+	o := local.Options{Out: env.Stdout}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the whole platform on this machine: a real API server, Ringfence and a sample bank",
+		Long: `Run the whole platform on this machine: a real API server and etcd, Ringfence, a sample bank with one tenant,
+a workload that satisfies every rule and eight that do not. It stays in the foreground; Ctrl-C stops everything.
+The state is kept in --dir, so the next run goes on where this one ended.
+
+With --once the story is played in a temporary directory (or in --dir) and the exit code says whether every expected
+refusal was refused and every expected success succeeded: 0 yes, 1 no.`,
+		Example: "  ringfence up\n  ringfence up --once\n  ringfence up --kubeconfig ~/.kube/kind",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !o.Once && !cmd.Flags().Changed("dir") {
+				o.Dir = defaultDir
+			}
+			return up(cmd.Context(), o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.Dir, "dir", "", "keep the state in this directory (default "+defaultDir+"; with --once a temporary one)")
+	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "use the cluster of this file instead of starting one")
+	flags.IntVar(&o.Port, "port", 0, "port of the API server (default: the one of the last run, or a free one)")
+	flags.BoolVar(&o.Once, "once", false, "play the story and end")
+	flags.BoolVar(&o.Yes, "yes", false, "guard the cluster of --kubeconfig although workloads of others run on it")
+	flags.StringVar(&o.Devcluster, "devcluster", "", "the control plane's program (default: beside ringfence, then in PATH)")
+	return cmd
+}
+
+func up(ctx context.Context, o local.Options) error {
+	err := local.Up(ctx, o)
+	if errors.Is(err, local.ErrStory) {
+		return &exitError{finding.ExitRefused, err}
+	}
+	return err
+}

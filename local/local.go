@@ -1,0 +1,152 @@
+// Package local runs the whole platform on one machine: a real API server and etcd, Ringfence, the sample bank, and the
+// story that shows what is refused and what runs.
+//
+// It is a user of the platform like any other: it starts processes and calls the API server, and holds no rule of its
+// own. The command `ringfence up` calls it.
+package local
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"ringfence.dev/ringfence/server"
+)
+
+// Options is what the user asked of `ringfence up`.
+type Options struct {
+	// Dir keeps the state between runs. Empty means a temporary directory that is removed at the end.
+	Dir string
+	// Kubeconfig names an existing cluster to use instead of starting one. Empty starts one.
+	Kubeconfig string
+	// Port is the API server's port; 0 is the one of the last run, or a free one.
+	Port int
+	// Once plays the story and ends.
+	Once bool
+	// Yes lets the story be played on an existing cluster that runs workloads of others.
+	Yes bool
+	// Devcluster is the control plane's binary. Empty looks beside this program, then in PATH.
+	Devcluster string
+	// Out is where the story is told.
+	Out io.Writer
+}
+
+// SocketPath is where a platform whose state is in dir answers questions such as `ringfence findings`.
+func SocketPath(dir string) string { return filepath.Join(dir, "ringfence.sock") }
+
+// ErrStory is what Up returns when the platform runs but something was refused or admitted that should not have been.
+var ErrStory = errors.New("the story did not go as it should")
+
+// Up runs the platform until ctx ends, or until the story is over with Once. It returns ErrStory where the story failed
+// with Once, and any other error where the platform could not be run.
+func Up(ctx context.Context, o Options) error {
+	story := newStory(o.Out)
+	temporary := o.Dir == ""
+	if temporary {
+		dir, err := os.MkdirTemp("", "ringfence-")
+		if err != nil {
+			return fmt.Errorf("make a directory for the state: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		o.Dir = dir
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return err
+	}
+	o.Dir = dir
+	unlock, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	logs, err := os.OpenFile(filepath.Join(dir, "ringfence.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	defer logs.Close()
+	srv, err := server.New(server.Config{AuditAddress: "127.0.0.1:0", Socket: SocketPath(dir)}, slog.New(slog.NewTextHandler(logs, nil)))
+	if err != nil {
+		return err
+	}
+	defer srv.Close()
+	return run(ctx, o, srv, story)
+}
+
+// run starts the cluster, then the control plane, then plays the story; the first of them to end ends all.
+func run(ctx context.Context, o Options, srv *server.Server, story *story) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cluster, err := connect(ctx, o, srv.AuditURL(), story)
+	if err != nil {
+		return err
+	}
+	defer cluster.stop()
+	config, err := clientcmd.BuildConfigFromFlags("", cluster.kubeconfig)
+	if err != nil {
+		return fmt.Errorf("read kubeconfig %s: %w", cluster.kubeconfig, err)
+	}
+	config.QPS, config.Burst = 200, 400
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return srv.Run(ctx, rest.CopyConfig(config)) })
+	group.Go(func() error { return cluster.wait(ctx) })
+	group.Go(func() error {
+		err := story.play(ctx, config, cluster, o)
+		if o.Once || ctx.Err() != nil {
+			cancel()
+			return err
+		}
+		if err != nil && !errors.Is(err, ErrStory) {
+			return err
+		}
+		story.next(o, cluster)
+		return nil
+	})
+	err = group.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+// lock takes the directory for this process, so that no two platforms share a state.
+func lock(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	file, err := os.OpenFile(filepath.Join(dir, "ringfence.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of %s: %w", dir, err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := io.ReadAll(io.LimitReader(file, 20))
+		file.Close()
+		return nil, fmt.Errorf("%s is in use by another ringfence up (process %s); stop that one or choose another --dir", dir, cmp.Or(string(holder), "unknown"))
+	}
+	if err := errors.Join(file.Truncate(0), writeAt(file, fmt.Sprint(os.Getpid()))); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("write the lock of %s: %w", dir, err)
+	}
+	return func() { file.Close() }, nil
+}
+
+func writeAt(f *os.File, s string) error {
+	_, err := f.WriteAt([]byte(s), 0)
+	return err
+}
+
+// stopTimeout bounds how long the control plane may take to stop before it is killed; it takes about 2 s.
+const stopTimeout = 4 * time.Second

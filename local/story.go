@@ -1,0 +1,346 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/manifest"
+	"ringfence.dev/ringfence/policy/bundle"
+	"ringfence.dev/ringfence/samples"
+)
+
+// The people of the story, as the sample tenant's groups name them.
+const (
+	tenantAdmin      = "dana@bank.example"
+	tenantAdminGroup = "oidc:payments-admins"
+)
+
+// stepTimeout bounds each step that waits for the cluster; each takes a second or two.
+const stepTimeout = 60 * time.Second
+
+// story plays the sample bank and tells what happens, with the time since the start before each line.
+type story struct {
+	mu     sync.Mutex // guards out
+	out    io.Writer
+	start  time.Time
+	failed int
+}
+
+func newStory(out io.Writer) *story { return &story{out: out, start: time.Now()} }
+
+func (s *story) say(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.out, "%6.1fs  %s\n", time.Since(s.start).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// detail adds a line to the step before it.
+func (s *story) detail(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.out, "         %s\n", text)
+}
+
+// wrong tells a step that did not go as it should.
+func (s *story) wrong(format string, args ...any) {
+	s.failed++
+	s.say("WRONG: "+format, args...)
+}
+
+// play tells the whole story. It returns ErrStory where a step did not go as it should.
+func (s *story) play(ctx context.Context, config *rest.Config, c *cluster, o Options) error {
+	admin, err := kube.NewClient(config)
+	if err != nil {
+		return err
+	}
+	if o.Kubeconfig != "" && !o.Yes {
+		if err := strangers(ctx, admin); err != nil {
+			return err
+		}
+	}
+	if err := s.onboard(ctx, admin); err != nil {
+		return err
+	}
+	warnings := &warnings{}
+	dana := rest.CopyConfig(config)
+	dana.WarningHandlerWithContext = warnings
+	dana.Impersonate = rest.ImpersonationConfig{UserName: tenantAdmin, Groups: []string{tenantAdminGroup, "system:authenticated"}}
+	tenant, err := kube.NewClient(dana)
+	if err != nil {
+		return err
+	}
+	everyone := rest.CopyConfig(config)
+	everyone.WarningHandlerWithContext = warnings
+	clusterAdmin, err := kube.NewClient(everyone)
+	if err != nil {
+		return err
+	}
+	if err := s.admit(ctx, tenant, c.simulated); err != nil {
+		return err
+	}
+	if err := s.refuse(ctx, map[string]client.Client{"": tenant, "cluster-admin": clusterAdmin}, warnings); err != nil {
+		return err
+	}
+	if s.failed > 0 {
+		s.say("%d steps did not go as they should", s.failed)
+		return ErrStory
+	}
+	s.say("ready: all went as it should")
+	return nil
+}
+
+// onboard writes the sample Platform and Tenant where there are none, and waits until both are in force.
+func (s *story) onboard(ctx context.Context, c client.Client) error {
+	for _, file := range []string{"platform.yaml", "tenant.yaml"} {
+		objects, _, err := sample(file)
+		if err != nil {
+			return err
+		}
+		if err := untilServed(ctx, func() error { return client.IgnoreAlreadyExists(c.Create(ctx, objects[0])) }); err != nil {
+			return fmt.Errorf("create %s: %w", file, err)
+		}
+	}
+	var platform v1alpha1.Platform
+	err := s.until(ctx, "the rules to be in force", func(ctx context.Context) (string, error) {
+		if err := c.Get(ctx, client.ObjectKey{Name: v1alpha1.PlatformName}, &platform); err != nil {
+			return "", err
+		}
+		return waiting(platform.Status.Conditions, bundle.ConditionEnforced), nil
+	})
+	if err != nil {
+		return err
+	}
+	s.say("rules in force: %s (profile %s)", message(platform.Status.Conditions, bundle.ConditionEnforced), platform.Spec.Profile)
+	var tenant v1alpha1.Tenant
+	err = s.until(ctx, "tenant payments to be onboarded", func(ctx context.Context) (string, error) {
+		if err := c.Get(ctx, client.ObjectKey{Name: "payments"}, &tenant); err != nil {
+			return "", err
+		}
+		return waiting(tenant.Status.Conditions, "Ready"), nil
+	})
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, e := range tenant.Status.Environments {
+		names = append(names, e.Namespace)
+	}
+	s.say("tenant %s onboarded: namespaces %s, each with Guard, quota, network baseline and rights for two groups", tenant.Name, strings.Join(names, " and "))
+	return nil
+}
+
+// admit creates the compliant workload as the tenant's admin and waits until it runs, or, on a cluster that may not be
+// able to pull its image, until its pods were admitted.
+func (s *story) admit(ctx context.Context, c client.Client, simulated bool) error {
+	objects, _, err := sample("compliant.yaml")
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		// Rights and policies take effect up to a second after they were written.
+		err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, stepTimeout, true, func(ctx context.Context) (bool, error) {
+			err := client.IgnoreAlreadyExists(c.Create(ctx, o.DeepCopy()))
+			return err == nil, ignoreForbidden(err)
+		})
+		if err != nil {
+			err = fmt.Errorf("create compliant %s %s as %s: %w", o.GetKind(), o.GetName(), tenantAdmin, errors.Join(err, c.Create(ctx, o.DeepCopy())))
+			s.wrong("%v", err)
+			return nil
+		}
+	}
+	field, done := "availableReplicas", "runs"
+	if !simulated {
+		field, done = "replicas", "is admitted"
+	}
+	deployment := objects[0]
+	err = s.until(ctx, "the compliant workload", func(ctx context.Context) (string, error) {
+		if err := c.Get(ctx, client.ObjectKeyFromObject(deployment), deployment); err != nil {
+			return "", err
+		}
+		have, _, _ := unstructured.NestedInt64(deployment.Object, "status", field)
+		want, _, _ := unstructured.NestedInt64(deployment.Object, "spec", "replicas")
+		if have < want {
+			return fmt.Sprintf("%d of %d pods", have, want), nil
+		}
+		return "", nil
+	})
+	if err != nil {
+		return err
+	}
+	s.say("compliant workload %s: deployment %s/%s, created by %s", done, deployment.GetNamespace(), deployment.GetName(), tenantAdmin)
+	return nil
+}
+
+// refuse creates each bad sample; each must be refused, and the refusal with its warnings must name every control that
+// the sample says.
+func (s *story) refuse(ctx context.Context, as map[string]client.Client, w *warnings) error {
+	files, err := fs.Glob(samples.FS, "refused/*.yaml")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		objects, head, err := sample(file)
+		if err != nil {
+			return err
+		}
+		o, name := objects[0], strings.ToLower(objects[0].GetKind())+" "+objects[0].GetNamespace()+"/"+objects[0].GetName()
+		w.take()
+		err = as[head.as].Create(ctx, o)
+		if err == nil {
+			s.wrong("%s was admitted; want it refused by %s", name, strings.Join(head.want, ", "))
+			if err := as[head.as].Delete(ctx, o); err != nil {
+				return fmt.Errorf("remove %s, which should have been refused: %w", name, err)
+			}
+			continue
+		}
+		lines := refusals(err, w.take())
+		if missing := unnamed(lines, head.want); !apierrors.IsForbidden(err) || len(missing) > 0 {
+			s.wrong("%s was refused without naming %s: %v", name, strings.Join(missing, ", "), err)
+			continue
+		}
+		s.say("refused: %s. %s", name, head.text)
+		for _, line := range lines {
+			s.detail(line)
+		}
+	}
+	return nil
+}
+
+// next says what to type.
+func (s *story) next(o Options, c *cluster) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.out, `
+Try in another terminal:
+  export KUBECONFIG=%s
+  kubectl get platforms,tenants; kubectl get guards -A
+  kubectl run shell --image=nginx -n payments-dev --as=%s --as-group=%s
+  ringfence findings --since 10m --dir %s
+  ringfence explain RF-WL-05
+Programs are in the folder of ringfence (bin). Ctrl-C stops everything; the state stays in %s.
+`, c.kubeconfig, tenantAdmin, tenantAdminGroup, o.Dir, o.Dir)
+}
+
+// strangers refuses to guard a cluster on which somebody else's workloads run.
+func strangers(ctx context.Context, c client.Client) error {
+	pods := &metav1.PartialObjectMetadataList{}
+	pods.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "PodList"})
+	if err := c.List(ctx, pods); err != nil {
+		return fmt.Errorf("look for workloads on the cluster: %w", err)
+	}
+	for _, p := range pods.Items {
+		if ns := p.Namespace; ns != "kube-system" && ns != v1alpha1.SystemNamespace && !strings.HasPrefix(ns, "payments-") {
+			return fmt.Errorf("workloads run in namespace %s of this cluster, and ringfence up would guard it; use a cluster of your own, or say --yes", ns)
+		}
+	}
+	return nil
+}
+
+// until waits for check to return "", and tells the user what it waited for where that never comes.
+func (s *story) until(ctx context.Context, what string, check func(context.Context) (string, error)) error {
+	last := "nothing yet"
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, stepTimeout, true, func(ctx context.Context) (bool, error) {
+		waitingFor, err := check(ctx)
+		if err != nil {
+			last = err.Error()
+			return false, nil
+		}
+		last = waitingFor
+		return waitingFor == "", nil
+	})
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("wait for %s: %s after %s", what, last, stepTimeout)
+	}
+	return err
+}
+
+// untilServed tries again while the API server does not know the kind yet.
+func untilServed(ctx context.Context, do func() error) error {
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, stepTimeout, true, func(context.Context) (bool, error) {
+		err := do()
+		if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || apierrors.IsServiceUnavailable(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+}
+
+func ignoreForbidden(err error) error {
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// waiting is what a condition waits for, or "" once it is True.
+func waiting(conditions []metav1.Condition, kind string) string {
+	c := meta.FindStatusCondition(conditions, kind)
+	switch {
+	case c == nil:
+		return "condition " + kind + " is not reported yet"
+	case c.Status == metav1.ConditionTrue:
+		return ""
+	}
+	return c.Reason + ": " + c.Message
+}
+
+func message(conditions []metav1.Condition, kind string) string {
+	if c := meta.FindStatusCondition(conditions, kind); c != nil {
+		return c.Message
+	}
+	return ""
+}
+
+// head is what the first lines of a sample say.
+type head struct {
+	text, as string
+	want     []string
+}
+
+// sample reads a file of the sample bank.
+func sample(file string) ([]*unstructured.Unstructured, head, error) {
+	text, err := fs.ReadFile(samples.FS, file)
+	if err != nil {
+		return nil, head{}, err
+	}
+	var h head
+	for line := range strings.Lines(string(text)) {
+		line, ok := strings.CutPrefix(strings.TrimSpace(line), "# ")
+		if !ok {
+			break
+		}
+		if id, ok := strings.CutPrefix(line, "want: "); ok {
+			h.want = append(h.want, id)
+		} else if who, ok := strings.CutPrefix(line, "as: "); ok {
+			h.as = who
+		} else {
+			h.text = line
+		}
+	}
+	var objects []*unstructured.Unstructured
+	for o, err := range manifest.Read(bytes.NewReader(text), file) {
+		if err != nil {
+			return nil, h, err
+		}
+		objects = append(objects, &unstructured.Unstructured{Object: o.Value})
+	}
+	return objects, h, nil
+}

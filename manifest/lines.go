@@ -1,0 +1,58 @@
+package manifest
+
+import (
+	"bytes"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// lineTable tells where each line of a YAML parser begins in lines as editors, git and grep count them, which end at "\n"
+// alone. YAML also ends lines at a lone "\r", U+0085, U+2028 and U+2029. The nil table changes nothing.
+type lineTable []place
+
+// place is a line and a column, 1-based, the column in code points.
+type place struct{ line, column int }
+
+// newLineTable is nil where both ways of counting agree, as in nearly every file.
+func newLineTable(text []byte) lineTable {
+	odd := bytes.Contains(text, []byte("\u0085")) || bytes.Contains(text, []byte("\u2028")) || bytes.Contains(text, []byte("\u2029"))
+	if !odd && bytes.Count(text, []byte("\r")) == bytes.Count(text, []byte("\r\n")) {
+		return nil
+	}
+	at := place{1, 1}
+	table := lineTable{at}
+	runes := bytes.Runes(text)
+	for i, r := range runes {
+		at.column++
+		switch {
+		case r == '\n':
+			at = place{at.line + 1, 1}
+		case r == '\r' && i+1 < len(runes) && runes[i+1] == '\n':
+			continue
+		case r != '\r' && r != '\u0085' && r != '\u2028' && r != '\u2029':
+			continue
+		}
+		table = append(table, at)
+	}
+	return table
+}
+
+// place translates a line and column of the parser.
+func (t lineTable) place(line, column int) (int, int) {
+	if line < 1 || line > len(t) {
+		return line, column
+	}
+	start := t[line-1]
+	return start.line, start.column + column - 1
+}
+
+// relocate translates the places of n and of everything below it.
+func (t lineTable) relocate(n *yaml.Node) {
+	if t == nil {
+		return
+	}
+	n.Line, n.Column = t.place(n.Line, n.Column)
+	for _, c := range n.Content {
+		t.relocate(c)
+	}
+}

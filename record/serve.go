@@ -1,0 +1,140 @@
+package record
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"time"
+
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+)
+
+// SchemaVersion is the schema of an Answer: that of check's JSON, with fields added.
+const SchemaVersion = "ringfence.dev/findings/v1"
+
+// Answer is what Handler answers and Fetch returns.
+type Answer struct {
+	SchemaVersion string `json:"schemaVersion"`
+	// Findings are sorted, oldest request first. Never null.
+	Findings []finding.Finding `json:"findings"`
+	// Observed says how far the source has been seen.
+	Observed Source `json:"observed"`
+	// Dropped is how many findings were forgotten for lack of room since the start.
+	Dropped uint64 `json:"dropped"`
+}
+
+// Source is the state of the audit stream.
+type Source struct {
+	// LastEvent is when the newest audit event happened; null before the first. Then "no findings" means "not observed".
+	LastEvent *time.Time `json:"lastEvent"`
+}
+
+// Query is a question to a Handler. The zero value asks for all that is kept.
+type Query struct {
+	// Since is how far back to look; zero is as far as there is.
+	Since time.Duration
+	Filter
+}
+
+// values is the query as parameters of a URL.
+func (q Query) values() url.Values {
+	values := url.Values{}
+	for key, value := range map[string]string{"namespace": q.Namespace, "control": q.Control} {
+		if value != "" {
+			values.Set(key, value)
+		}
+	}
+	if q.Since != 0 {
+		values.Set("since", q.Since.String())
+	}
+	return values
+}
+
+// namespacePattern is a DNS label, as Kubernetes wants of a namespace's name.
+var namespacePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// parseQuery reads the parameters since, namespace and control, each at most once; an empty namespace or control
+// is any. Its errors are meant for the user.
+func parseQuery(raw string) (Query, error) {
+	var q Query
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, fmt.Errorf("query: found %s; want key=value&key=value", finding.Value(raw))
+	}
+	for key, all := range values {
+		if !slices.Contains([]string{"since", "namespace", "control"}, key) {
+			return q, fmt.Errorf("query: found %s; want since, namespace or control", finding.Value(key))
+		}
+		if len(all) > 1 {
+			return q, fmt.Errorf("%s: found it %d times; want it once", key, len(all))
+		}
+	}
+	if values.Has("since") {
+		if q.Since, err = time.ParseDuration(values.Get("since")); err != nil || q.Since <= 0 {
+			return q, fmt.Errorf("since: found %q; want a time above zero like 90s, 10m or 24h", finding.Value(values.Get("since")))
+		}
+	}
+	if q.Namespace = values.Get("namespace"); q.Namespace != "" && !namespacePattern.MatchString(q.Namespace) {
+		return q, fmt.Errorf("namespace: found %q; want the name of a namespace", finding.Value(q.Namespace))
+	}
+	if q.Control = values.Get("control"); q.Control != "" && !control.ValidID(q.Control) {
+		return q, fmt.Errorf("control: found %q; want an id like RF-WL-01", finding.Value(q.Control))
+	}
+	return q, nil
+}
+
+// Handler answers GET /findings?since=10m&namespace=&control= from a Memory, as JSON. observed is when the newest event of
+// the source happened, and false before the first. Errors are one line of JSON, {"error": ...}: 400 for a bad parameter,
+// 404 and 405 for what is not served. It does not authenticate: who serves it does.
+func Handler(m *Memory, observed func() (time.Time, bool), now func() time.Time) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path != "/findings":
+			fail(w, http.StatusNotFound, "found "+finding.Value(r.URL.Path)+"; want /findings")
+			return
+		case r.Method != http.MethodGet:
+			w.Header().Set("Allow", http.MethodGet)
+			fail(w, http.StatusMethodNotAllowed, "found method "+finding.Value(r.Method)+"; want GET")
+			return
+		}
+		q, err := parseQuery(r.URL.RawQuery)
+		if err != nil {
+			fail(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		var from time.Time
+		if q.Since > 0 {
+			from = now().Add(-q.Since)
+		}
+		// The source is asked first: what it saw by then is in the findings.
+		answer := Answer{SchemaVersion: SchemaVersion}
+		if last, ok := observed(); ok {
+			last = last.UTC()
+			answer.Observed.LastEvent = &last
+		}
+		answer.Findings = append([]finding.Finding{}, m.Since(from, q.Filter)...)
+		answer.Dropped = m.Dropped()
+		reply(w, http.StatusOK, answer)
+	})
+}
+
+// problem is the JSON of an error.
+type problem struct {
+	Error string `json:"error"`
+}
+
+// fail answers an error.
+func fail(w http.ResponseWriter, code int, text string) { reply(w, code, problem{text}) }
+
+// reply writes one value as one line of JSON.
+func reply(w http.ResponseWriter, code int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(value) // the caller has gone; there is nobody to tell
+}

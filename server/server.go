@@ -1,0 +1,249 @@
+// Package server wires the control plane: the reconcilers, the audit intake and the answers to questions, and nothing
+// else. Every decision is made in the packages it joins.
+//
+// `ringfence serve` and `ringfence up` run it.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/controls"
+	"ringfence.dev/ringfence/detect/auditlog"
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/install"
+	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/policy/bundle"
+	"ringfence.dev/ringfence/record"
+	"ringfence.dev/ringfence/tenant"
+)
+
+// Config is what the control plane needs to know beside its cluster.
+type Config struct {
+	// AuditAddress is the loopback host:port on which the API server's audit events arrive; port 0 takes a free one.
+	// Empty receives none, and findings then say that refusals are not observed.
+	AuditAddress string
+	// Socket is the path of the unix socket that answers /findings, /metrics and /healthz. Only its owner may open it.
+	// Empty answers nobody.
+	Socket string
+}
+
+// maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
+const maxSocketPath = 107
+
+// Server is the control plane before and while it runs.
+type Server struct {
+	log       *slog.Logger
+	catalogue *control.Catalogue
+	findings  *record.Memory
+	audit     *auditlog.Handler
+	metrics   *bundle.Metrics
+	auditURL  string
+	listeners []listener
+	guards    atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
+}
+
+type listener struct {
+	net.Listener
+	server *http.Server
+}
+
+// New loads the catalogue and opens the listeners, so that their addresses are known before there is a cluster.
+func New(cfg Config, log *slog.Logger) (*Server, error) {
+	cat, err := control.Load(controls.FS)
+	if err != nil {
+		return nil, fmt.Errorf("load the catalogue: %w", err)
+	}
+	s := &Server{log: log, catalogue: cat, findings: record.NewMemory(record.DefaultCapacity), metrics: bundle.NewMetrics()}
+	s.audit, err = auditlog.NewHandler(auditlog.Config{
+		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action}, Sink: s.findings.Add, Now: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket)); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// AuditURL is where the API server is to send audit events, or "". It holds a random path that only the API server is
+// told, because its audit backend proves itself in no other way; it must not be logged.
+func (s *Server) AuditURL() string { return s.auditURL }
+
+func (s *Server) listenAudit(address string) error {
+	if address == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen for audit events on %s: %w", address, err)
+	}
+	if tcp, ok := l.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		l.Close()
+		return fmt.Errorf("listen for audit events on %s: want a loopback address", address)
+	}
+	path := "/audit/" + rand.Text()
+	s.auditURL = "http://" + l.Addr().String() + path
+	mux := http.NewServeMux()
+	mux.Handle(path, s.audit)
+	s.serve(l, mux)
+	return nil
+}
+
+func (s *Server) listenSocket(path string) error {
+	if path == "" {
+		return nil
+	}
+	if len(path) > maxSocketPath {
+		return fmt.Errorf("the socket path %s is longer than %d bytes, which the kernel does not allow; choose a shorter directory", path, maxSocketPath)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // left behind by a process that was killed
+		return fmt.Errorf("remove the old socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return fmt.Errorf("close the socket to others: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(s.metrics)
+	mux := http.NewServeMux()
+	mux.Handle("GET /findings", record.Handler(s.findings, s.audit.LastEvent, time.Now))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	s.serve(l, mux)
+	return nil
+}
+
+func (s *Server) serve(l net.Listener, h http.Handler) {
+	s.listeners = append(s.listeners, listener{l, &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}})
+}
+
+// Run runs the control plane on the cluster that rest reaches until ctx ends. It installs Ringfence's own kinds first.
+func (s *Server) Run(ctx context.Context, rest *rest.Config) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range s.listeners {
+		group.Go(func() error {
+			if err := l.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		s.Close()
+		return nil
+	})
+	group.Go(func() error { return s.reconcile(ctx, rest) })
+	return group.Wait()
+}
+
+// Close stops the listeners at once. It is safe to call more than once.
+func (s *Server) Close() {
+	for _, l := range s.listeners {
+		_ = l.server.Close()
+		_ = l.Listener.Close()
+	}
+}
+
+// reconcile installs what is missing and runs the reconcilers.
+func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
+	logger := logr.FromSlogHandler(s.log.Handler())
+	klog.SetLogger(logger)
+	ctrl.SetLogger(logger)
+	c, err := kube.NewClient(rest)
+	if err != nil {
+		return err
+	}
+	if err := install.CRDs(ctx, c, v1alpha1.CRDs()); err != nil {
+		return err
+	}
+	mgr, err := s.manager(rest, c.Scheme())
+	if err != nil {
+		return err
+	}
+	if err := mgr.Start(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("run the reconcilers: %w", err)
+	}
+	return nil
+}
+
+// manager is the reconcilers, ready to start.
+func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, error) {
+	skip := true
+	mgr, err := ctrl.NewManager(rest, ctrl.Options{
+		Scheme: scheme, Logger: logr.FromSlogHandler(s.log.Handler()), Metrics: metricsserver.Options{BindAddress: "0"},
+		Cache:      cache.Options{ByObject: tenant.CacheByObject()},
+		Controller: config.Controller{SkipNameValidation: &skip}, // two servers may run in one test process
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
+	reader := client.Reader(mgr.GetClient())
+	s.guards.Store(&reader)
+	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Now: time.Now, Log: s.log, Report: func(n tenant.Notice) {
+		s.log.Warn(n.Text, "namespace", n.Namespace)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	protection, err := tenant.Protection()
+	if err != nil {
+		return nil, err
+	}
+	bundles := &bundle.Reconciler{
+		Client: mgr.GetClient(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: time.Now,
+	}
+	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr)); err != nil {
+		return nil, fmt.Errorf("set up the reconcilers: %w", err)
+	}
+	return mgr, nil
+}
+
+// action is a control's action in a namespace, as its Guard says; "" where that is not known.
+func (s *Server) action(namespace, id string) finding.Action {
+	reader := s.guards.Load()
+	if reader == nil {
+		return ""
+	}
+	var guard v1alpha1.Guard
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := (*reader).Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.GuardName}, &guard); err != nil {
+		return ""
+	}
+	return finding.Action(guard.Spec.Actions[id])
+}

@@ -1,0 +1,209 @@
+package tenancy
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+)
+
+// TestDriftIsPutRight changes, as one whom nothing stops, all that Ringfence wrote.
+func TestDriftIsPutRight(t *testing.T) {
+	onboard(t, "drift", func(t *v1alpha1.Tenant) {
+		t.Spec.Quota = map[string]resource.Quantity{"pods": resource.MustParse("10")}
+		t.Spec.Labels = map[string]string{"cost-centre": "7"}
+	})
+	in := func(o client.Object, name string) client.Object {
+		o.SetNamespace("drift-dev")
+		o.SetName(name)
+		return o
+	}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "drift-dev"}}
+	ctx := t.Context()
+	baseline := func() error {
+		var p networkingv1.NetworkPolicy
+		if err := admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "ringfence-baseline"}, &p); err != nil {
+			return err
+		}
+		if len(p.Spec.Ingress) != 0 || len(p.Spec.Egress) != 3 || p.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
+			return fmt.Errorf("baseline %+v, labels %v", p.Spec, p.Labels)
+		}
+		return nil
+	}
+	quota := func() error {
+		var q corev1.ResourceQuota
+		if err := admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "ringfence"}, &q); err != nil {
+			return err
+		}
+		if len(q.Spec.Hard) != 1 || q.Spec.Hard.Pods().Value() != 10 {
+			return fmt.Errorf("quota %v", q.Spec.Hard)
+		}
+		return nil
+	}
+	rights := func() error {
+		var b rbacv1.RoleBinding
+		if err := admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "ringfence-tenant-readonly"}, &b); err != nil {
+			return err
+		}
+		if b.RoleRef.Name != "ringfence-tenant-readonly" || len(b.Subjects) != 1 || b.Subjects[0].Name != "oidc:drift-ro" || b.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
+			return fmt.Errorf("binding %+v %+v", b.RoleRef, b.Subjects)
+		}
+		return nil
+	}
+	guard := func() error {
+		var g v1alpha1.Guard
+		if err := admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "guard"}, &g); err != nil {
+			return err
+		}
+		if g.Spec.Actions["RF-WL-01"] != v1alpha1.Deny || len(g.Spec.Registries) != 1 || g.DeletionTimestamp != nil || len(g.Finalizers) != 1 {
+			return fmt.Errorf("guard %+v", g)
+		}
+		return nil
+	}
+	labels := func() error {
+		l := get(t, "", "drift-dev", &corev1.Namespace{}).Labels
+		if l[v1alpha1.LabelGuarded] != "true" || l["cost-centre"] != "7" || l["pod-security.kubernetes.io/warn"] != "restricted" || l["theirs"] != "yes" {
+			return fmt.Errorf("labels %v", l)
+		}
+		return nil
+	}
+	account := func() error {
+		var a corev1.ServiceAccount
+		if err := admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "default"}, &a); err != nil {
+			return err
+		}
+		if a.AutomountServiceAccountToken == nil || *a.AutomountServiceAccountToken {
+			return fmt.Errorf("account mounts its token")
+		}
+		return nil
+	}
+	limits := func() error {
+		return admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "ringfence"}, &corev1.LimitRange{})
+	}
+	swap := func() error { // the same name with another role
+		if err := admin.Delete(ctx, in(&rbacv1.RoleBinding{}, "ringfence-tenant-readonly")); err != nil {
+			return err
+		}
+		return client.IgnoreAlreadyExists(admin.Create(ctx, binding("drift-dev", "ringfence-tenant-readonly", "view", "oidc:drift-ro")))
+	}
+	for _, tc := range []struct {
+		name  string
+		spoil func() error
+		right func() error
+	}{
+		{"baseline edited", func() error {
+			return admin.Patch(ctx, in(&networkingv1.NetworkPolicy{}, "ringfence-baseline"), merge(`{"spec":{"ingress":[{}]}}`))
+		}, baseline},
+		{"baseline unmarked", func() error {
+			return admin.Patch(ctx, in(&networkingv1.NetworkPolicy{}, "ringfence-baseline"), merge(`{"metadata":{"labels":null},"spec":{"egress":[{}]}}`))
+		}, baseline},
+		{"baseline deleted", func() error { return admin.Delete(ctx, in(&networkingv1.NetworkPolicy{}, "ringfence-baseline")) }, baseline},
+		{"quota widened", func() error {
+			return admin.Patch(ctx, in(&corev1.ResourceQuota{}, "ringfence"), merge(`{"spec":{"hard":{"pods":"99","services":"1"}}}`))
+		}, quota},
+		{"quota deleted", func() error { return admin.Delete(ctx, in(&corev1.ResourceQuota{}, "ringfence")) }, quota},
+		{"limits deleted", func() error { return admin.Delete(ctx, in(&corev1.LimitRange{}, "ringfence")) }, limits},
+		{"rights widened", func() error {
+			return admin.Patch(ctx, in(&rbacv1.RoleBinding{}, "ringfence-tenant-readonly"), merge(`{"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"Group","name":"system:authenticated"}]}`))
+		}, rights},
+		{"rights swapped", swap, rights},
+		{"Guard weakened", func() error {
+			return admin.Patch(ctx, in(&v1alpha1.Guard{}, "guard"), merge(`{"spec":{"actions":{"RF-WL-01":"Audit"},"registries":["evil.example","registry.bank.example"]}}`))
+		}, guard},
+		{"Guard without finalizer", func() error {
+			return admin.Patch(ctx, in(&v1alpha1.Guard{}, "guard"), merge(`{"metadata":{"finalizers":null}}`))
+		}, guard},
+		{"Guard deleted", func() error { return admin.Delete(ctx, in(&v1alpha1.Guard{}, "guard")) }, guard},
+		{"labels changed", func() error {
+			return admin.Patch(ctx, ns.DeepCopy(), merge(`{"metadata":{"labels":{"ringfence.dev/guarded":null,"cost-centre":"8","pod-security.kubernetes.io/warn":"privileged","theirs":"yes"}}}`))
+		}, labels},
+		{"token mounted", func() error {
+			return admin.Patch(ctx, in(&corev1.ServiceAccount{}, "default"), merge(`{"automountServiceAccountToken":true}`))
+		}, account},
+		{"account deleted", func() error { return admin.Delete(ctx, in(&corev1.ServiceAccount{}, "default")) }, account},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if err := tc.spoil(); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("right after %v", eventually(t, 5*time.Second, tc.right).Round(time.Millisecond))
+		})
+	}
+}
+
+// TestGuardGap deletes a Guard while something creates objects that need it, and counts the refusals: without a Guard
+// nothing passes, so the gap costs refusals and no more.
+func TestGuardGap(t *testing.T) {
+	onboard(t, "gap", nil)
+	refusals, tries := 0, 0
+	try := func() {
+		tries++
+		o := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "gap-dev", GenerateName: "x"}}
+		if err := admin.Create(t.Context(), o, client.DryRunAll); err != nil {
+			refusals++
+		}
+	}
+	for range 5 {
+		if err := admin.Delete(t.Context(), &v1alpha1.Guard{ObjectMeta: metav1.ObjectMeta{Namespace: "gap-dev", Name: "guard"}}); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+			try()
+		}
+		get(t, "gap-dev", "guard", &v1alpha1.Guard{})
+	}
+	t.Logf("five deletions of the Guard: %d of %d creates beside them were refused for want of it", refusals, tries)
+}
+
+// TestUnchangedEstateWritesNothing makes every object be looked at again and counts what is written.
+func TestUnchangedEstateWritesNothing(t *testing.T) {
+	onboard(t, "still", func(t *v1alpha1.Tenant) {
+		t.Spec.Quota = map[string]resource.Quantity{"limits.cpu": resource.MustParse("2000m"), "requests.memory": resource.MustParse("1024Mi")}
+		t.Spec.Labels = map[string]string{"cost-centre": "7"}
+		t.Spec.Egress = []v1alpha1.EgressRule{{CIDR: "10.1.0.0/16", Ports: []v1alpha1.Port{443}, Expires: "2099-01-01"}}
+	})
+	quiet := func() {
+		for last := int64(-1); last != writes.Load(); time.Sleep(700 * time.Millisecond) {
+			last = writes.Load()
+		}
+	}
+	quiet()
+	before := writes.Load()
+	var tenants v1alpha1.TenantList
+	var namespaces corev1.NamespaceList
+	if err := admin.List(t.Context(), &tenants); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.List(t.Context(), &namespaces); err != nil {
+		t.Fatal(err)
+	}
+	poke := merge(fmt.Sprintf(`{"metadata":{"annotations":{"poked":"%d"}}}`, time.Now().UnixNano()))
+	objects := []client.Object{&v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: "platform"}}}
+	for i := range tenants.Items {
+		objects = append(objects, &tenants.Items[i])
+	}
+	for i := range namespaces.Items {
+		if namespaces.Items[i].DeletionTimestamp == nil {
+			objects = append(objects, &namespaces.Items[i])
+		}
+	}
+	for _, o := range objects {
+		if err := admin.Patch(t.Context(), o, poke); err != nil && !apierrors.IsNotFound(err) {
+			t.Fatal(err)
+		}
+	}
+	quiet()
+	if n := writes.Load() - before; n != 0 {
+		t.Errorf("%d writes after %d objects were looked at again, want none", n, len(objects))
+	}
+	t.Logf("%d tenants, %d namespaces, all looked at again: no write", len(tenants.Items), len(namespaces.Items))
+}
