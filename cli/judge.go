@@ -105,15 +105,15 @@ func (j *judge) document(doc manifest.Document) (out outcome) {
 func (j *judge) object(o *manifest.Object) ([]finding.Finding, error) {
 	subject := o.Subject()
 	judged := slices.ContainsFunc(j.sets, func(s policy.Set) bool { return s.Match(subject.APIVersion, subject.Kind) })
+	if judged && subject.Namespace == "" { // every kind that is judged has one
+		subject.Namespace = j.namespace
+	}
+	guard, err := j.settings.guard(subject.Namespace)
+	if err != nil {
+		return nil, err
+	}
 	var findings []finding.Finding
 	if judged {
-		if subject.Namespace == "" { // every kind that is judged has one
-			subject.Namespace = j.namespace
-		}
-		guard, err := j.settings.guard(subject.Namespace)
-		if err != nil {
-			return nil, err
-		}
 		findings = j.engine.Judge(policy.Input{Object: o.Value, Namespace: subject.Namespace, Guard: guard}, subject)
 	}
 	exempt := tenant.Exempt(j.settings.platform, subject.Namespace)
@@ -138,7 +138,7 @@ func (j *judge) object(o *manifest.Object) ([]finding.Finding, error) {
 		kept = append(kept, f)
 	}
 	if j.all {
-		kept = append(kept, j.others(o, subject, kept)...)
+		kept = append(kept, j.others(o, subject, guard, kept)...)
 	}
 	return kept, nil
 }
@@ -152,13 +152,13 @@ func notApplicable(f finding.Finding, reason string) finding.Finding {
 }
 
 // others are the controls that do not speak of the object's kind.
-func (j *judge) others(o *manifest.Object, subject finding.Subject, said []finding.Finding) (out []finding.Finding) {
+func (j *judge) others(o *manifest.Object, subject finding.Subject, guard *policy.Guard, said []finding.Finding) (out []finding.Finding) {
 	for _, c := range j.catalogue.Controls {
 		if slices.ContainsFunc(said, func(f finding.Finding) bool { return f.Control == c.ID }) {
 			continue
 		}
 		out = append(out, finding.Finding{
-			Control: c.ID, Rule: c.Rule(), Title: c.Title, Severity: c.Severity, Outcome: finding.NotApplicable, Action: c.Action(""),
+			Control: c.ID, Rule: c.Rule(), Title: c.Title, Severity: c.Severity, Outcome: finding.NotApplicable, Action: guard.Action(c.ID),
 			Wanted: c.Wanted, Fix: c.Fix, Subject: subject, Location: o.Locate(""), Source: "catalogue",
 			Fingerprint: finding.Fingerprint(c.ID, subject, ""),
 		})

@@ -22,14 +22,17 @@ func newRoot(env Env) *cobra.Command {
 	root := &cobra.Command{
 		Use: "ringfence", Short: "One catalogue of rules at every door", Long: rootHelp,
 		SilenceErrors: true, SilenceUsage: true,
-		Args:               cobra.ArbitraryArgs,
-		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
-		RunE:               group,
+		Args: cobra.ArbitraryArgs, RunE: group,
 	}
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef(cmd.CommandPath(), "%w", err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 {
+			return group(cmd, args) // the flag is unknown because the command is
+		}
+		return usagef(cmd.CommandPath(), "%w", err)
+	})
 	for _, command := range commands {
 		root.AddCommand(command(env))
 	}

@@ -93,6 +93,9 @@ func (s *story) play(ctx context.Context, config *rest.Config, c *cluster, o Opt
 	if err != nil {
 		return err
 	}
+	if err := s.inForce(ctx, clusterAdmin, warnings); err != nil {
+		return err
+	}
 	if err := s.admit(ctx, tenant, c.simulated); err != nil {
 		return err
 	}
@@ -146,6 +149,36 @@ func (s *story) onboard(ctx context.Context, c client.Client) error {
 	s.say("tenant %s onboarded: namespaces %s, each with Guard, quota, network baseline and rights for two groups", tenant.Name, strings.Join(names, " and "))
 	return nil
 }
+
+// inForce waits until the API server refuses the bad samples by their controls: it takes up a policy about a second after
+// it was written, and for some seconds after its own start it refuses everything because it does not know the kind of
+// the parameter yet. What it still answers wrongly then is told by refuse.
+func (s *story) inForce(ctx context.Context, c client.Client, w *warnings) error {
+	files, err := fs.Glob(samples.FS, "refused/*.yaml")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		objects, head, err := sample(file)
+		if err != nil {
+			return err
+		}
+		err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, takeUp, true, func(ctx context.Context) (bool, error) {
+			w.take()
+			err := c.Create(ctx, objects[0].DeepCopy(), client.DryRunAll)
+			return err != nil && len(unnamed(refusals(err, w.take()), head.want)) == 0, nil
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// takeUp is how long the API server may take to take up a policy; one that was just started needs up to 10 s.
+const takeUp = 30 * time.Second
 
 // admit creates the compliant workload as the tenant's admin and waits until it runs, or, on a cluster that may not be
 // able to pull its image, until its pods were admitted.

@@ -117,6 +117,7 @@ type NamespaceName string
 type ImageRules struct {
 	// MaxScanAge is how long a scan counts, in hours, minutes and seconds such as 720h or 36h30m. Default 720h (30 days).
 	// +kubebuilder:default="720h"
+	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
@@ -130,6 +131,7 @@ type ImageRules struct {
 	DenySeverity int32 `json:"denySeverity,omitempty"`
 	// Grace is how long after publication such a vulnerability only warns, in the same form. Default 720h (30 days).
 	// +kubebuilder:default="720h"
+	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`

@@ -16,7 +16,6 @@ import (
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="a tenant name is at most 40 characters: a lower-case letter, then letters, digits and -, not ending in -"
-// +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, has(e.__namespace__) || size(self.metadata.name) + 1 + size(e.name) <= 63)",fieldPath=".spec.environments",message="namespace <tenant>-<environment> would be longer than 63 characters; shorten a name or set namespace"
 // +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, !((has(e.__namespace__) ? e.__namespace__ : self.metadata.name + '-' + e.name) in ['default', 'ringfence-system']) && !(has(e.__namespace__) ? e.__namespace__ : self.metadata.name + '-').startsWith('kube-'))",fieldPath=".spec.environments",message="an environment cannot be a namespace of the platform (default, kube-*, ringfence-system); choose another namespace"
 // +kubebuilder:validation:XValidation:rule="self.spec.environments.all(e, self.spec.environments.all(o, o.name == e.name || (has(o.__namespace__) ? o.__namespace__ : self.metadata.name + '-' + o.name) != (has(e.__namespace__) ? e.__namespace__ : self.metadata.name + '-' + e.name)))",fieldPath=".spec.environments",message="two environments resolve to the same namespace; give each its own"
 type Tenant struct {
@@ -65,8 +64,8 @@ type TenantSpec struct {
 
 	// Labels are put on the tenant's namespaces. Keys of Ringfence and Kubernetes are refused.
 	// +kubebuilder:validation:MaxProperties=30
-	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 316 && !k.contains('ringfence.dev/') && !k.contains('kubernetes.io/') && !k.contains('k8s.io/'))",message="labels of ringfence.dev and kubernetes.io are written by the platform; use keys of your own"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && self[k].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'))",message="a label has a key such as cost-centre or bank.example/cost-centre and a value of at most 63 letters, digits, -, _ and ., with a letter or digit at both ends; put other text in annotations"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(k) <= 316 && !k.contains('ringfence.dev/') && !k.contains('kubernetes.io/') && !k.contains('k8s.io/') && size(self[k]) <= 63)",message="labels of ringfence.dev and kubernetes.io are written by the platform and values have at most 63 characters; use keys of your own"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="a label has a key such as cost-centre or bank.example/cost-centre; change the key"
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
 
@@ -83,10 +82,10 @@ type TenantSpec struct {
 	// +optional
 	Registries []Registry `json:"registries,omitempty"`
 
-	// Quota is the hard limit of each of the tenant's namespaces, as in a ResourceQuota. Empty means no quota.
-	// +kubebuilder:validation:MaxProperties=50
+	// Quota is the hard limit of each of the tenant's namespaces, as in a ResourceQuota. Empty means no quota. At most 30.
+	// +kubebuilder:validation:MaxProperties=30
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k.contains('/') || k.startsWith('hugepages-') || k.startsWith('requests.hugepages-') || k in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'resourcequotas', 'services', 'replicationcontrollers', 'secrets', 'persistentvolumeclaims', 'configmaps', 'services.nodeports', 'services.loadbalancers'])",message="a quota limits what a ResourceQuota can: cpu, memory, requests.cpu, limits.memory, requests.storage, pods, services.loadbalancers, count/deployments.apps and the like"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, type(self[k]) == int ? int(self[k]) >= 0 : isQuantity(string(self[k])) && quantity(string(self[k])).sign() >= 0)",message="a quota is zero or more; remove the minus sign"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, type(self[k]) == int ? self[k] >= 0 : (isQuantity(self[k]) && !self[k].startsWith('-')))",message="a quota is an amount of zero or more, such as 8, 500m or 16Gi"
 	// +optional
 	Quota map[string]resource.Quantity `json:"quota,omitempty"`
 
@@ -123,7 +122,7 @@ const (
 
 // TenantGroups are groups of the identity provider, as its token names them (no prefix).
 //
-// +kubebuilder:validation:XValidation:rule="self.admin != self.readOnly",message="the two groups must differ"
+// +kubebuilder:validation:XValidation:rule="self.admin != self.readOnly",message="the two groups must differ, or every reader is an admin; name another group for one of them"
 type TenantGroups struct {
 	// Admin may run workloads.
 	// +kubebuilder:validation:MinLength=1

@@ -11,6 +11,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -43,7 +45,7 @@ func phase(t *testing.T, name, namespace string) (v1alpha1.EnvironmentPhase, str
 	return "", ""
 }
 
-// gone waits until a namespace is away, or its deletion has begun: the end itself takes the namespace controller seconds.
+// goneOrGoing waits until a namespace is away, or its deletion has begun: the end itself takes the namespace controller seconds.
 func goneOrGoing(t *testing.T, name string) {
 	t.Helper()
 	eventually(t, 15*time.Second, func() error {
@@ -217,14 +219,10 @@ func TestAdoptedIsHandedBack(t *testing.T) {
 		ns.Labels["pod-security.kubernetes.io/warn"] != "" || ns.Annotations["contact"] != "" || ns.Annotations["note"] != "old" {
 		t.Errorf("handed back: %v %v", ns.Labels, ns.Annotations)
 	}
-	for _, o := range []client.Object{&corev1.LimitRange{}, &networkingv1.NetworkPolicy{}, &rbacv1.RoleBinding{}} {
-		if err := admin.DeleteAllOf(t.Context(), o, client.InNamespace("legacy"), client.DryRunAll); err != nil {
-			t.Error(err)
+	for _, left := range []client.ObjectList{&corev1.LimitRangeList{}, &networkingv1.NetworkPolicyList{}, &rbacv1.RoleBindingList{}} {
+		if err := admin.List(t.Context(), left, client.InNamespace("legacy")); err != nil || apimeta.LenList(left) != 0 {
+			t.Errorf("left behind: %d of %T, %v", apimeta.LenList(left), left, err)
 		}
-	}
-	var left networkingv1.NetworkPolicyList
-	if err := admin.List(t.Context(), &left, client.InNamespace("legacy")); err != nil || len(left.Items) != 0 {
-		t.Errorf("policies left: %d, %v", len(left.Items), err)
 	}
 }
 
@@ -250,4 +248,43 @@ func TestTwoTenantsOneNamespace(t *testing.T) {
 	if g := get(t, "wanted", "guard", &v1alpha1.Guard{}); g.Spec.Tenant != "later" {
 		t.Errorf("wanted is %q's", g.Spec.Tenant)
 	}
+}
+
+// TestNamespaceComesBack: one that somebody deleted is made anew, rights included.
+func TestNamespaceComesBack(t *testing.T) {
+	onboard(t, "phoenix", nil)
+	old := get(t, "", "phoenix-dev", &corev1.Namespace{})
+	if err := admin.Delete(t.Context(), old.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Minute, func() error {
+		var ns corev1.Namespace
+		if err := admin.Get(t.Context(), client.ObjectKey{Name: "phoenix-dev"}, &ns); err != nil || ns.UID == old.UID {
+			return fmt.Errorf("the old one: %v", err)
+		}
+		return reasonIs(t, "phoenix", tenant.ReasonActive)
+	})
+	if err := as(t, "oidc:phoenix-admin").List(t.Context(), &corev1.PodList{}, client.InNamespace("phoenix-dev")); err != nil {
+		t.Errorf("the team lists pods: %v", err)
+	}
+}
+
+// TestWhatCannotBeWritten: one environment's fault is said, gives nobody rights there, and stops no other.
+func TestWhatCannotBeWritten(t *testing.T) {
+	o := newTenant("faulty", func(t *v1alpha1.Tenant) {
+		t.Spec.Quota = map[string]resource.Quantity{"no/such/thing": resource.MustParse("1")}
+	})
+	if err := admin.Create(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	awaitReason(t, "faulty", tenant.ReasonApplyFailed)
+	message := get(t, "", "faulty", &v1alpha1.Tenant{}).Status.Conditions[0].Message
+	if !strings.Contains(message, "create ResourceQuota faulty-dev/ringfence") || !strings.Contains(message, "no/such/thing") {
+		t.Errorf("message %q, want what could not be written and why", message)
+	}
+	if err := as(t, "oidc:faulty-admin").List(t.Context(), &corev1.PodList{}, client.InNamespace("faulty-dev")); !apierrors.IsForbidden(err) {
+		t.Errorf("the team has rights before its limits are in place: %v", err)
+	}
+	edit(t, "faulty", func(t *v1alpha1.Tenant) { t.Spec.Quota = nil })
+	ready(t, "faulty")
 }

@@ -1,0 +1,46 @@
+# `make up` and `make test` are all that a fresh clone needs: each builds what it uses, once, and says what it does.
+# They need Go 1.26, git and sh; .ci/need.sh installs what Debian has. The first build of devcluster takes 6 to 15 minutes.
+
+# The same flags everywhere: other ones would compile all of Kubernetes again.
+export CGO_ENABLED = 0
+export GOFLAGS = -trimpath -buildvcs=false
+export PATH := $(PATH):/usr/local/go/bin
+
+.PHONY: up test check bench fuzz generate clean build devcluster need
+
+# The platform on this machine, in the foreground; ARGS are those of `ringfence up`, for instance ARGS=--once.
+up: build
+	@./bin/ringfence up $(ARGS)
+
+# Every test, those on the real API server too.
+test: build
+	@.ci/step "go vet" go vet ./... && .ci/step "go test" go test -p 2 -timeout 14m ./... && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
+
+# Form, vet, staticcheck, race detector.
+check: need
+	@.ci/check
+
+# Benchmarks, with ratios between those that ran side by side; BENCH chooses by name.
+bench: build
+	@.ci/bench
+
+# Every fuzzer for 20 seconds.
+fuzz: need
+	@.ci/fuzz 20
+
+# Generated files, which are committed.
+generate: need
+	@go generate ./...
+
+# The programs; the caches of Go stay.
+clean:
+	@rm -rf bin
+
+build: devcluster
+	@.ci/step "build ringfence" go build -o bin/ringfence ./cmd/ringfence
+
+devcluster: need
+	@sh devcluster/build.sh
+
+need:
+	@sh .ci/need.sh

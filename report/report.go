@@ -1,0 +1,144 @@
+// Package report gathers what a run found and writes it: as text for people, and as JSON, the contract
+// ringfence.dev/findings/v1.
+//
+// It judges nothing and reads no files: producers hand it each object's findings. The command line calls it.
+package report
+
+import (
+	"slices"
+
+	"ringfence.dev/ringfence/finding"
+)
+
+// Report is what a run found. The zero value is an empty report; it is for one goroutine.
+type Report struct {
+	// All keeps Pass and NotApplicable too. Set it before the first Add.
+	All bool
+	// Findings are those to be shown; Finish sorts them.
+	Findings []finding.Finding
+	// Summary is counted by Add as follows; the caller counts Files (opened and read, standard input among them) and
+	// Invalid (files, documents and objects that could not be used), and sets Exit.
+	//
+	// Objects counts every object, judged or not; an item of a List counts as one and the List itself does not.
+	// The others count pairs of control and object, however many places of the object the control names:
+	// Pass; Fail (refused: action Deny, no waiver); Warned (action Warn or Audit, no waiver); Waived; Errored (applies,
+	// could not be decided); Skipped (NotApplicable for a Reason: the control judges such objects and did not judge this
+	// one). A control that does not speak of the object's kind is in none of them.
+	Summary finding.Summary
+	// Verdicts counts objects by what came of them.
+	Verdicts Verdicts
+	// Quotes are the lines that findings point at, for Text.
+	Quotes map[finding.Location]Quote
+}
+
+// Verdicts counts objects, each once, under the first that holds.
+type Verdicts struct {
+	// Refused have a finding that blocks; Undecided one that could not be decided; Warned any other Fail.
+	Refused, Undecided, Warned int
+	// Passed satisfy at least one control and fail none; Unjudged are those of which no control speaks.
+	Passed, Unjudged int
+}
+
+// Add counts the findings of one object, those of one control next to each other, and keeps what is to be shown.
+func (r *Report) Add(object []finding.Finding) {
+	r.Summary.Objects++
+	for i, f := range object {
+		if i == 0 || object[i-1].Control != f.Control {
+			count(&r.Summary, f)
+		}
+		if r.All || f.Outcome != finding.Pass && f.Outcome != finding.NotApplicable {
+			r.Findings = append(r.Findings, f)
+		}
+	}
+	switch verdict(object) {
+	case refused:
+		r.Verdicts.Refused++
+	case undecided:
+		r.Verdicts.Undecided++
+	case warned:
+		r.Verdicts.Warned++
+	case passed:
+		r.Verdicts.Passed++
+	default:
+		r.Verdicts.Unjudged++
+	}
+}
+
+// Finish sorts the findings.
+func (r *Report) Finish() { finding.Sort(r.Findings) }
+
+// count counts one pair of control and object by one of its findings; they share outcome and action.
+func count(s *finding.Summary, f finding.Finding) {
+	switch f.Outcome {
+	case finding.Pass:
+		s.Pass++
+	case finding.NotApplicable:
+		if f.Reason != nil {
+			s.Skipped++
+		}
+	case finding.Fail:
+		switch {
+		case f.Waiver != nil:
+			s.Waived++
+		case f.Blocks():
+			s.Fail++
+		default:
+			s.Warned++
+		}
+	default:
+		s.Errored++
+	}
+}
+
+// The verdicts on one object, as Text names them.
+const (
+	refused   = "refused"
+	undecided = "undecided"
+	warned    = "let through with warnings"
+	passed    = "passed"
+	unjudged  = "not judged"
+)
+
+func verdict(object []finding.Finding) string {
+	is := func(outcomes ...finding.Outcome) bool {
+		return slices.ContainsFunc(object, func(f finding.Finding) bool { return slices.Contains(outcomes, f.Outcome) })
+	}
+	switch {
+	case slices.ContainsFunc(object, finding.Finding.Blocks):
+		return refused
+	case is(finding.Errored):
+		return undecided
+	case is(finding.Fail):
+		return warned
+	case is(finding.Pass):
+		return passed
+	default:
+		return unjudged
+	}
+}
+
+// maxQuote is how much of a line is quoted, in code points: what fits beside a margin in a window of 120 columns.
+const maxQuote = 110
+
+// Quote is a part of a line, fit to be printed, and the column in it that a finding points at.
+type Quote struct {
+	Text   string
+	Column int
+}
+
+// NewQuote makes a Quote of a line and a 1-based column in it. A long line is cut to what is around the column.
+func NewQuote(line string, column int) Quote {
+	runes := []rune(line)
+	at := min(max(column-1, 0), len(runes))
+	from := 0
+	if len(runes) > maxQuote {
+		from = min(max(at-maxQuote/3, 0), len(runes)-maxQuote)
+		runes = runes[from : from+maxQuote]
+	}
+	for i, r := range runes {
+		if r == '\t' {
+			runes[i] = ' ' // the caret must stand below what it points at
+		}
+	}
+	return Quote{finding.Clean(string(runes)), at - from + 1}
+}

@@ -1,0 +1,184 @@
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"ringfence.dev/ringfence/finding"
+)
+
+// Text writes the report for people: the findings of each object together, with the line of the file that each points
+// at, then one line of summary.
+func Text(w io.Writer, r *Report, colour bool) error {
+	t := &text{Writer: bufio.NewWriter(w), colour: colour}
+	for _, object := range byObject(r.Findings) {
+		t.object(object, r.Quotes)
+	}
+	t.printf("%s\n", summary(r))
+	return t.Flush()
+}
+
+// byObject gathers findings by file and subject, in the order of each one's first finding.
+func byObject(fs []finding.Finding) [][]finding.Finding {
+	type key struct {
+		file    string
+		subject finding.Subject
+	}
+	index := map[key]int{}
+	var groups [][]finding.Finding
+	for _, f := range fs {
+		k := key{f.Location.File, f.Subject}
+		i, known := index[k]
+		if !known {
+			i = len(groups)
+			index[k], groups = i, append(groups, nil)
+		}
+		groups[i] = append(groups[i], f)
+	}
+	return groups
+}
+
+// text is the page being written. Its write errors surface in Flush.
+type text struct {
+	*bufio.Writer
+	colour bool
+}
+
+// The colours, as ANSI escape codes.
+const (
+	bold   = "1"
+	red    = "31;1"
+	yellow = "33"
+	faint  = "2"
+)
+
+func (t *text) paint(code, s string) string {
+	if !t.colour {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (t *text) printf(format string, args ...any) { fmt.Fprintf(t, format, args...) }
+
+func (t *text) object(fs []finding.Finding, quotes map[finding.Location]Quote) {
+	s, v := fs[0].Subject, verdict(fs)
+	name := finding.Clean(s.Kind + " " + s.Name)
+	if s.Name == "" {
+		name = finding.Clean(s.Kind) + " without a name"
+	}
+	if s.Namespace != "" {
+		name += " in " + finding.Clean(s.Namespace)
+	}
+	code := bold
+	switch v {
+	case refused, undecided:
+		code = red
+	case warned:
+		code = yellow
+	}
+	t.printf("%s (%s): %s\n", t.paint(bold, name), finding.Clean(fs[0].Location.File), t.paint(code, v))
+	short := false
+	for _, f := range fs {
+		switch f.Outcome {
+		case finding.Pass, finding.NotApplicable:
+			short = true
+			t.printf("\n  %s %s: %s", f.Control, f.Title, outcome(f))
+		default:
+			if short {
+				t.printf("\n")
+			}
+			short = false
+			t.finding(f, quotes)
+		}
+	}
+	if short {
+		t.printf("\n")
+	}
+	t.printf("\n")
+}
+
+// outcome is what a control says where there is nothing to quote.
+func outcome(f finding.Finding) string {
+	if f.Outcome == finding.Pass {
+		return passed
+	}
+	if f.Reason == nil {
+		return "does not speak of this kind"
+	}
+	return unjudged + " (" + *f.Reason + ")"
+}
+
+func (t *text) finding(f finding.Finding, quotes map[finding.Location]Quote) {
+	code, does := red, "refused"
+	switch {
+	case f.Waiver != nil:
+		code, does = yellow, "waived by "+f.Waiver.Name+" until "+f.Waiver.Expires
+	case f.Outcome != finding.Fail:
+		does = "could not be decided"
+	case !f.Blocks():
+		code, does = yellow, map[finding.Action]string{finding.Warn: "warning", finding.Audit: "recorded only"}[f.Action]
+	}
+	t.printf("\n  %s %s (%s, %s)\n", t.paint(code, f.Control), t.paint(bold, f.Title), f.Severity, does)
+	t.printf("    %s %s\n", t.paint(faint, "-->"), finding.Clean(f.Location.String()))
+	if q, ok := quotes[f.Location]; ok {
+		margin := strconv.Itoa(f.Location.Line)
+		t.printf("    %s %s %s\n", margin, t.paint(faint, "|"), q.Text)
+		t.printf("    %s %s %s%s\n", strings.Repeat(" ", len(margin)), t.paint(faint, "|"), strings.Repeat(" ", q.Column-1), t.paint(code, "^"))
+	}
+	if f.Outcome != finding.Fail {
+		t.printf("    reason: %s\n", finding.Clean(*f.Reason))
+	} else {
+		at := ""
+		if f.Path != "" {
+			at = " at " + finding.Clean(f.Path)
+		}
+		t.printf("    found:  %s%s\n", finding.Value(f.Found), at)
+	}
+	t.printf("    wanted: %s\n    fix:    %s\n    more:   ringfence explain %s\n", f.Wanted, f.Fix, f.Control)
+}
+
+// summary is the last line: 3 objects in 2 files: 2 refused, 1 passed; 5 findings.
+func summary(r *Report) string {
+	var verdicts []string
+	for _, v := range []struct {
+		n    int
+		name string
+	}{
+		{r.Verdicts.Refused, refused}, {r.Verdicts.Undecided, undecided}, {r.Verdicts.Warned, warned},
+		{r.Verdicts.Passed, passed}, {r.Verdicts.Unjudged, unjudged},
+	} {
+		if v.n > 0 {
+			verdicts = append(verdicts, fmt.Sprintf("%d %s", v.n, v.name))
+		}
+	}
+	line := plural(r.Summary.Objects, "object") + " in " + plural(r.Summary.Files, "file")
+	if len(verdicts) > 0 {
+		line += ": " + strings.Join(verdicts, ", ")
+	}
+	findings := 0
+	for _, f := range r.Findings {
+		if f.Outcome != finding.Pass && f.Outcome != finding.NotApplicable {
+			findings++
+		}
+	}
+	line += "; " + plural(findings, "finding")
+	if r.Summary.Invalid > 0 {
+		line += "; " + plural(r.Summary.Invalid, "invalid input")
+	}
+	return line
+}
+
+func plural(n int, noun string) string {
+	switch n {
+	case 0:
+		return "no " + noun + "s"
+	case 1:
+		return "1 " + noun
+	default:
+		return strconv.Itoa(n) + " " + noun + "s"
+	}
+}

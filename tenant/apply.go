@@ -1,0 +1,131 @@
+package tenant
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+)
+
+// settleTries, settlePause apart, are how often a refused write is tried again after a Guard was made: the API server's
+// policies read Guards from a watch, which is behind for some milliseconds. Three seconds in all.
+const (
+	settleTries = 60
+	settlePause = 50 * time.Millisecond
+)
+
+// write makes changes in order and stops at the first that cannot be made.
+func (r *Reconciler) write(ctx context.Context, changes []Change) error {
+	var created types.UID // of a namespace made here, whose label must not go to a later one of its name
+	tries := 0
+	for _, c := range changes {
+		if c.Verb == Apply && created != "" && c.Object.GetObjectKind().GroupVersionKind().Kind == "Namespace" {
+			c.Object.SetUID(created)
+		}
+		err := r.writeOne(ctx, c)
+		for ; refused(err) && tries > 0; tries-- {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(settlePause):
+			}
+			err = r.writeOne(ctx, c)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", c, err)
+		}
+		r.cfg.Log.Info("wrote", "change", c.String())
+		switch o := c.Object.(type) {
+		case *corev1.Namespace:
+			created = o.UID
+		case *v1alpha1.Guard:
+			tries = settleTries
+		}
+	}
+	return nil
+}
+
+// refused reports an error of admission or of rights, either of which may be about to change; an ending namespace will not.
+func refused(err error) bool {
+	return (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) && !ending(err)
+}
+
+// ending reports a write into a namespace that is being deleted.
+func ending(err error) bool {
+	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
+}
+
+// writeOne makes one change.
+func (r *Reconciler) writeOne(ctx context.Context, c Change) error {
+	switch c.Verb {
+	case Create:
+		return r.create(ctx, c.Object)
+	case Update:
+		return r.client.Update(ctx, c.Object, client.FieldOwner(FieldManager))
+	case Apply:
+		u, ok := c.Object.(*unstructured.Unstructured)
+		if !ok {
+			return fmt.Errorf("apply a %T: only unstructured objects say which fields they leave alone", c.Object)
+		}
+		// A copy, for the answer is written into what is sent.
+		return r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u.DeepCopy()), client.ForceOwnership, client.FieldOwner(FieldManager))
+	case Delete:
+		uid := c.Object.GetUID()
+		return client.IgnoreNotFound(r.client.Delete(ctx, c.Object, client.Preconditions{UID: &uid}))
+	case Renew:
+		if err := r.free(ctx, c.Object); err != nil {
+			return err
+		}
+		fresh := c.Object.DeepCopyObject().(client.Object)
+		fresh.SetResourceVersion("")
+		return r.create(ctx, fresh)
+	case Free:
+		return r.free(ctx, c.Object)
+	}
+	return fmt.Errorf("unknown verb %q", c.Verb)
+}
+
+// create makes an object, or replaces the one that has its name by now: names of ours are ours, whoever was faster. A
+// namespace is never replaced: somebody else made it.
+func (r *Reconciler) create(ctx context.Context, o client.Object) error {
+	fresh := o.DeepCopyObject().(client.Object)
+	err := r.client.Create(ctx, o, client.FieldOwner(FieldManager))
+	if _, isNamespace := o.(*corev1.Namespace); isNamespace || !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	old := fresh.DeepCopyObject().(client.Object)
+	if err := r.live.Get(ctx, client.ObjectKeyFromObject(fresh), old); err != nil {
+		return err
+	}
+	if was, ok := old.(*rbacv1.RoleBinding); ok && was.RoleRef != fresh.(*rbacv1.RoleBinding).RoleRef {
+		uid := was.UID
+		if err := r.client.Delete(ctx, was, client.Preconditions{UID: &uid}); err != nil {
+			return err
+		}
+		return r.client.Create(ctx, fresh, client.FieldOwner(FieldManager))
+	}
+	finalizers := fresh.GetFinalizers()
+	fresh = adopt(fresh, old)
+	if len(finalizers) > 0 {
+		fresh.SetFinalizers(finalizers)
+	}
+	return r.client.Update(ctx, fresh, client.FieldOwner(FieldManager))
+}
+
+// free takes all finalizers off an object as it was seen. That it is gone is as good.
+func (r *Reconciler) free(ctx context.Context, o client.Object) error {
+	patch := fmt.Appendf(nil, `{"metadata":{"resourceVersion":%q,"finalizers":null}}`, o.GetResourceVersion())
+	target := &unstructured.Unstructured{}
+	target.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Guard"))
+	target.SetNamespace(o.GetNamespace())
+	target.SetName(o.GetName())
+	return client.IgnoreNotFound(r.client.Patch(ctx, target, client.RawPatch(types.MergePatchType, patch)))
+}

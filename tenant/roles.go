@@ -1,0 +1,164 @@
+package tenant
+
+import (
+	_ "embed" // protected.yaml
+	"fmt"
+	"strings"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+)
+
+// The ClusterRoles that RoleBindings in tenant namespaces refer to. They are the same for every tenant.
+const (
+	// RoleReadOnly looks at everything but Secrets, and enters nothing.
+	RoleReadOnly = "ringfence-tenant-readonly"
+	// RoleAdmin runs workloads. It changes no quota, limit, right, Guard or namespace.
+	RoleAdmin = "ringfence-tenant-admin"
+	// RoleDebug enters running pods. It is bound outside production alone.
+	RoleDebug = "ringfence-tenant-debug"
+	// rolePrefixNetwork and a network model name the role that writes policies of that model.
+	rolePrefixNetwork = "ringfence-tenant-network-"
+)
+
+func networkRole(model v1alpha1.NetworkModel) string { return rolePrefixNetwork + string(model) }
+
+//go:embed protected.yaml
+var protectedYAML string
+
+// Protection is what must be installed once in a cluster beside the CRDs, before the Reconciler runs: the ClusterRoles of
+// tenants, and the native policies that keep everyone else off what Ringfence writes. The installer applies it and keeps it.
+func Protection() ([]client.Object, error) {
+	var objects []client.Object
+	for _, role := range Roles() {
+		objects = append(objects, &role)
+	}
+	for i, doc := range strings.Split(protectedYAML, "\n---\n") {
+		var kind metav1.TypeMeta
+		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
+			return nil, fmt.Errorf("read document %d of protected.yaml: %w", i+1, err)
+		}
+		var object client.Object = &admissionregistrationv1.ValidatingAdmissionPolicy{}
+		if kind.Kind == "ValidatingAdmissionPolicyBinding" {
+			object = &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
+		}
+		if err := yaml.UnmarshalStrict([]byte(doc), object); err != nil {
+			return nil, fmt.Errorf("read document %d of protected.yaml: %w", i+1, err)
+		}
+		objects = append(objects, object)
+	}
+	return objects, nil
+}
+
+// rule grants verbs on resources of one API group. No rule of this package uses a wildcard.
+func rule(group, resources, verbs string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: strings.Fields(resources), Verbs: strings.Fields(verbs)}
+}
+
+const (
+	look  = "get list watch"
+	write = "create update patch delete deletecollection"
+)
+
+// Roles are the ClusterRoles of tenants, labelled as Ringfence's.
+func Roles() []rbacv1.ClusterRole {
+	role := func(name string, rules ...rbacv1.PolicyRule) rbacv1.ClusterRole {
+		return rbacv1.ClusterRole{
+			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole"},
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}},
+			Rules:      rules,
+		}
+	}
+	return []rbacv1.ClusterRole{
+		role(RoleReadOnly, readOnlyRules()...),
+		role(RoleAdmin, append(readOnlyRules(), adminRules()...)...),
+		role(RoleDebug,
+			rule("", "pods/exec pods/attach pods/portforward", "get create"),
+			rule("", "pods/ephemeralcontainers", "get update patch")),
+		role(networkRole(v1alpha1.NetworkKubernetes), rule("networking.k8s.io", "networkpolicies", write)),
+		role(networkRole(v1alpha1.NetworkCilium), rule("cilium.io", "ciliumnetworkpolicies", write)),
+	}
+}
+
+// readOnlyRules let a group see its namespace: what runs, why it does not, what it may use and who may do what.
+func readOnlyRules() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		rule("", "namespaces", "get"),
+		rule("", "pods services endpoints configmaps serviceaccounts persistentvolumeclaims "+
+			"replicationcontrollers podtemplates events resourcequotas limitranges", look),
+		rule("", "pods/log pods/status replicationcontrollers/scale", "get"),
+		rule("apps", "deployments statefulsets daemonsets replicasets controllerrevisions", look),
+		rule("apps", "deployments/scale statefulsets/scale replicasets/scale", "get"),
+		rule("batch", "jobs cronjobs", look),
+		rule("autoscaling", "horizontalpodautoscalers", look),
+		rule("policy", "poddisruptionbudgets", look),
+		rule("networking.k8s.io", "ingresses networkpolicies", look),
+		rule("cilium.io", "ciliumnetworkpolicies", look),
+		rule("discovery.k8s.io", "endpointslices", look),
+		rule("events.k8s.io", "events", look),
+		rule("metrics.k8s.io", "pods", "get list"),
+		rule("rbac.authorization.k8s.io", "roles rolebindings", look),
+		rule("ringfence.dev", "guards", look),
+	}
+}
+
+// adminRules let a group run its workloads. Endpoints are left out because writing them sends others' traffic elsewhere
+// (CVE-2021-25740), tokens because one can be made for any account, and exec because it belongs to RoleDebug.
+func adminRules() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		rule("", "pods services configmaps secrets serviceaccounts persistentvolumeclaims replicationcontrollers podtemplates", write),
+		rule("", "secrets", look),
+		rule("", "pods/eviction", "create"),
+		rule("", "pods/resize replicationcontrollers/scale", "get update patch"),
+		rule("apps", "deployments statefulsets daemonsets replicasets", write),
+		rule("apps", "deployments/scale statefulsets/scale replicasets/scale", "update patch"),
+		rule("batch", "jobs cronjobs", write),
+		rule("autoscaling", "horizontalpodautoscalers", write),
+		rule("policy", "poddisruptionbudgets", write),
+		rule("networking.k8s.io", "ingresses", write),
+	}
+}
+
+// ServiceAccountRules are all the rights that the Reconciler needs, for the ClusterRole of Ringfence's own ServiceAccount;
+// the tests run it with these and nothing else. bind names the roles it may give: without it the API server refuses a
+// RoleBinding to rights that the binder has not.
+//
+//	what                                      why
+//	platforms, tenants look; tenants patch    the desired state; the tenant's finalizer
+//	tenants/status update                     phases and conditions
+//	guards                                    the compiled knowledge, and its finalizer
+//	namespaces                                onboarding, labels, deletion
+//	serviceaccounts create, patch             no token for pods that name no account (server-side apply asks for create)
+//	resourcequotas, limitranges,              limits, baseline, rights
+//	network policies, rolebindings
+//	clusterroles bind, by name                giving the tenants' roles
+//	the kinds of workloadKinds, holdingKinds  list of metadata: does anything run, does anything wait for a finalizer
+func ServiceAccountRules() []rbacv1.PolicyRule {
+	own := "create update patch delete " + look
+	bind := rule(rbacv1.GroupName, "clusterroles", "bind")
+	for _, role := range Roles() {
+		bind.ResourceNames = append(bind.ResourceNames, role.Name)
+	}
+	rules := []rbacv1.PolicyRule{
+		rule("ringfence.dev", "platforms", look),
+		rule("ringfence.dev", "tenants", look+" patch"),
+		rule("ringfence.dev", "tenants/status", "update"),
+		rule("ringfence.dev", "guards", own),
+		rule("", "namespaces", "create patch delete "+look),
+		rule("", "serviceaccounts", "create patch "+look),
+		rule("", "resourcequotas limitranges", own),
+		rule("networking.k8s.io", "networkpolicies", own),
+		rule("cilium.io", "ciliumnetworkpolicies", own),
+		rule(rbacv1.GroupName, "rolebindings", own),
+		bind,
+	}
+	for _, k := range holdingKinds {
+		rules = append(rules, rule(k.Group, k.Resource, "list"))
+	}
+	return rules
+}

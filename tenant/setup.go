@@ -1,0 +1,172 @@
+package tenant
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+)
+
+// workers is how many tenants, and how many namespaces, are worked on at once. A tenant of three environments is some 40
+// requests one after the other, so that a few in flight keep the API server busy and no more.
+const workers = 4
+
+// slowest is the longest pause between two tries of what cannot be written; controller-runtime's own is 1,000 s, which is
+// long for a team that waits for its namespace.
+const slowest = 30 * time.Second
+
+// SetupWithManager registers the two controllers, tenant and namespace, with mgr. Its scheme must know v1alpha1 and the
+// built-in kinds, and its cache must leave metadata.managedFields on Namespaces; see CacheByObject.
+func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
+	r.client, r.cache, r.live, r.mapper = mgr.GetClient(), mgr.GetCache(), mgr.GetAPIReader(), mgr.GetRESTMapper()
+	opts := func(f reconcile.Func) controller.Options {
+		retry := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, slowest)
+		return controller.Options{Reconciler: f, MaxConcurrentReconciles: workers, RateLimiter: retry}
+	}
+	var err error
+	if r.tenant, err = controller.New("tenant", mgr, opts(r.reconcileTenant)); err != nil {
+		return fmt.Errorf("set up the tenant controller: %w", err)
+	}
+	namespace, err := controller.New("namespace", mgr, opts(r.reconcileNamespace))
+	if err != nil {
+		return fmt.Errorf("set up the namespace controller: %w", err)
+	}
+	watch := func(c controller.Controller, o client.Object, h handler.EventHandler) {
+		if err == nil {
+			err = c.Watch(source.Kind(r.cache, o, h))
+		}
+	}
+	to := handler.EnqueueRequestsFromMapFunc
+	watch(r.tenant, &v1alpha1.Tenant{}, &handler.EnqueueRequestForObject{})
+	watch(r.tenant, &v1alpha1.Platform{}, to(r.allTenants))
+	watch(r.tenant, &corev1.Namespace{}, to(r.tenantsOfNamespace))
+	for _, o := range []client.Object{&v1alpha1.Guard{}, &corev1.ServiceAccount{}, &corev1.ResourceQuota{}, &corev1.LimitRange{},
+		&networkingv1.NetworkPolicy{}, &rbacv1.RoleBinding{}} {
+		watch(r.tenant, o, to(r.tenantOfObject))
+	}
+	watch(namespace, &corev1.Namespace{}, &handler.EnqueueRequestForObject{})
+	watch(namespace, &v1alpha1.Platform{}, to(r.allNamespaces))
+	watch(namespace, &v1alpha1.Tenant{}, to(namespacesOfTenant))
+	watch(namespace, &v1alpha1.Guard{}, to(func(_ context.Context, o client.Object) []reconcile.Request {
+		return []reconcile.Request{named(o.GetNamespace())}
+	}))
+	if err != nil {
+		return fmt.Errorf("watch for the tenant controllers: %w", err)
+	}
+	return nil
+}
+
+func named(name string) reconcile.Request {
+	return reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}
+}
+
+func (r *Reconciler) allTenants(ctx context.Context, _ client.Object) (all []reconcile.Request) {
+	tenants, err := r.tenants(ctx)
+	if err != nil {
+		r.cfg.Log.Error("a change of the Platform reaches tenants at their next event only", "err", err)
+	}
+	for _, t := range tenants {
+		all = append(all, named(t.Name))
+	}
+	return all
+}
+
+func (r *Reconciler) allNamespaces(ctx context.Context, _ client.Object) (all []reconcile.Request) {
+	var namespaces corev1.NamespaceList
+	if err := r.client.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+		r.cfg.Log.Error("a change of the Platform reaches namespaces at their next event only", "err", err)
+	}
+	for _, ns := range namespaces.Items {
+		all = append(all, named(ns.Name))
+	}
+	return all
+}
+
+// tenantsOfNamespace are the owner of a namespace and everyone who asks for it: it may have become free.
+func (r *Reconciler) tenantsOfNamespace(ctx context.Context, o client.Object) (all []reconcile.Request) {
+	tenants, err := r.tenants(ctx)
+	if err != nil {
+		r.cfg.Log.Error("a change of a namespace reaches its tenant at the next event only", "namespace", o.GetName(), "err", err)
+	}
+	for i := range tenants {
+		t := &tenants[i]
+		if o.GetLabels()[v1alpha1.LabelTenant] == t.Name || o.GetAnnotations()[AnnotationCreatedBy] == t.Name || environmentOf(t, o.GetName()) != nil {
+			all = append(all, named(t.Name))
+		}
+	}
+	return all
+}
+
+// tenantOfObject is the tenant of the namespace that an object is in. Of RoleBindings, policies and accounts most are
+// nobody's business here.
+func (r *Reconciler) tenantOfObject(ctx context.Context, o client.Object) []reconcile.Request {
+	switch o.(type) {
+	case *rbacv1.RoleBinding:
+		if !ours(o.GetName()) {
+			return nil
+		}
+	case *networkingv1.NetworkPolicy, *unstructured.Unstructured:
+		if o.GetName() != BaselineName {
+			return nil
+		}
+	case *corev1.ServiceAccount:
+		if o.GetName() != defaultAccount {
+			return nil
+		}
+	}
+	ns, err := find(ctx, r.client, "", o.GetNamespace(), &corev1.Namespace{})
+	if err != nil || ns == nil {
+		return nil
+	}
+	return r.tenantsOfNamespace(ctx, ns)
+}
+
+// namespacesOfTenant are the namespaces that a tenant asks for: whether they are anybody's may have changed.
+func namespacesOfTenant(_ context.Context, o client.Object) (all []reconcile.Request) {
+	t, ok := o.(*v1alpha1.Tenant)
+	if !ok {
+		return nil
+	}
+	for _, env := range t.Spec.Environments {
+		all = append(all, named(NamespaceOf(t, env)))
+	}
+	return all
+}
+
+// watchCilium reports whether the cluster knows CiliumNetworkPolicy, and begins to watch it once it does.
+func (r *Reconciler) watchCilium(context.Context) (bool, error) {
+	_, err := r.mapper.RESTMapping(ciliumKind.GroupKind(), ciliumKind.Version)
+	if apimeta.IsNoMatchError(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask for CiliumNetworkPolicy: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cilium {
+		return true, nil
+	}
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(ciliumKind)
+	if err := r.tenant.Watch(source.Kind[client.Object](r.cache, u, handler.EnqueueRequestsFromMapFunc(r.tenantOfObject))); err != nil {
+		return false, fmt.Errorf("watch CiliumNetworkPolicy: %w", err)
+	}
+	r.cilium = true
+	return true, nil
+}
