@@ -117,12 +117,9 @@ func (j *judge) object(o *manifest.Object) ([]finding.Finding, error) {
 		findings = j.engine.Judge(policy.Input{Object: o.Value, Namespace: subject.Namespace, Guard: guard}, subject)
 	}
 	exempt := tenant.Exempt(j.settings.platform, subject.Namespace)
-	kept := findings[:0]
-	for i, f := range findings {
-		again := i > 0 && findings[i-1].Control == f.Control
+	kept, seen := findings[:0], make(map[string]bool, len(findings))
+	for _, f := range findings {
 		switch {
-		case exempt && again || again && slices.Contains(j.unjudged, f.Control):
-			continue
 		case exempt:
 			f = notApplicable(f, reasonExempt)
 		case slices.Contains(j.unjudged, f.Control):
@@ -130,10 +127,12 @@ func (j *judge) object(o *manifest.Object) ([]finding.Finding, error) {
 				f.Outcome, f.Message = finding.Errored, strings.Replace(f.Message, "not judged", "could not be decided", 1)
 			}
 		}
-		// Two containers that are equal in every field, which no server takes, are found at the place of the first.
-		if slices.ContainsFunc(kept, func(k finding.Finding) bool { return k.Fingerprint == f.Fingerprint }) {
+		// One finding a control and path: what is not judged fails at no place any more, and two containers that are equal in
+		// every field, which no server takes, are both found at the place of the first.
+		if seen[f.Fingerprint] {
 			continue
 		}
+		seen[f.Fingerprint] = true
 		f.Location = o.Locate(f.Path)
 		kept = append(kept, f)
 	}

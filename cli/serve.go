@@ -1,15 +1,13 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/tools/clientcmd"
 
+	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/server"
 )
 
@@ -36,7 +34,7 @@ Native policies keep refusing while it is down.`,
 }
 
 func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig string) error {
-	rest, err := clientcmd.BuildConfigFromFlags("", cmp.Or(kubeconfig, os.Getenv(clientcmd.RecommendedConfigPathEnvVar)))
+	rest, err := kube.Config(kubeconfig)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,9 @@ func connect(ctx context.Context, o Options, auditURL string, s *story) (*cluste
 		return nil, err
 	}
 	s.say("starting a Kubernetes control plane (state in %s)", o.Dir)
-	args := []string{"up", "--dir", filepath.Join(o.Dir, "cluster"), "--audit-webhook", auditURL, "--port", fmt.Sprint(o.Port)}
+	args := []string{"up", "--dir", filepath.Join(o.Dir, "cluster"), "--audit-webhook", auditURL, "--port", fmt.Sprint(o.Port),
+		// A client can fill an audit event with a megabyte of its own; batches are cut before they are too large to take.
+		"--apiserver-arg=--audit-webhook-truncate-enabled=true", "--apiserver-arg=--audit-webhook-truncate-max-event-size=4194304"}
 	c := &cluster{simulated: true, log: filepath.Join(o.Dir, "devcluster.log"), done: make(chan struct{})}
 	if err := c.start(ctx, binary, args); err != nil {
 		return nil, err

@@ -19,8 +19,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
+	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/server"
 )
 
@@ -94,9 +94,9 @@ func run(ctx context.Context, o Options, srv *server.Server, story *story) error
 		return err
 	}
 	defer cluster.stop()
-	config, err := clientcmd.BuildConfigFromFlags("", cluster.kubeconfig)
+	config, err := kube.Config(cluster.kubeconfig)
 	if err != nil {
-		return fmt.Errorf("read kubeconfig %s: %w", cluster.kubeconfig, err)
+		return err
 	}
 	config.QPS, config.Burst = 200, 400
 

@@ -7,9 +7,7 @@ import (
 	"testing"
 )
 
-// scalars are texts whose meaning differs between versions and readers of YAML. The lone tag "!" is not among them: go-yaml
-// v3 does not tell that it was there, so `! true`, a string to kubectl, is read as a boolean. No typed field of the API
-// server takes that string where a rule looks at a boolean.
+// scalars are texts whose meaning differs between versions and readers of YAML.
 var scalars = strings.Fields(`~ null Null NULL nULL y Y n N yes Yes yEs no No NO on On off OFF true True tRUE false <<
 	0 00 -0 +0 0.0 1 -1 +1 007 08 0o7 0O7 0x1f 0X1F -0x1F 0b11 -0b11 0b 1_000 _1 1_ 1__0 0x_1
 	9223372036854775807 9223372036854775808 -9223372036854775808 -9223372036854775809 18446744073709551615 18446744073709551616
@@ -17,7 +15,7 @@ var scalars = strings.Fields(`~ null Null NULL nULL y Y n N yes Yes yEs no No NO
 	.inf -.inf +.inf .Inf .nan .NaN inf nan NaN Infinity .infinity
 	2001-01-01 2001-1-1 2001-01-01T00:00:00Z 12:30:45 190:20:30 1:2 a a-b a:b a/b @a -a -- --- ... = % 100% 1Gi 500m 1e3Mi
 	'' "" 'a' "a" 'no' "1" '<<' "\u00e9" "\x41" "\n" 'it''s' "a\
-	b" !!str !!str§1 !!str§<< !!int§1 !!int§"1" !!int§a !!float§1 !!float§9007199254740993 !!float§0x10 !!bool§yes !!null§~ !!null§'' !a§1 !!merge§<< !!map§{} !!seq§[]`)
+	b" !!str !!str§1 !!str§<< !!int§1 !!int§"1" !!int§a !!float§1 !!float§9007199254740993 !!float§0x10 !!bool§yes !!null§~ !!null§'' !a§1 !!merge§<< !§1 !§true !§ !!map§{} !!seq§[]`)
 
 // generator writes random documents that use every feature of YAML that Kubernetes files use, and a few more.
 type generator struct {

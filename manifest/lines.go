@@ -2,6 +2,8 @@ package manifest
 
 import (
 	"bytes"
+	"regexp"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -55,4 +57,60 @@ func (t lineTable) relocate(n *yaml.Node) {
 	for _, c := range n.Content {
 		t.relocate(c)
 	}
+}
+
+// loneTag is the first scalar with the tag "!" alone, nil if there is none. To kubectl the tag makes a string of any
+// scalar; go-yaml v3 drops it without a trace, so that only the text still shows it. Places are the parser's own.
+func loneTag(text []byte, root *yaml.Node) *yaml.Node {
+	if !loneTagLike.Match(text) {
+		return nil
+	}
+	at := cursor{text: text, place: place{1, 1}}
+	var find func(n *yaml.Node) *yaml.Node
+	find = func(n *yaml.Node) *yaml.Node {
+		if n.Kind == yaml.ScalarNode && n.Style&yaml.TaggedStyle == 0 && plain(n) && at.move(n.Line, n.Column) && at.lone() {
+			return n
+		}
+		for _, c := range n.Content {
+			if found := find(c); found != nil {
+				return found
+			}
+		}
+		return nil
+	}
+	return find(root)
+}
+
+var (
+	loneTagLike = regexp.MustCompile(`!(\s|[,\[\]{}]|$)`)
+	// properties are what stands before a scalar whose tag is lone: maybe an anchor, on either side.
+	properties = regexp.MustCompile(`^(&\S+\s+)?!(\s|[,\[\]{}]|$)`)
+)
+
+// cursor walks through a text forwards, counting as the parser does.
+type cursor struct {
+	text []byte
+	place
+}
+
+// move goes to a place; it is false where that lies behind or beyond the end.
+func (c *cursor) move(line, column int) bool {
+	for c.line < line || c.line == line && c.column < column {
+		r, size := utf8.DecodeRune(c.text)
+		if size == 0 {
+			return false
+		}
+		c.text = c.text[size:]
+		c.column++
+		switch {
+		case r == '\r' && len(c.text) > 0 && c.text[0] == '\n':
+		case r == '\n', r == '\r', r == '\u0085', r == '\u2028', r == '\u2029':
+			c.place = place{c.line + 1, 1}
+		}
+	}
+	return c.line == line && c.column == column
+}
+
+func (c *cursor) lone() bool {
+	return len(c.text) > 0 && (c.text[0] == '!' || c.text[0] == '&') && properties.Match(c.text)
 }

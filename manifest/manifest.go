@@ -271,7 +271,15 @@ func decode(d Document, yield func(*document, error) bool) {
 		if len(node.Content) != 1 {
 			continue
 		}
+		lone := loneTag(d.text, node.Content[0])
 		lines.relocate(node.Content[0])
+		if lone != nil {
+			doc := document{d.file, d.base, nil}
+			if !yield(nil, doc.fault(lone, "the tag ! is not used in Kubernetes objects; remove it, and quote the value if a string is meant")) {
+				return
+			}
+			continue
+		}
 		if !yield(&document{d.file, d.base, node.Content[0]}, nil) {
 			return
 		}

@@ -1,4 +1,5 @@
-// Command ringfence judges Kubernetes manifests and guards clusters with one catalogue of controls; see package cli.
+// Command ringfence judges Kubernetes manifests and guards clusters with one catalogue of controls. It only hands the
+// process's arguments and streams to package cli; everything else is there.
 package main
 
 import (

@@ -15,10 +15,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 )
 
@@ -56,6 +58,7 @@ func (c *Cluster) Stop() {
 // Start gives a cluster: the one of EnvKubeconfig, else a devcluster with args beside those it needs, in a directory of its
 // own. The error wraps ErrUnavailable where neither can be had.
 func Start(args ...string) (*Cluster, error) {
+	log.SetLogger(logr.Discard()) // else controller-runtime complains that nobody reads what it says
 	if path := os.Getenv(EnvKubeconfig); path != "" {
 		return load(path, nil)
 	}

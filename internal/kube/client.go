@@ -1,17 +1,20 @@
-// Package kube makes clients that know every kind Ringfence reads and writes.
+// Package kube reaches clusters: it makes clients that know every kind Ringfence reads and writes.
 //
 // It holds no domain: what is read and written is decided by its callers, the control plane, `ringfence up` and the
 // end-to-end tests.
 package kube
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"os"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -34,4 +37,15 @@ func NewClient(rest *rest.Config) (client.Client, error) {
 		return nil, fmt.Errorf("connect to the cluster at %s: %w", rest.Host, err)
 	}
 	return c, nil
+}
+
+// Config is how to reach a cluster: that of the kubeconfig file at path, else of KUBECONFIG, else of the pod this
+// process runs in.
+func Config(path string) (*rest.Config, error) {
+	path = cmp.Or(path, os.Getenv(clientcmd.RecommendedConfigPathEnvVar))
+	config, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig %q: %w", path, err)
+	}
+	return config, nil
 }

@@ -1,5 +1,5 @@
-// Package guardrails shows on a real API server that the installed bundles hold against those who try to get round them,
-// come back when they are taken away, and refuse while Ringfence is down.
+// Package guardrails shows on a real API server that the installed bundles hold against those who try to get round them.
+// They come back when they are taken away, and refuse while Ringfence is down.
 package guardrails
 
 import (

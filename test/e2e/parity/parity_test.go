@@ -1,5 +1,5 @@
-// Package parity proves on a real API server that every case of the catalogue gets the same verdict from the engine, which
-// `ringfence check` runs, and from the installed bundles; and that a file and the object the server makes of it do too.
+// Package parity proves on a real API server that every case of the catalogue gets one verdict at every door: from the
+// engine, which `ringfence check` runs, and from the installed bundles. A file and the object the server makes of it do too.
 package parity
 
 import (

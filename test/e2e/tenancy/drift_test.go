@@ -1,6 +1,7 @@
 package tenancy
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -16,120 +17,117 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 )
 
+// in gives an object a name in the namespace of the drift test.
+func in(o client.Object, name string) client.Object {
+	o.SetNamespace("drift-dev")
+	o.SetName(name)
+	return o
+}
+
+// right are the checks that what Ringfence wrote in drift-dev is as it wrote it.
+type right struct{ t *testing.T }
+
+func (r right) get(name string, o client.Object) error {
+	return admin.Get(r.t.Context(), client.ObjectKey{Namespace: "drift-dev", Name: name}, o)
+}
+
+func (r right) baseline() error {
+	var p networkingv1.NetworkPolicy
+	err := r.get("ringfence-baseline", &p)
+	if err == nil && (len(p.Spec.Ingress) != 0 || len(p.Spec.Egress) != 3 || p.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy) {
+		return fmt.Errorf("baseline %+v, labels %v", p.Spec, p.Labels)
+	}
+	return err
+}
+
+func (r right) quota() error {
+	var q corev1.ResourceQuota
+	err := r.get("ringfence", &q)
+	if err == nil && (len(q.Spec.Hard) != 1 || q.Spec.Hard.Pods().Value() != 10) {
+		return fmt.Errorf("quota %v", q.Spec.Hard)
+	}
+	return err
+}
+
+func (r right) limits() error { return r.get("ringfence", &corev1.LimitRange{}) }
+
+func (r right) binding() error {
+	var b rbacv1.RoleBinding
+	err := r.get("ringfence-tenant-readonly", &b)
+	if err == nil && (b.RoleRef.Name != b.Name || len(b.Subjects) != 1 || b.Subjects[0].Name != "oidc:drift-ro" || b.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy) {
+		return fmt.Errorf("binding %+v %+v", b.RoleRef, b.Subjects)
+	}
+	return err
+}
+
+func (r right) guard() error {
+	var g v1alpha1.Guard
+	err := r.get("guard", &g)
+	if err == nil && (g.Spec.Actions["RF-WL-01"] != v1alpha1.Deny || len(g.Spec.Registries) != 1 || g.DeletionTimestamp != nil || len(g.Finalizers) != 1) {
+		return fmt.Errorf("guard %+v", g)
+	}
+	return err
+}
+
+func (r right) labels() error {
+	l := get(r.t, "", "drift-dev", &corev1.Namespace{}).Labels
+	if l[v1alpha1.LabelGuarded] != "true" || l["cost-centre"] != "7" || l["pod-security.kubernetes.io/warn"] != "restricted" || l["theirs"] != "yes" {
+		return fmt.Errorf("labels %v", l)
+	}
+	return nil
+}
+
+func (r right) account() error {
+	var a corev1.ServiceAccount
+	err := r.get("default", &a)
+	if err == nil && (a.AutomountServiceAccountToken == nil || *a.AutomountServiceAccountToken) {
+		return errors.New("the default account mounts its token")
+	}
+	return err
+}
+
 // TestDriftIsPutRight changes, as one whom nothing stops, all that Ringfence wrote.
 func TestDriftIsPutRight(t *testing.T) {
 	onboard(t, "drift", func(t *v1alpha1.Tenant) {
 		t.Spec.Quota = map[string]resource.Quantity{"pods": resource.MustParse("10")}
 		t.Spec.Labels = map[string]string{"cost-centre": "7"}
 	})
-	in := func(o client.Object, name string) client.Object {
-		o.SetNamespace("drift-dev")
-		o.SetName(name)
-		return o
+	is, ctx := right{t}, t.Context()
+	patch := func(o client.Object, name, body string) func() error {
+		return func() error { return admin.Patch(ctx, in(o, name), merge(body)) }
 	}
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "drift-dev"}}
-	ctx := t.Context()
-	baseline := func() error {
-		var p networkingv1.NetworkPolicy
-		if err := admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "ringfence-baseline"}, &p); err != nil {
-			return err
-		}
-		if len(p.Spec.Ingress) != 0 || len(p.Spec.Egress) != 3 || p.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
-			return fmt.Errorf("baseline %+v, labels %v", p.Spec, p.Labels)
-		}
-		return nil
+	remove := func(o client.Object, name string) func() error {
+		return func() error { return admin.Delete(ctx, in(o, name)) }
 	}
-	quota := func() error {
-		var q corev1.ResourceQuota
-		if err := admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "ringfence"}, &q); err != nil {
-			return err
-		}
-		if len(q.Spec.Hard) != 1 || q.Spec.Hard.Pods().Value() != 10 {
-			return fmt.Errorf("quota %v", q.Spec.Hard)
-		}
-		return nil
-	}
-	rights := func() error {
-		var b rbacv1.RoleBinding
-		if err := admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "ringfence-tenant-readonly"}, &b); err != nil {
-			return err
-		}
-		if b.RoleRef.Name != "ringfence-tenant-readonly" || len(b.Subjects) != 1 || b.Subjects[0].Name != "oidc:drift-ro" || b.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
-			return fmt.Errorf("binding %+v %+v", b.RoleRef, b.Subjects)
-		}
-		return nil
-	}
-	guard := func() error {
-		var g v1alpha1.Guard
-		if err := admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "guard"}, &g); err != nil {
-			return err
-		}
-		if g.Spec.Actions["RF-WL-01"] != v1alpha1.Deny || len(g.Spec.Registries) != 1 || g.DeletionTimestamp != nil || len(g.Finalizers) != 1 {
-			return fmt.Errorf("guard %+v", g)
-		}
-		return nil
-	}
-	labels := func() error {
-		l := get(t, "", "drift-dev", &corev1.Namespace{}).Labels
-		if l[v1alpha1.LabelGuarded] != "true" || l["cost-centre"] != "7" || l["pod-security.kubernetes.io/warn"] != "restricted" || l["theirs"] != "yes" {
-			return fmt.Errorf("labels %v", l)
-		}
-		return nil
-	}
-	account := func() error {
-		var a corev1.ServiceAccount
-		if err := admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "default"}, &a); err != nil {
-			return err
-		}
-		if a.AutomountServiceAccountToken == nil || *a.AutomountServiceAccountToken {
-			return fmt.Errorf("account mounts its token")
-		}
-		return nil
-	}
-	limits := func() error {
-		return admin.Get(ctx, client.ObjectKey{Namespace: "drift-dev", Name: "ringfence"}, &corev1.LimitRange{})
-	}
-	swap := func() error { // the same name with another role
-		if err := admin.Delete(ctx, in(&rbacv1.RoleBinding{}, "ringfence-tenant-readonly")); err != nil {
-			return err
-		}
-		return client.IgnoreAlreadyExists(admin.Create(ctx, binding("drift-dev", "ringfence-tenant-readonly", "view", "oidc:drift-ro")))
-	}
+	policy, quota, guard, account := &networkingv1.NetworkPolicy{}, &corev1.ResourceQuota{}, &v1alpha1.Guard{}, &corev1.ServiceAccount{}
 	for _, tc := range []struct {
 		name  string
 		spoil func() error
 		right func() error
 	}{
-		{"baseline edited", func() error {
-			return admin.Patch(ctx, in(&networkingv1.NetworkPolicy{}, "ringfence-baseline"), merge(`{"spec":{"ingress":[{}]}}`))
-		}, baseline},
-		{"baseline unmarked", func() error {
-			return admin.Patch(ctx, in(&networkingv1.NetworkPolicy{}, "ringfence-baseline"), merge(`{"metadata":{"labels":null},"spec":{"egress":[{}]}}`))
-		}, baseline},
-		{"baseline deleted", func() error { return admin.Delete(ctx, in(&networkingv1.NetworkPolicy{}, "ringfence-baseline")) }, baseline},
-		{"quota widened", func() error {
-			return admin.Patch(ctx, in(&corev1.ResourceQuota{}, "ringfence"), merge(`{"spec":{"hard":{"pods":"99","services":"1"}}}`))
-		}, quota},
-		{"quota deleted", func() error { return admin.Delete(ctx, in(&corev1.ResourceQuota{}, "ringfence")) }, quota},
-		{"limits deleted", func() error { return admin.Delete(ctx, in(&corev1.LimitRange{}, "ringfence")) }, limits},
-		{"rights widened", func() error {
-			return admin.Patch(ctx, in(&rbacv1.RoleBinding{}, "ringfence-tenant-readonly"), merge(`{"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"Group","name":"system:authenticated"}]}`))
-		}, rights},
-		{"rights swapped", swap, rights},
-		{"Guard weakened", func() error {
-			return admin.Patch(ctx, in(&v1alpha1.Guard{}, "guard"), merge(`{"spec":{"actions":{"RF-WL-01":"Audit"},"registries":["evil.example","registry.bank.example"]}}`))
-		}, guard},
-		{"Guard without finalizer", func() error {
-			return admin.Patch(ctx, in(&v1alpha1.Guard{}, "guard"), merge(`{"metadata":{"finalizers":null}}`))
-		}, guard},
-		{"Guard deleted", func() error { return admin.Delete(ctx, in(&v1alpha1.Guard{}, "guard")) }, guard},
+		{"baseline edited", patch(policy, "ringfence-baseline", `{"spec":{"ingress":[{}]}}`), is.baseline},
+		{"baseline unmarked", patch(policy, "ringfence-baseline", `{"metadata":{"labels":null},"spec":{"egress":[{}]}}`), is.baseline},
+		{"baseline deleted", remove(policy, "ringfence-baseline"), is.baseline},
+		{"quota widened", patch(quota, "ringfence", `{"spec":{"hard":{"pods":"99","services":"1"}}}`), is.quota},
+		{"quota deleted", remove(quota, "ringfence"), is.quota},
+		{"limits deleted", remove(&corev1.LimitRange{}, "ringfence"), is.limits},
+		{"rights widened", patch(&rbacv1.RoleBinding{}, "ringfence-tenant-readonly",
+			`{"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"Group","name":"system:authenticated"}]}`), is.binding},
+		{"rights swapped", func() error { // the same name with another role
+			if err := admin.Delete(ctx, in(&rbacv1.RoleBinding{}, "ringfence-tenant-readonly")); err != nil {
+				return err
+			}
+			return client.IgnoreAlreadyExists(admin.Create(ctx, binding("drift-dev", "ringfence-tenant-readonly", "view", "oidc:drift-ro")))
+		}, is.binding},
+		{"Guard weakened", patch(guard, "guard", `{"spec":{"actions":{"RF-WL-01":"Audit"},"registries":["evil.example","registry.bank.example"]}}`), is.guard},
+		{"Guard without finalizer", patch(guard, "guard", `{"metadata":{"finalizers":null}}`), is.guard},
+		{"Guard deleted", remove(guard, "guard"), is.guard},
 		{"labels changed", func() error {
-			return admin.Patch(ctx, ns.DeepCopy(), merge(`{"metadata":{"labels":{"ringfence.dev/guarded":null,"cost-centre":"8","pod-security.kubernetes.io/warn":"privileged","theirs":"yes"}}}`))
-		}, labels},
-		{"token mounted", func() error {
-			return admin.Patch(ctx, in(&corev1.ServiceAccount{}, "default"), merge(`{"automountServiceAccountToken":true}`))
-		}, account},
-		{"account deleted", func() error { return admin.Delete(ctx, in(&corev1.ServiceAccount{}, "default")) }, account},
+			return admin.Patch(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "drift-dev"}},
+				merge(`{"metadata":{"labels":{"ringfence.dev/guarded":null,"cost-centre":"8","pod-security.kubernetes.io/warn":"privileged","theirs":"yes"}}}`))
+		}, is.labels},
+		{"token mounted", patch(account, "default", `{"automountServiceAccountToken":true}`), is.account},
+		{"account deleted", remove(account, "default"), is.account},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if err := tc.spoil(); err != nil {

@@ -55,50 +55,53 @@ func policyTakesEffect(t *testing.T) {
 	})
 }
 
+// reviews are who may do what: the admin group everywhere, the admin group outside production, the read-only group.
+var reviews = []struct {
+	verb, group, resource, sub string
+	admin, debug, readOnly     bool
+}{
+	{"create", "apps", "deployments", "", true, true, false},
+	{"patch", "apps", "deployments", "scale", true, true, false},
+	{"delete", "", "pods", "", true, true, false},
+	{"create", "", "pods", "eviction", true, true, false},
+	{"get", "", "pods", "log", true, true, true},
+	{"list", "", "pods", "", true, true, true},
+	{"create", "", "pods", "exec", false, true, false},
+	{"get", "", "pods", "exec", false, true, false},
+	{"create", "", "pods", "attach", false, true, false},
+	{"create", "", "pods", "portforward", false, true, false},
+	{"patch", "", "pods", "ephemeralcontainers", false, true, false},
+	{"create", "", "pods", "proxy", false, false, false},
+	{"get", "", "secrets", "", true, true, false},
+	{"list", "", "secrets", "", true, true, false},
+	{"watch", "", "secrets", "", true, true, false},
+	{"create", "", "secrets", "", true, true, false},
+	{"create", "", "serviceaccounts", "token", false, false, false},
+	{"impersonate", "", "serviceaccounts", "", false, false, false},
+	{"update", "", "endpoints", "", false, false, false},
+	{"create", "networking.k8s.io", "networkpolicies", "", true, true, false},
+	{"create", "cilium.io", "ciliumnetworkpolicies", "", false, false, false}, // not the platform's model
+	{"create", "networking.k8s.io", "ingresses", "", true, true, false},
+	{"create", "batch", "cronjobs", "", true, true, false},
+	{"create", "autoscaling", "horizontalpodautoscalers", "", true, true, false},
+	{"create", "policy", "poddisruptionbudgets", "", true, true, false},
+	{"create", "rbac.authorization.k8s.io", "rolebindings", "", false, false, false},
+	{"create", "rbac.authorization.k8s.io", "roles", "", false, false, false},
+	{"list", "rbac.authorization.k8s.io", "rolebindings", "", true, true, true},
+	{"update", "", "resourcequotas", "", false, false, false},
+	{"create", "", "limitranges", "", false, false, false},
+	{"get", "", "resourcequotas", "", true, true, true},
+	{"get", "ringfence.dev", "guards", "", true, true, true},
+	{"update", "ringfence.dev", "guards", "", false, false, false},
+	{"get", "", "namespaces", "", true, true, true},
+	{"patch", "", "namespaces", "", false, false, false},
+	{"delete", "", "events", "", false, false, false},
+}
+
 // TestAccessReviews asks the API server who may do what, group by group.
 func TestAccessReviews(t *testing.T) {
 	onboard(t, "access", nil)
-	for _, tc := range []struct {
-		verb, group, resource, sub string
-		admin, debug, readOnly     bool // admin everywhere, outside production only, read-only
-	}{
-		{"create", "apps", "deployments", "", true, true, false},
-		{"patch", "apps", "deployments", "scale", true, true, false},
-		{"delete", "", "pods", "", true, true, false},
-		{"create", "", "pods", "eviction", true, true, false},
-		{"get", "", "pods", "log", true, true, true},
-		{"list", "", "pods", "", true, true, true},
-		{"create", "", "pods", "exec", false, true, false},
-		{"get", "", "pods", "exec", false, true, false},
-		{"create", "", "pods", "attach", false, true, false},
-		{"create", "", "pods", "portforward", false, true, false},
-		{"patch", "", "pods", "ephemeralcontainers", false, true, false},
-		{"create", "", "pods", "proxy", false, false, false},
-		{"get", "", "secrets", "", true, true, false},
-		{"list", "", "secrets", "", true, true, false},
-		{"watch", "", "secrets", "", true, true, false},
-		{"create", "", "secrets", "", true, true, false},
-		{"create", "", "serviceaccounts", "token", false, false, false},
-		{"impersonate", "", "serviceaccounts", "", false, false, false},
-		{"update", "", "endpoints", "", false, false, false},
-		{"create", "networking.k8s.io", "networkpolicies", "", true, true, false},
-		{"create", "cilium.io", "ciliumnetworkpolicies", "", false, false, false}, // not the platform's model
-		{"create", "networking.k8s.io", "ingresses", "", true, true, false},
-		{"create", "batch", "cronjobs", "", true, true, false},
-		{"create", "autoscaling", "horizontalpodautoscalers", "", true, true, false},
-		{"create", "policy", "poddisruptionbudgets", "", true, true, false},
-		{"create", "rbac.authorization.k8s.io", "rolebindings", "", false, false, false},
-		{"create", "rbac.authorization.k8s.io", "roles", "", false, false, false},
-		{"list", "rbac.authorization.k8s.io", "rolebindings", "", true, true, true},
-		{"update", "", "resourcequotas", "", false, false, false},
-		{"create", "", "limitranges", "", false, false, false},
-		{"get", "", "resourcequotas", "", true, true, true},
-		{"get", "ringfence.dev", "guards", "", true, true, true},
-		{"update", "ringfence.dev", "guards", "", false, false, false},
-		{"get", "", "namespaces", "", true, true, true},
-		{"patch", "", "namespaces", "", false, false, false},
-		{"delete", "", "events", "", false, false, false},
-	} {
+	for _, tc := range reviews {
 		ask := func(namespace, group string, want bool) {
 			t.Helper()
 			review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{

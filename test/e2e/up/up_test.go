@@ -1,4 +1,4 @@
-// Package up runs the program `ringfence up` as a user does and treats it badly: killed processes, taken ports, two at once.
+// Package up runs the program `ringfence up` as a user does. It treats it badly: killed processes, taken ports, two at once.
 package up
 
 import (
