@@ -8,5 +8,5 @@ import "embed"
 
 // FS is the catalogue's tree, as control.Load wants it.
 //
-//go:embed */*/*.yaml
+//go:embed */*/*.yaml */*/tests/*.yaml
 var FS embed.FS
