@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -263,13 +265,22 @@ func (s *story) next(o Options, c *cluster) {
 	defer s.mu.Unlock()
 	fmt.Fprintf(s.out, `
 Try in another terminal:
-  export KUBECONFIG=%s
+  export KUBECONFIG=%s PATH=%s:$PATH
   kubectl get platforms,tenants; kubectl get guards -A
   kubectl run shell --image=nginx -n payments-dev --as=%s --as-group=%s
   ringfence findings --since 10m --dir %s
   ringfence explain RF-WL-05
-Programs are in the folder of ringfence (bin). Ctrl-C stops everything; the state stays in %s.
-`, c.kubeconfig, tenantAdmin, tenantAdminGroup, o.Dir, o.Dir)
+Ctrl-C stops everything; the state stays in %s.
+`, c.kubeconfig, programs(), tenantAdmin, tenantAdminGroup, o.Dir, o.Dir)
+}
+
+// programs is the folder of this program, where kubectl lies too if it was built here.
+func programs() string {
+	self, err := os.Executable()
+	if err != nil {
+		return "."
+	}
+	return filepath.Dir(self)
 }
 
 // strangers refuses to guard a cluster on which somebody else's workloads run.

@@ -54,7 +54,7 @@ type outcome struct {
 // with the error; one that never was there is left out.
 func statusOf(t *v1alpha1.Tenant, outcomes []outcome, now time.Time) v1alpha1.TenantStatus {
 	status := v1alpha1.TenantStatus{ObservedGeneration: t.Generation, Conditions: slices.Clone(t.Status.Conditions)}
-	reasons, messages := map[string]bool{}, []string{}
+	reasons, messages, names := map[string]bool{}, []string{}, []string{}
 	for _, o := range outcomes {
 		entry, reason := o.Status, o.Reason
 		if o.err != nil {
@@ -73,7 +73,9 @@ func statusOf(t *v1alpha1.Tenant, outcomes []outcome, now time.Time) v1alpha1.Te
 			entry.Phase = t.Status.Environments[old].Phase
 		}
 		status.Environments = append(status.Environments, entry)
+		names = append(names, entry.Namespace)
 	}
+	status.Namespaces = strings.Join(names, ",")
 	for _, reason := range reasonOrder {
 		if reasons[reason] {
 			setReady(&status, metav1.ConditionFalse, reason, strings.Join(messages, " | "), now)

@@ -11,7 +11,7 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster
 // +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.owner`
-// +kubebuilder:printcolumn:name="Environments",type=string,JSONPath=`.status.environments[*].namespace`
+// +kubebuilder:printcolumn:name="Namespaces",type=string,JSONPath=`.status.namespaces`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -186,6 +186,9 @@ type TenantStatus struct {
 	// ObservedGeneration is the generation of spec that the conditions speak of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Namespaces are the namespaces of Environments, with a comma between them, for tables.
+	// +optional
+	Namespaces string `json:"namespaces,omitempty"`
 	// Environments are the namespaces the tenant has, those being taken away included.
 	// +listType=map
 	// +listMapKey=namespace

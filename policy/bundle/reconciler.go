@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -102,32 +101,50 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		return ctrl.Result{}, fmt.Errorf("read platform: %w", err)
 	}
-	want, err := r.wanted(&platform)
+	reason, message, err := r.enforce(ctx, &platform)
+	if reported := r.report(ctx, &platform, reason, message); err == nil {
+		err = reported
+	}
+	switch {
+	case apierrors.IsConflict(err): // the cache is behind; look again once it has caught up
+		return ctrl.Result{RequeueAfter: soon}, nil
+	case err != nil:
+		return ctrl.Result{}, err
+	case reason == reasonWaitingForGuards:
+		return ctrl.Result{RequeueAfter: soon}, nil
+	}
+	return ctrl.Result{RequeueAfter: resync}, nil
+}
+
+// soon is when to look again at what is about to change.
+const soon = 200 * time.Millisecond
+
+// enforce puts all in place and says how it went: a reason of the condition Enforced, a message, and an error where trying
+// again may help.
+func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason, message string, err error) {
+	want, err := r.wanted(p)
 	if err != nil {
-		return ctrl.Result{RequeueAfter: resync}, r.report(ctx, &platform, reasonCompileFailed, err.Error())
+		return reasonCompileFailed, err.Error(), nil
 	}
 	have, err := r.existing(ctx)
 	if err != nil {
-		return ctrl.Result{}, err
+		return reasonApplyFailed, err.Error(), err
 	}
 	if len(have) == 0 {
-		if bare, err := r.unguarded(ctx, &platform); err != nil || bare != "" {
-			message := fmt.Sprintf("namespace %s has no Guard yet; the policies are bound once every namespace has one", bare)
-			return ctrl.Result{RequeueAfter: 200 * time.Millisecond}, cmp.Or(err, r.report(ctx, &platform, reasonWaitingForGuards, message))
+		bare, err := r.unguarded(ctx, p)
+		if err != nil {
+			return reasonApplyFailed, err.Error(), err
+		} else if bare != "" {
+			return reasonWaitingForGuards, fmt.Sprintf("namespace %s has no Guard yet; the policies are bound once every namespace has one", bare), nil
 		}
 	}
-	changes := Plan(want, have)
-	if err := r.apply(ctx, changes); err != nil {
-		if reported := r.report(ctx, &platform, reasonApplyFailed, err.Error()); reported != nil {
-			return ctrl.Result{}, reported
-		}
-		return ctrl.Result{}, err
+	if err := r.apply(ctx, Plan(want, have)); err != nil {
+		return reasonApplyFailed, err.Error(), err
 	}
 	r.mu.Lock()
 	r.seen = true
 	r.mu.Unlock()
-	message := fmt.Sprintf("%d controls in %d policies, bindings and roles", len(r.Catalogue.Controls), len(want))
-	return ctrl.Result{RequeueAfter: resync}, r.report(ctx, &platform, reasonInPlace, message)
+	return reasonInPlace, fmt.Sprintf("%d controls in %d policies, bindings and roles", len(r.Catalogue.Controls), len(want)), nil
 }
 
 // wanted is all that must be in place for the Platform, a policy before its binding. Policies are compiled before they are
