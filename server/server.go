@@ -225,7 +225,7 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 		return nil, err
 	}
 	bundles := &bundle.Reconciler{
-		Client: mgr.GetClient(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: time.Now,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: time.Now,
 	}
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr)); err != nil {
 		return nil, fmt.Errorf("set up the reconcilers: %w", err)

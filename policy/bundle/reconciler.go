@@ -59,7 +59,9 @@ type Gap struct {
 // Reconciler keeps the bundles of a catalogue in place: deleted or edited by hand, they come back. It is level-based,
 // writes nothing while all is well, and never installs a policy that does not compile.
 type Reconciler struct {
+	// Client reads from a cache; Live asks the cluster.
 	Client    client.Client
+	Live      client.Reader
 	Catalogue *control.Catalogue
 	// Beside are objects that are not made of controls and must stand beside the bundles: ValidatingAdmissionPolicies, their
 	// bindings and ClusterRoles, all with Ringfence's label. They are kept in place with the bundles.
@@ -71,8 +73,7 @@ type Reconciler struct {
 	// OnGap is told of each gap once it is closed. It must not block. Nil is nobody.
 	OnGap func(Gap)
 
-	mu     sync.Mutex
-	seen   bool // all was in place once: what is not from now on is a gap
+	mu     sync.Mutex // guards the last good set
 	exempt []string
 	built  []client.Object
 }
@@ -138,12 +139,11 @@ func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason,
 			return reasonWaitingForGuards, fmt.Sprintf("namespace %s has no Guard yet; the policies are bound once every namespace has one", bare), nil
 		}
 	}
-	if err := r.apply(ctx, Plan(want, have)); err != nil {
+	// What this catalogue had put in place once and is not there now is a gap, also where it began before this process did.
+	installed := p.Status.CatalogueDigest == r.Catalogue.Digest
+	if err := r.apply(ctx, Plan(want, have), installed); err != nil {
 		return reasonApplyFailed, err.Error(), err
 	}
-	r.mu.Lock()
-	r.seen = true
-	r.mu.Unlock()
 	return reasonInPlace, fmt.Sprintf("%d controls in %d policies, bindings and roles", len(r.Catalogue.Controls), len(want)), nil
 }
 
@@ -297,44 +297,44 @@ func same(want, stored client.Object) bool {
 	return false
 }
 
-// apply makes the changes. What was in place before and is not now is a gap: it is logged, counted and told.
-func (r *Reconciler) apply(ctx context.Context, changes []Change) error {
-	r.mu.Lock()
-	seen := r.seen
-	r.mu.Unlock()
+// apply makes the changes. Where all was installed before, each is the end of a gap: it is logged, counted and told.
+func (r *Reconciler) apply(ctx context.Context, changes []Change, installed bool) error {
 	noticed := r.Now()
 	for _, c := range changes {
-		var err error
-		switch {
-		case c.Delete:
-			err = client.IgnoreNotFound(r.Client.Delete(ctx, c.Object))
-		case c.Stored == nil:
-			err = r.Client.Create(ctx, c.Object)
-			if apierrors.IsAlreadyExists(err) {
-				err = r.takeOver(ctx, c.Object)
-			}
-		default:
-			c.Object.SetResourceVersion(c.Stored.GetResourceVersion())
-			err = r.Client.Update(ctx, c.Object)
-		}
+		wrote, err := r.write(ctx, c)
 		if err != nil {
 			return fmt.Errorf("put %s in place: %w", key(c.Object), err)
 		}
-		if seen && !c.Delete {
+		if installed && wrote && !c.Delete {
 			r.closed(c, noticed)
 		}
 	}
 	return nil
 }
 
-// takeOver replaces an object of our name whose label somebody removed.
-func (r *Reconciler) takeOver(ctx context.Context, o client.Object) error {
-	stored := o.DeepCopyObject().(client.Object)
-	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(o), stored); err != nil {
-		return err
+// write makes one change and reports whether there was something to write: the cache that the plan was made from may be
+// behind, and an object of our name may be there without our label.
+func (r *Reconciler) write(ctx context.Context, c Change) (wrote bool, err error) {
+	switch {
+	case c.Delete:
+		return true, client.IgnoreNotFound(r.Client.Delete(ctx, c.Object))
+	case c.Stored != nil:
+		c.Object.SetResourceVersion(c.Stored.GetResourceVersion())
+		return true, r.Client.Update(ctx, c.Object)
 	}
-	o.SetResourceVersion(stored.GetResourceVersion())
-	return r.Client.Update(ctx, o)
+	want := c.Object.DeepCopyObject().(client.Object)
+	if err := r.Client.Create(ctx, c.Object); !apierrors.IsAlreadyExists(err) {
+		return true, err
+	}
+	stored := want.DeepCopyObject().(client.Object)
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(want), stored); err != nil {
+		return false, err
+	}
+	if same(want, stored) {
+		return false, nil
+	}
+	want.SetResourceVersion(stored.GetResourceVersion())
+	return true, r.Client.Update(ctx, want)
 }
 
 func (r *Reconciler) closed(c Change, noticed time.Time) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -329,10 +330,14 @@ func TestHoldsWhileDown(t *testing.T) {
 	})
 }
 
-// TestGapIsPublished: the metric names the policy whose gap was closed.
+// TestGapIsPublished: the metric names the policy whose gap was closed, also where it was deleted while Ringfence was down.
 func TestGapIsPublished(t *testing.T) {
 	b := newBed(t)
 	b.stop()
+	while := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: bundle.Name("objects", "Deny")}}
+	if err := b.admin.Delete(t.Context(), while); err != nil {
+		t.Fatal(err)
+	}
 	dir, err := os.MkdirTemp("", "rf")
 	if err != nil {
 		t.Fatal(err)
@@ -340,10 +345,9 @@ func TestGapIsPublished(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
 	b.run(t, server.Config{Socket: socket})
-	ns := b.namespace(t)
 	metrics := func() string { return scrape(t, socket) }
 	eventually(t, "the policies to be seen in place", func() error {
-		if !strings.Contains(metrics(), "ringfence_policies_in_place 1") {
+		if !strings.Contains(metrics(), "\nringfence_policies_in_place 1\n") {
 			return errors.New("ringfence_policies_in_place is not 1")
 		}
 		return nil
@@ -353,10 +357,12 @@ func TestGapIsPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the gap to be counted", func() error {
-		if !strings.Contains(metrics(), `ringfence_policy_gaps_total{cause="missing",object="ValidatingAdmissionPolicy/ringfence-services-deny"} 1`) {
-			return errors.New("no such gap in the metrics")
+		for _, gap := range []string{"ValidatingAdmissionPolicy/ringfence-services-deny", "ValidatingAdmissionPolicyBinding/ringfence-objects-deny"} {
+			want := `ringfence_policy_gaps_total{cause="missing",object="` + gap + `"} 1`
+			if now := metrics(); !strings.Contains(now, want) {
+				return fmt.Errorf("want %s in\n%s", want, regexp.MustCompile(`(?m)^ringfence_.*$`).FindAllString(now, -1))
+			}
 		}
 		return nil
 	})
-	_ = ns
 }
