@@ -127,8 +127,7 @@ func (j *judge) object(o *manifest.Object) ([]finding.Finding, error) {
 				f.Outcome, f.Message = finding.Errored, strings.Replace(f.Message, "not judged", "could not be decided", 1)
 			}
 		}
-		// One finding a control and path: what is not judged fails at no place any more, and two containers that are equal in
-		// every field, which no server takes, are both found at the place of the first.
+		// One finding a control and path: what is not judged fails at no place any more.
 		if seen[f.Fingerprint] {
 			continue
 		}

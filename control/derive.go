@@ -50,10 +50,14 @@ func Shared(groups []string) []Variable {
 
 // Derived are the variables of one control in full: its own, their twins, and violations. An UPDATE passes where each
 // thing found was found in the old object too: a rule that is switched to Deny must not stop finalizers, scaling or
-// label changes of what already runs.
+// label changes of what already runs. A rule that runs over each is broken by what it does not look at, tooMany.
 func Derived(own []Variable) []Variable {
-	return append(twins(own), Variable{ViolationsVariable,
-		`request.operation != 'UPDATE' ? variables.found : has(oldObject.metadata.deletionTimestamp) ? [] : variables.found.filter(f, !(f in variables.foundBefore))`})
+	found, foundBefore := "variables.found", "variables.foundBefore"
+	if slices.ContainsFunc(own, func(v Variable) bool { return strings.Contains(v.Expression, "variables.each") }) {
+		found, foundBefore = "(variables.found + variables.tooMany)", "(variables.foundBefore + variables.tooManyBefore)"
+	}
+	return append(twins(own), Variable{ViolationsVariable, "request.operation != 'UPDATE' ? " + found +
+		" : has(oldObject.metadata.deletionTimestamp) ? [] : " + found + ".filter(f, !(f in " + foundBefore + "))"})
 }
 
 // Rename gives every variable that the map names its new name within an expression.

@@ -1,5 +1,11 @@
 package control
 
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
 // Group is a set of kinds that share variables and are judged by one native policy. The two fixed parts of every
 // policy.yaml, which kinds and which shared variables, are owned here; the catalogue's walker fails on a copy that differs.
 type Group struct {
@@ -55,14 +61,40 @@ var workloadKinds = []Kind{
 	{APIGroup: "batch", Kind: "CronJob", Resource: "cronjobs"},
 }
 
+// maxPlaces is how many containers, and how many volumes, of one pod a rule looks at; a pod with more breaks every rule
+// that looks. It bounds what an object can cost the API server, whose own limit counts such work too cheaply.
+const maxPlaces = 100
+
 // workloadVariables find the pod inside any workload. They use only what servers of Kubernetes 1.30 know: there is no
-// enumeration of a list there, so a container's place is looked up with indexOf, and only once something is wrong.
+// enumeration of a list there, so a rule runs over each, the indices of containers, or eachVolume, those of volumes.
 var workloadVariables = []Variable{
 	{"podPath", `object.kind == 'Pod' ? '/spec' : object.kind == 'PodTemplate' ? '/template/spec' : object.kind == 'CronJob' ? '/spec/jobTemplate/spec/template/spec' : '/spec/template/spec'`},
 	{"podSpec", `(object.kind == 'Pod' ? object.?spec : object.kind == 'PodTemplate' ? object.?template.?spec : object.kind == 'CronJob' ? object.?spec.?jobTemplate.?spec.?template.?spec : object.?spec.?template.?spec).orValue({})`},
 	{"podSecurity", `variables.podSpec.?securityContext.orValue({})`},
 	{"containers", `variables.podSpec.?containers.orValue([]) + variables.podSpec.?initContainers.orValue([]) + variables.podSpec.?ephemeralContainers.orValue([])`},
-	{"containerPaths", `variables.podSpec.?containers.orValue([]).map(c, variables.podPath + '/containers/' + string(variables.podSpec.containers.indexOf(c)))` +
-		` + variables.podSpec.?initContainers.orValue([]).map(c, variables.podPath + '/initContainers/' + string(variables.podSpec.initContainers.indexOf(c)))` +
-		` + variables.podSpec.?ephemeralContainers.orValue([]).map(c, variables.podPath + '/ephemeralContainers/' + string(variables.podSpec.ephemeralContainers.indexOf(c)))`},
+	{"mainCount", `variables.podSpec.?containers.orValue([]).size()`},
+	{"initCount", `variables.podSpec.?initContainers.orValue([]).size()`},
+	{"each", indices("variables.containers")},
+	{"containerPaths", `variables.each.map(i, variables.podPath + (i < variables.mainCount ? '/containers/' + string(i)
+  : i < variables.mainCount + variables.initCount ? '/initContainers/' + string(i - variables.mainCount)
+  : '/ephemeralContainers/' + string(i - variables.mainCount - variables.initCount)))`},
+	{"volumes", `variables.podSpec.?volumes.orValue([])`},
+	{"eachVolume", indices("variables.volumes")},
+	{"tooMany", fmt.Sprintf(`(variables.containers.size() > %[1]d ? ['more than %[1]d containers at ' + variables.podPath + '/containers'] : [])
++ (variables.volumes.size() > %[1]d ? ['more than %[1]d volumes at ' + variables.podPath + '/volumes'] : [])`, maxPlaces)},
+}
+
+// indices is the CEL expression for the indices of a list, up to maxPlaces; the usual short list is not
+// filtered from a long literal.
+func indices(list string) string {
+	literal := func(n int) string {
+		numbers := make([]string, n)
+		for i := range numbers {
+			numbers[i] = strconv.Itoa(i)
+		}
+		return "[" + strings.Join(numbers, ", ") + "]"
+	}
+	const few = 6
+	return fmt.Sprintf("%[1]s.size() == 0 ? [] : %[1]s.size() == 1 ? [0] : %[1]s.size() == 2 ? [0, 1] : (%[1]s.size() <= %[2]d ? %[3]s : %[4]s).filter(i, i < %[1]s.size())",
+		list, few, literal(few), literal(maxPlaces))
 }

@@ -26,7 +26,7 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
 	ld="$ld -X $package.gitCommit=devcluster -X $package.gitTreeState=clean -X $package.buildDate=1970-01-01T00:00:00Z"
 done
 
-echo "building devcluster: a Kubernetes $kubernetes control plane; the first build takes 11 to 15 minutes on two idle cores" >&2
+echo "building devcluster: a Kubernetes $kubernetes control plane; the first build takes 6 to 15 minutes on two cores" >&2
 start=$(date +%s)
 go build -trimpath -ldflags "$ld" -o "$out.new" . &
 build=$!

@@ -39,10 +39,13 @@ func newLineTable(text []byte) lineTable {
 	return table
 }
 
-// place translates a line and column of the parser.
+// place translates a line and column of the parser, which puts what is empty at the end on a line after the last.
 func (t lineTable) place(line, column int) (int, int) {
-	if line < 1 || line > len(t) {
+	if line < 1 || t == nil {
 		return line, column
+	}
+	if line > len(t) {
+		line, column = len(t), 1
 	}
 	start := t[line-1]
 	return start.line, start.column + column - 1

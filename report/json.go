@@ -52,38 +52,24 @@ func encode(v any) (string, error) {
 	return string(bytes.TrimSuffix(text.Bytes(), []byte("\n"))), err
 }
 
-// record is a finding with null for what is absent: the keys of finding.Finding, in their order.
+// record is a finding with null for what is absent. Its own keys hide those of the Finding.
 type record struct {
-	Control  string            `json:"control"`
-	Rule     string            `json:"rule"`
-	Title    string            `json:"title"`
-	Severity finding.Severity  `json:"severity"`
-	Outcome  finding.Outcome   `json:"outcome"`
-	Action   finding.Action    `json:"action"`
+	finding.Finding
 	Message  *string           `json:"message"`
 	Found    *string           `json:"found"`
-	Wanted   string            `json:"wanted"`
-	Fix      string            `json:"fix"`
-	Subject  finding.Subject   `json:"subject"`
 	Location *finding.Location `json:"location"`
-	Path     string            `json:"path"`
-	Source   string            `json:"source"`
-	Reason   *string           `json:"reason"`
-	Waiver   *finding.Waiver   `json:"waiver"`
-	Print    string            `json:"fingerprint"`
 }
 
 func entry(f finding.Finding) record {
-	e := record{f.Control, f.Rule, f.Title, f.Severity, f.Outcome, f.Action, &f.Message, &f.Found, f.Wanted, f.Fix,
-		f.Subject, &f.Location, f.Path, f.Source, f.Reason, f.Waiver, f.Fingerprint}
-	if f.Message == "" {
-		e.Message = nil
+	e := record{Finding: f}
+	if f.Message != "" {
+		e.Message = &f.Message
 	}
-	if f.Outcome != finding.Fail {
-		e.Found = nil
+	if f.Outcome == finding.Fail {
+		e.Found = &f.Found
 	}
-	if f.Location.File == "" {
-		e.Location = nil
+	if f.Location.File != "" {
+		e.Location = &f.Location
 	}
 	return e
 }

@@ -82,7 +82,7 @@ func (t *text) object(fs []finding.Finding, quotes map[finding.Location]Quote) {
 	}
 	t.printf("%s (%s): %s\n", t.paint(bold, name), finding.Clean(fs[0].Location.File), t.paint(code, v))
 	short := false
-	for _, f := range fs {
+	for i, f := range fs {
 		switch f.Outcome {
 		case finding.Pass, finding.NotApplicable:
 			short = true
@@ -92,7 +92,13 @@ func (t *text) object(fs []finding.Finding, quotes map[finding.Location]Quote) {
 				t.printf("\n")
 			}
 			short = false
-			t.finding(f, quotes)
+			if i == 0 || !together(fs[i-1], f) {
+				t.head(f, quotes)
+			}
+			t.found(f)
+			if i == len(fs)-1 || !together(f, fs[i+1]) {
+				t.printf("    wanted: %s\n    fix:    %s\n    more:   ringfence explain %s\n", f.Wanted, f.Fix, f.Control)
+			}
 		}
 	}
 	if short {
@@ -112,7 +118,14 @@ func outcome(f finding.Finding) string {
 	return unjudged + " (" + *f.Reason + ")"
 }
 
-func (t *text) finding(f finding.Finding, quotes map[finding.Location]Quote) {
+// together reports whether two findings are told as one: of one control at one place of the file, as several missing
+// fields of one parent are.
+func together(a, b finding.Finding) bool {
+	return a.Control == b.Control && a.Location == b.Location && a.Outcome == b.Outcome && a.Action == b.Action && a.Waiver == b.Waiver
+}
+
+// head says which control speaks and shows the line it speaks of.
+func (t *text) head(f finding.Finding, quotes map[finding.Location]Quote) {
 	code, does := red, "refused"
 	switch {
 	case f.Waiver != nil:
@@ -129,16 +142,21 @@ func (t *text) finding(f finding.Finding, quotes map[finding.Location]Quote) {
 		t.printf("    %s %s %s\n", margin, t.paint(faint, "|"), q.Text)
 		t.printf("    %s %s %s%s\n", strings.Repeat(" ", len(margin)), t.paint(faint, "|"), strings.Repeat(" ", q.Column-1), t.paint(code, "^"))
 	}
+}
+
+// found says what is there, or why that could not be said.
+func (t *text) found(f finding.Finding) {
 	if f.Outcome != finding.Fail {
-		t.printf("    reason: %s\n", finding.Clean(*f.Reason))
-	} else {
-		at := ""
-		if f.Path != "" {
-			at = " at " + finding.Clean(f.Path)
+		if f.Reason != nil {
+			t.printf("    reason: %s\n", finding.Clean(*f.Reason))
 		}
-		t.printf("    found:  %s%s\n", finding.Value(f.Found), at)
+		return
 	}
-	t.printf("    wanted: %s\n    fix:    %s\n    more:   ringfence explain %s\n", f.Wanted, f.Fix, f.Control)
+	at := ""
+	if f.Path != "" {
+		at = " at " + finding.Clean(f.Path)
+	}
+	t.printf("    found:  %s%s\n", finding.Value(f.Found), at)
 }
 
 // summary is the last line: 3 objects in 2 files: 2 refused, 1 passed; 5 findings.
