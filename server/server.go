@@ -151,9 +151,10 @@ func (s *Server) serve(l net.Listener, h http.Handler) {
 	}})
 }
 
-// Run runs the control plane on the cluster that rest reaches until ctx ends. It installs Ringfence's own kinds first.
-func (s *Server) Run(ctx context.Context, rest *rest.Config) error {
-	group, ctx := errgroup.WithContext(ctx)
+// Run runs the control plane on the cluster that rest reaches until its context ends, which is no error. It installs Ringfence's
+// own kinds first.
+func (s *Server) Run(until context.Context, rest *rest.Config) error {
+	group, ctx := errgroup.WithContext(until)
 	for _, l := range s.listeners {
 		group.Go(func() error {
 			if err := l.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -168,7 +169,10 @@ func (s *Server) Run(ctx context.Context, rest *rest.Config) error {
 		return nil
 	})
 	group.Go(func() error { return s.reconcile(ctx, rest) })
-	return group.Wait()
+	if err := group.Wait(); until.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // Close stops the listeners at once. It is safe to call more than once.

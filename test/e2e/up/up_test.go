@@ -306,3 +306,44 @@ func gone(t *testing.T, victim string, pids []int) {
 		}
 	}
 }
+
+// TestExistingCluster: on somebody's cluster the story is played too, but not where workloads of others run, unless the
+// user says so; and `ringfence serve` is the control plane there, which ends well when it is told to.
+func TestExistingCluster(t *testing.T) {
+	cluster, err := clustertest.Start()
+	if errors.Is(err, clustertest.ErrUnavailable) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Stop)
+	foreign := exec.Command(bin(t, "kubectl"), "--kubeconfig", cluster.Kubeconfig, "run", "theirs", "--image=theirs")
+	if out, err := foreign.CombinedOutput(); err != nil {
+		t.Fatalf("%s", out)
+	}
+	if _, prose, code := run(t, "up", "--once", "--kubeconfig", cluster.Kubeconfig); code != 2 || !strings.Contains(prose, "say --yes") {
+		t.Errorf("up on a cluster that runs workloads = %d, %s, want a refusal that names --yes", code, prose)
+	}
+	if out, prose, code := run(t, "up", "--once", "--yes", "--kubeconfig", cluster.Kubeconfig); code != 0 {
+		t.Errorf("up --yes = %d\n%s%s", code, out, prose)
+	}
+	dir := shortDir(t)
+	serve := exec.Command(bin(t, "ringfence"), "serve", "--kubeconfig", cluster.Kubeconfig, "--socket", filepath.Join(dir, "ringfence.sock"))
+	if err := serve.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = serve.Process.Kill() })
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		_, prose, code := run(t, "findings", "--dir", dir)
+		if code == 0 && strings.Contains(prose, "refusals not observed") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("findings of a cluster without audit stream = %d, %q, want it to say that refusals are not observed", code, prose)
+		}
+	}
+	_ = serve.Process.Signal(syscall.SIGTERM)
+	if err := serve.Wait(); err != nil {
+		t.Errorf("serve after SIGTERM: %v, want exit 0", err)
+	}
+}
