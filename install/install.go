@@ -14,7 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
+
+	"ringfence.dev/ringfence/manifest"
 )
 
 // establishTimeout is how long the API server may take to serve a new kind; it takes well under a second.
@@ -33,8 +34,8 @@ func CRDs(ctx context.Context, c client.Client, tree fs.FS) error {
 			return err
 		}
 		var crd apiextensionsv1.CustomResourceDefinition
-		if err := yaml.UnmarshalStrict(text, &crd); err != nil {
-			return fmt.Errorf("read %s: %w", file, err)
+		if err := manifest.Decode(text, file, &crd); err != nil {
+			return err
 		}
 		if err := put(ctx, c, &crd); err != nil {
 			return fmt.Errorf("install kind %s: %w", crd.Spec.Names.Kind, err)

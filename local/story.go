@@ -23,10 +23,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/install"
 	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/samples"
+	"ringfence.dev/ringfence/tenant"
 )
 
 // The people of the story, as the sample tenant's groups name them.
@@ -78,6 +80,11 @@ func (s *story) play(ctx context.Context, config *rest.Config, c *cluster, o Opt
 			return err
 		}
 	}
+	if c.simulated {
+		if err := install.CRDs(ctx, admin, tenant.CiliumCRD()); err != nil { // so that both network models can be tried
+			return err
+		}
+	}
 	if err := s.onboard(ctx, admin); err != nil {
 		return err
 	}
@@ -85,7 +92,7 @@ func (s *story) play(ctx context.Context, config *rest.Config, c *cluster, o Opt
 	dana := rest.CopyConfig(config)
 	dana.WarningHandlerWithContext = warnings
 	dana.Impersonate = rest.ImpersonationConfig{UserName: tenantAdmin, Groups: []string{tenantAdminGroup, "system:authenticated"}}
-	tenant, err := kube.NewClient(dana)
+	developer, err := kube.NewClient(dana)
 	if err != nil {
 		return err
 	}
@@ -98,10 +105,10 @@ func (s *story) play(ctx context.Context, config *rest.Config, c *cluster, o Opt
 	if err := s.inForce(ctx, clusterAdmin, warnings); err != nil {
 		return err
 	}
-	if err := s.admit(ctx, tenant, c.simulated); err != nil {
+	if err := s.admit(ctx, developer, c.simulated); err != nil {
 		return err
 	}
-	if err := s.refuse(ctx, map[string]client.Client{"": tenant, "cluster-admin": clusterAdmin}, warnings); err != nil {
+	if err := s.refuse(ctx, map[string]client.Client{"": developer, "cluster-admin": clusterAdmin}, warnings); err != nil {
 		return err
 	}
 	if s.failed > 0 {

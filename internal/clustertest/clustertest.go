@@ -92,6 +92,21 @@ func Start(args ...string) (*Cluster, error) {
 	return c, err
 }
 
+// Main runs the tests of a package on one cluster that Start gives, and returns the code to exit with. use is told of the
+// cluster first; where none can be had it is not called and the tests, which must skip then, are run without.
+func Main(run func() int, use func(*Cluster), args ...string) int {
+	c, err := Start(args...)
+	switch {
+	case err == nil:
+		defer c.Stop()
+		use(c)
+	case !errors.Is(err, ErrUnavailable):
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return run()
+}
+
 // load reads a kubeconfig.
 func load(path string, stop func()) (*Cluster, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", path)

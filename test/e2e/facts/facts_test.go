@@ -35,17 +35,7 @@ import (
 var cluster *clustertest.Cluster
 
 func TestMain(m *testing.M) {
-	var err error
-	cluster, err = clustertest.Start("--nodes", "0", "--no-scheduler")
-	if err != nil && !errors.Is(err, clustertest.ErrUnavailable) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if cluster != nil {
-		cluster.Stop()
-	}
-	os.Exit(code)
+	os.Exit(clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }, "--nodes", "0", "--no-scheduler"))
 }
 
 // lab is a client and a fresh namespace.

@@ -44,17 +44,7 @@ type bed struct {
 var cluster *clustertest.Cluster
 
 func TestMain(m *testing.M) {
-	var err error
-	cluster, err = clustertest.Start()
-	if err != nil && !errors.Is(err, clustertest.ErrUnavailable) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if cluster != nil {
-		cluster.Stop()
-	}
-	os.Exit(code)
+	os.Exit(clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }))
 }
 
 // newBed runs Ringfence on the cluster until the test ends or stop is called, with the Platform in force.

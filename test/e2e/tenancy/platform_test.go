@@ -42,7 +42,7 @@ func TestNetworkModelChanges(t *testing.T) {
 	})
 	get(t, "model-dev", "ringfence-baseline", &networkingv1.NetworkPolicy{}) // the old one stays until the new one can be
 
-	if err := cluster.Install(t.Context(), "testdata/ciliumnetworkpolicies.yaml"); err != nil {
+	if err := cluster.Install(t.Context(), "../../../tenant/crds/ciliumnetworkpolicies.yaml"); err != nil {
 		t.Fatal(err)
 	}
 	if err := cluster.AwaitCRD(t.Context(), "ciliumnetworkpolicies.cilium.io"); err != nil {
@@ -86,7 +86,7 @@ func ciliumRights(t *testing.T) {
 	own := cnp()
 	own.SetNamespace("model-dev")
 	own.SetName("mine")
-	own.Object["spec"] = map[string]any{"endpointSelector": map[string]any{}}
+	own.Object["spec"] = map[string]any{"endpointSelector": map[string]any{}, "ingress": []any{map[string]any{}}}
 	if err := team.Create(t.Context(), own); err != nil {
 		t.Errorf("a policy of the model: %v", err)
 	}
