@@ -139,8 +139,10 @@ func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason,
 			return reasonWaitingForGuards, fmt.Sprintf("namespace %s has no Guard yet; the policies are bound once every namespace has one", bare), nil
 		}
 	}
-	// What this catalogue had put in place once and is not there now is a gap, also where it began before this process did.
-	installed := p.Status.CatalogueDigest == r.Catalogue.Digest
+	// What was in place for this very Platform and catalogue and is not there now is a gap, also where it began before this
+	// process did; what a new Platform or catalogue wants otherwise is none.
+	was := meta.FindStatusCondition(p.Status.Conditions, ConditionEnforced)
+	installed := was != nil && was.Status == metav1.ConditionTrue && was.ObservedGeneration == p.Generation && p.Status.CatalogueDigest == r.Catalogue.Digest
 	if err := r.apply(ctx, Plan(want, have), installed); err != nil {
 		return reasonApplyFailed, err.Error(), err
 	}

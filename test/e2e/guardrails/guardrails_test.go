@@ -342,11 +342,29 @@ func TestGapIsPublished(t *testing.T) {
 		}
 		return nil
 	})
+	exempt := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"exemptNamespaces":["monitoring"]}}`))
+	if err := b.admin.Patch(t.Context(), &v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.PlatformName}}, exempt); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the bindings to exempt what the Platform says", func() error {
+		var p v1alpha1.Platform
+		if err := b.admin.Get(t.Context(), client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
+			return err
+		}
+		enforced := meta.FindStatusCondition(p.Status.Conditions, bundle.ConditionEnforced)
+		if now := b.read(t, bundle.Name("services", "Deny")); !strings.Contains(now, "monitoring") || enforced.ObservedGeneration != p.Generation {
+			return fmt.Errorf("%s %v", now, enforced)
+		}
+		return nil
+	})
 	gone := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: bundle.Name("services", "Deny")}}
 	if err := b.admin.Delete(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the gap to be counted", func() error {
+		if now := metrics(); strings.Contains(now, `cause="changed"`) {
+			return fmt.Errorf("a change that the Platform asked for is counted as a gap:\n%s", now)
+		}
 		for _, gap := range []string{"ValidatingAdmissionPolicy/ringfence-services-deny", "ValidatingAdmissionPolicyBinding/ringfence-objects-deny"} {
 			want := `ringfence_policy_gaps_total{cause="missing",object="` + gap + `"} 1`
 			if now := metrics(); !strings.Contains(now, want) {
