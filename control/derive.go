@@ -32,7 +32,7 @@ func before(expression string) string {
 func twins(vars []Variable) []Variable {
 	out := slices.Clone(vars)
 	for _, v := range vars {
-		out = append(out, Variable{Before(v.Name), before(v.Expression)})
+		out = append(out, Variable{Name: Before(v.Name), Expression: before(v.Expression), Late: v.Late})
 	}
 	return out
 }
@@ -56,7 +56,7 @@ func Derived(own []Variable) []Variable {
 	if slices.ContainsFunc(own, func(v Variable) bool { return strings.Contains(v.Expression, "variables.each") }) {
 		found, foundBefore = "(variables.found + variables.tooMany)", "(variables.foundBefore + variables.tooManyBefore)"
 	}
-	return append(twins(own), Variable{ViolationsVariable, "request.operation != 'UPDATE' ? " + found +
+	return append(twins(own), Variable{Name: ViolationsVariable, Expression: "request.operation != 'UPDATE' ? " + found +
 		" : has(oldObject.metadata.deletionTimestamp) ? [] : " + found + ".filter(f, !(f in " + foundBefore + "))"})
 }
 

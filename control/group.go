@@ -33,6 +33,8 @@ type Kind struct {
 type Variable struct {
 	Name       string `json:"name"`
 	Expression string `json:"expression"`
+	// Late says that rules need it only once they found something: it says where, not whether.
+	Late bool `json:"-"`
 }
 
 // Groups are the match groups, in the order in which bundles are listed.
@@ -68,19 +70,19 @@ const maxPlaces = 100
 // workloadVariables find the pod inside any workload. They use only what servers of Kubernetes 1.30 know: there is no
 // enumeration of a list there, so a rule runs over each, the indices of containers, or eachVolume, those of volumes.
 var workloadVariables = []Variable{
-	{"podPath", `object.kind == 'Pod' ? '/spec' : object.kind == 'PodTemplate' ? '/template/spec' : object.kind == 'CronJob' ? '/spec/jobTemplate/spec/template/spec' : '/spec/template/spec'`},
-	{"podSpec", `(object.kind == 'Pod' ? object.?spec : object.kind == 'PodTemplate' ? object.?template.?spec : object.kind == 'CronJob' ? object.?spec.?jobTemplate.?spec.?template.?spec : object.?spec.?template.?spec).orValue({})`},
-	{"podSecurity", `variables.podSpec.?securityContext.orValue({})`},
-	{"containers", `variables.podSpec.?containers.orValue([]) + variables.podSpec.?initContainers.orValue([]) + variables.podSpec.?ephemeralContainers.orValue([])`},
-	{"mainCount", `variables.podSpec.?containers.orValue([]).size()`},
-	{"initCount", `variables.podSpec.?initContainers.orValue([]).size()`},
-	{"each", indices("variables.containers")},
-	{"containerPaths", `variables.each.map(i, variables.podPath + (i < variables.mainCount ? '/containers/' + string(i)
+	{Name: "podPath", Late: true, Expression: `object.kind == 'Pod' ? '/spec' : object.kind == 'PodTemplate' ? '/template/spec' : object.kind == 'CronJob' ? '/spec/jobTemplate/spec/template/spec' : '/spec/template/spec'`},
+	{Name: "podSpec", Expression: `(object.kind == 'Pod' ? object.?spec : object.kind == 'PodTemplate' ? object.?template.?spec : object.kind == 'CronJob' ? object.?spec.?jobTemplate.?spec.?template.?spec : object.?spec.?template.?spec).orValue({})`},
+	{Name: "podSecurity", Expression: `variables.podSpec.?securityContext.orValue({})`},
+	{Name: "containers", Expression: `variables.podSpec.?containers.orValue([]) + variables.podSpec.?initContainers.orValue([]) + variables.podSpec.?ephemeralContainers.orValue([])`},
+	{Name: "mainCount", Expression: `variables.podSpec.?containers.orValue([]).size()`},
+	{Name: "initCount", Expression: `variables.podSpec.?initContainers.orValue([]).size()`},
+	{Name: "each", Expression: indices("variables.containers")},
+	{Name: "containerPaths", Late: true, Expression: `variables.each.map(i, variables.podPath + (i < variables.mainCount ? '/containers/' + string(i)
   : i < variables.mainCount + variables.initCount ? '/initContainers/' + string(i - variables.mainCount)
   : '/ephemeralContainers/' + string(i - variables.mainCount - variables.initCount)))`},
-	{"volumes", `variables.podSpec.?volumes.orValue([])`},
-	{"eachVolume", indices("variables.volumes")},
-	{"tooMany", fmt.Sprintf(`(variables.containers.size() > %[1]d ? ['more than %[1]d containers at ' + variables.podPath + '/containers'] : [])
+	{Name: "volumes", Expression: `variables.podSpec.?volumes.orValue([])`},
+	{Name: "eachVolume", Expression: indices("variables.volumes")},
+	{Name: "tooMany", Late: true, Expression: fmt.Sprintf(`(variables.containers.size() > %[1]d ? ['more than %[1]d containers at ' + variables.podPath + '/containers'] : [])
 + (variables.volumes.size() > %[1]d ? ['more than %[1]d volumes at ' + variables.podPath + '/volumes'] : [])`, maxPlaces)},
 }
 

@@ -75,6 +75,11 @@ func build(g control.Group, controls []control.Control, exempt []string, action 
 	p.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
 	p.Annotations = map[string]string{AnnotationCatalogue: digest}
 	p.Spec.Variables = variables(control.Shared([]string{g.Name}))
+	// What is created and passes every rule, nearly everything, ends here: the server evaluates all message expressions of a
+	// policy whose conditions match, also those of rules that hold.
+	p.Spec.MatchConditions = []admissionv1.MatchCondition{{
+		Name: "something-is-wrong", Expression: "request.operation != 'CREATE' || !(" + control.Clean(g, controls) + ")",
+	}}
 	for _, c := range controls {
 		names := map[string]string{}
 		derived := control.Derived(c.Variables)
@@ -176,7 +181,7 @@ func rules(groups []string) []admissionv1.NamedRuleWithOperations {
 func variables(vars []control.Variable) []admissionv1.Variable {
 	out := make([]admissionv1.Variable, 0, len(vars))
 	for _, v := range vars {
-		out = append(out, admissionv1.Variable(v))
+		out = append(out, admissionv1.Variable{Name: v.Name, Expression: v.Expression})
 	}
 	return out
 }

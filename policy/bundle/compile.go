@@ -43,6 +43,10 @@ func Compile(p *admissionv1.ValidatingAdmissionPolicy) error {
 		}
 	}
 	with := plugincel.OptionalVariableDeclarations{HasParams: p.Spec.ParamKind != nil, HasAuthorizer: true}
+	for _, m := range p.Spec.MatchConditions {
+		check("match condition "+m.Name, compiler.CompileCELExpression(
+			expression{"", m.Expression, []*cel.Type{cel.BoolType}}, with, environment.NewExpressions))
+	}
 	for _, v := range p.Spec.Variables {
 		check("variable "+v.Name, compiler.CompileAndStoreVariable(
 			expression{v.Name, v.Expression, []*cel.Type{cel.AnyType, cel.DynType}}, with, environment.NewExpressions))
