@@ -135,6 +135,9 @@ type Observed struct {
 	Door string `json:"door"`
 }
 
+// SchemaVersion names the JSON form of findings. Fields are only added to it.
+const SchemaVersion = "ringfence.dev/findings/v1"
+
 // Finding is one control's outcome for one subject at one path. Its JSON is the contract ringfence.dev/findings/v1: every
 // key is always present and fields are only added.
 type Finding struct {

@@ -60,9 +60,9 @@ func fetch(ctx context.Context, client *http.Client, url string) (answer Answer,
 	if err := body.Decode(&answer); err != nil {
 		return Answer{}, fmt.Errorf("read the answer: %w", err)
 	}
-	if answer.SchemaVersion != SchemaVersion {
+	if answer.SchemaVersion != finding.SchemaVersion {
 		return Answer{}, fmt.Errorf("read the answer: found schemaVersion %q; want %s: is ringfence the same version on both sides?",
-			finding.Value(answer.SchemaVersion), SchemaVersion)
+			finding.Value(answer.SchemaVersion), finding.SchemaVersion)
 	}
 	return answer, nil
 }

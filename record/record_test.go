@@ -114,7 +114,7 @@ func TestFetch(t *testing.T) {
 	observed := never
 	server := serve(t, m, func() (time.Time, bool) { return observed() })
 	got, err := record.Fetch(t.Context(), server.Client(), server.URL, record.Query{Since: 10 * time.Minute})
-	if want := (record.Answer{SchemaVersion: record.SchemaVersion, Findings: []finding.Finding{}}); err != nil || !cmp.Equal(got, want) {
+	if want := (record.Answer{SchemaVersion: finding.SchemaVersion, Findings: []finding.Finding{}}); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("Fetch of nothing = %+v, %v, want %+v", got, err, want)
 	}
 	m.Add([]finding.Finding{seen("RF-WL-01", "a", 1), seen("RF-WL-02", "a", 60), seen("RF-WL-03", "b", 2)})
@@ -128,7 +128,7 @@ func TestFetch(t *testing.T) {
 		{record.Query{Filter: record.Filter{Namespace: "a", Control: "RF-WL-02"}}, []finding.Finding{seen("RF-WL-02", "a", 60)}},
 	} {
 		got, err := record.Fetch(t.Context(), server.Client(), server.URL+"/", test.q)
-		want := record.Answer{SchemaVersion: record.SchemaVersion, Findings: test.want, Observed: record.Source{LastEvent: &noon}, Dropped: 1}
+		want := record.Answer{SchemaVersion: finding.SchemaVersion, Findings: test.want, Observed: record.Source{LastEvent: &noon}, Dropped: 1}
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("Fetch(%+v): %v (-want +got):\n%s", test.q, err, diff)
 		}

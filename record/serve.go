@@ -13,11 +13,9 @@ import (
 	"ringfence.dev/ringfence/finding"
 )
 
-// SchemaVersion is the schema of an Answer: that of check's JSON, with fields added.
-const SchemaVersion = "ringfence.dev/findings/v1"
-
 // Answer is what Handler answers and Fetch returns.
 type Answer struct {
+	// SchemaVersion is finding.SchemaVersion: the form of check's JSON, with fields added.
 	SchemaVersion string `json:"schemaVersion"`
 	// Findings are sorted, oldest request first. Never null.
 	Findings []finding.Finding `json:"findings"`
@@ -111,7 +109,7 @@ func Handler(m *Memory, observed func() (time.Time, bool), now func() time.Time)
 			from = now().Add(-q.Since)
 		}
 		// The source is asked first: what it saw by then is in the findings.
-		answer := Answer{SchemaVersion: SchemaVersion}
+		answer := Answer{SchemaVersion: finding.SchemaVersion}
 		if last, ok := observed(); ok {
 			last = last.UTC()
 			answer.Observed.LastEvent = &last

@@ -9,9 +9,6 @@ import (
 	"ringfence.dev/ringfence/finding"
 )
 
-// SchemaVersion names the JSON form. Fields are only added to it.
-const SchemaVersion = "ringfence.dev/findings/v1"
-
 // JSON writes the report as one JSON document, a finding a line, with a newline at its end. Every key is always present;
 // what is absent is null: message and found of what did not fail, a location that is in no file, reason, waiver.
 func JSON(w io.Writer, r *Report) error {
@@ -21,7 +18,7 @@ func JSON(w io.Writer, r *Report) error {
 			_, _ = out.WriteString(p) // Flush returns the first error
 		}
 	}
-	put("{\n  \"schemaVersion\": \"", SchemaVersion, "\",\n  \"findings\": [")
+	put("{\n  \"schemaVersion\": \"", finding.SchemaVersion, "\",\n  \"findings\": [")
 	for i, f := range r.Findings {
 		line, err := encode(entry(f))
 		if err != nil {

@@ -114,7 +114,7 @@ func TestJSON(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.SchemaVersion != SchemaVersion || len(got.Findings) != 11 || got.Summary["exit"] != 2.0 || !bytes.HasSuffix(b.Bytes(), []byte("}\n")) {
+	if got.SchemaVersion != finding.SchemaVersion || len(got.Findings) != 11 || got.Summary["exit"] != 2.0 || !bytes.HasSuffix(b.Bytes(), []byte("}\n")) {
 		t.Errorf("JSON = %s", b.Bytes())
 	}
 	text, err := json.Marshal(finding.Finding{})
