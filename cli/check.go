@@ -236,7 +236,12 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 			if !more {
 				return ctx.Err()
 			}
-			out := <-done
+			var out outcome
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case out = <-done:
+			}
 			if out.err != nil {
 				return out.err
 			}

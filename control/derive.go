@@ -11,7 +11,7 @@ import (
 const FoundVariable = "found"
 
 // ViolationsVariable is the derived variable that a validation reads: what was found and is not excused, because an
-// UPDATE leaves it as it was or the object is being deleted.
+// UPDATE leaves it as it was.
 const ViolationsVariable = "violations"
 
 // Before is the name of a variable's twin, which says the same of oldObject.
@@ -50,14 +50,15 @@ func Shared(groups []string) []Variable {
 
 // Derived are the variables of one control in full: its own, their twins, and violations. An UPDATE passes where each
 // thing found was found in the old object too: a rule that is switched to Deny must not stop finalizers, scaling or
-// label changes of what already runs. A rule that runs over each is broken by what it does not look at, tooMany.
+// label changes of what already runs. An object that is being deleted is no exception: its finalizers can be removed
+// without changing what a rule looks at, and whoever set them could keep a changed one alive. A rule that runs over each is broken by what it does not look at, tooMany.
 func Derived(own []Variable) []Variable {
 	found, foundBefore := "variables.found", "variables.foundBefore"
 	if slices.ContainsFunc(own, func(v Variable) bool { return strings.Contains(v.Expression, "variables.each") }) {
 		found, foundBefore = "(variables.found + variables.tooMany)", "(variables.foundBefore + variables.tooManyBefore)"
 	}
 	return append(twins(own), Variable{Name: ViolationsVariable, Expression: "request.operation != 'UPDATE' ? " + found +
-		" : has(oldObject.metadata.deletionTimestamp) ? [] : " + found + ".filter(f, !(f in " + foundBefore + "))"})
+		" : " + found + ".filter(f, !(f in " + foundBefore + "))"})
 }
 
 // Rename gives every variable that the map names its new name within an expression.

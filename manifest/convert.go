@@ -52,6 +52,9 @@ func (c *converter) value(n *yaml.Node, depth int) (any, error) {
 			if err != nil {
 				return nil, err
 			}
+			if v == nil {
+				return nil, &nodeError{item, "an item of a list is null, which the API server takes for an empty one; remove it or give it a value"}
+			}
 			list[i] = v
 		}
 		return list, nil
@@ -106,8 +109,29 @@ func (c *converter) mapping(n *yaml.Node, m map[string]any, depth int) error {
 		if own != nil {
 			own[name] = true
 		}
+		if name == "requests" || name == "limits" {
+			if err := amounts(v); err != nil {
+				return err
+			}
+		}
 		if m[name], err = c.value(v, depth+1); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// amounts refuses a null among requests or limits: the API server takes null for absent everywhere but there, where it
+// takes it for an amount of 0.
+func amounts(n *yaml.Node) error {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+		if amount := n.Content[i+1]; amount.Kind == yaml.ScalarNode {
+			if v, err := scalar(amount); err == nil && v == nil {
+				return &nodeError{n.Content[i], "an amount is null, which the API server takes for 0; remove it or give an amount"}
+			}
 		}
 	}
 	return nil

@@ -32,6 +32,8 @@ var onPurpose = []string{
 	"this is not text",    // UTF-16 and UTF-32
 	"key is null or a nu", // never accepted by kubectl either, but for keys that a merge hides
 	"larger than 3 MiB",
+	"a list is null",    // the API server makes it 0, "" or an empty object
+	"an amount is null", // the API server makes it 0
 }
 
 func seeds(f *testing.F) {

@@ -338,7 +338,7 @@ func (d *document) object(value any, n *yaml.Node, apiVersion, kind string, yiel
 	}
 	o := &Object{Value: m, file: d.file, base: d.base, root: n}
 	items, isList := m["items"].([]any)
-	if _, there := m["items"]; !strings.HasSuffix(o.Kind(), "List") || !there {
+	if _, there := m["items"]; !there { // with items kubectl takes a document of any kind for a list
 		return yield(o, nil)
 	}
 	_, node := child(n, "items")

@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -127,5 +128,40 @@ func TestDecode(t *testing.T) {
 	}
 	if err := Decode([]byte("name: a\nport: x\n"), "f", new(config)); err == nil {
 		t.Error("Decode takes a string for a number")
+	}
+}
+
+// TestItems: with a top-level items kubectl takes a document of any kind for a list and applies what is in it, so that is
+// what is read.
+func TestItems(t *testing.T) {
+	for _, kind := range []string{"List", "PodList", "ConfigMap", "Pod"} {
+		doc := "apiVersion: v1\nkind: " + kind + "\nmetadata: {name: outer}\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: inner}}\n"
+		var names []string
+		for o, err := range Read(strings.NewReader(doc), "f.yaml") {
+			if err != nil {
+				t.Fatalf("%s: %v", kind, err)
+			}
+			names = append(names, o.Subject().Name)
+		}
+		if !slices.Equal(names, []string{"inner"}) {
+			t.Errorf("a %s with items: read %v, want the item alone", kind, names)
+		}
+	}
+}
+
+// TestNulls: where the API server does not take null for absent, a null is refused.
+func TestNulls(t *testing.T) {
+	for doc, want := range map[string]string{
+		"securityContext: {supplementalGroups: [null]}": "an item of a list is null",
+		"resources: {requests: {cpu: null}}":            "an amount is null",
+		"resources: {limits: {cpu: ~, memory: 1Gi}}":    "an amount is null",
+	} {
+		var failed error
+		for _, err := range Read(strings.NewReader("apiVersion: v1\nkind: Pod\nspec:\n  "+doc+"\n"), "f.yaml") {
+			failed = err
+		}
+		if failed == nil || !strings.Contains(failed.Error(), want) || !strings.HasPrefix(failed.Error(), "f.yaml:4:") {
+			t.Errorf("%s: %v, want it refused in line 4: %s", doc, failed, want)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -228,6 +229,53 @@ func TestUpdateTurnsBad(t *testing.T) {
 	if err := b.admin.Patch(t.Context(), d.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":0}}`))); err != nil {
 		t.Errorf("scale to zero: %v", err)
 	}
+}
+
+// TestDeletedIsStillJudged: an object that its owner keeps alive with a finalizer after deleting it cannot be turned into
+// what could not be created; its finalizer can be removed.
+func TestDeletedIsStillJudged(t *testing.T) {
+	b := newBed(t)
+	ns := b.namespace(t)
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "door", Namespace: ns, Finalizers: []string{"bank.example/keep"}},
+		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 443}}}}
+	if err := errors.Join(b.admin.Create(t.Context(), service), b.admin.Delete(t.Context(), service)); err != nil {
+		t.Fatal(err)
+	}
+	open := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"type":"NodePort"}}`))
+	if err := refusedBy(b.admin.Patch(t.Context(), service.DeepCopy(), open), "RF-NW-08"); err != nil {
+		t.Error(err)
+	}
+	release := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
+	if err := b.admin.Patch(t.Context(), service.DeepCopy(), release); err != nil {
+		t.Errorf("the finalizer could not be removed: %v", err)
+	}
+}
+
+// TestPlantedGuard: whoever may create anything, but is not of system:masters, cannot plant a Guard before Ringfence
+// makes its own.
+func TestPlantedGuard(t *testing.T) {
+	b := newBed(t)
+	ns := b.namespace(t)
+	everything := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{GenerateName: "bob-"},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "bob"}}}
+	if err := b.admin.Create(t.Context(), everything); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.admin.Delete(context.Background(), everything) })
+	as := rest.CopyConfig(b.config)
+	as.Impersonate = rest.ImpersonationConfig{UserName: "bob", Groups: []string{"system:authenticated"}}
+	bob, err := kube.NewClient(as)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "bob to have his rights, and the Guard refused all the same", func() error {
+		err := bob.Create(t.Context(), &v1alpha1.Guard{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.GuardName, Namespace: ns}}, client.DryRunAll)
+		if err == nil || !strings.Contains(err.Error(), "Guards are written by Ringfence alone") {
+			return fmt.Errorf("got %v, want a refusal", err)
+		}
+		return nil
+	})
 }
 
 // TestUnlabelledNamespace: a namespace that nobody onboarded is guarded too, by the Platform alone, and taking labels away
