@@ -163,19 +163,15 @@ func (s *story) onboard(ctx context.Context, c client.Client) error {
 // it was written, and for some seconds after its own start it refuses everything because it does not know the kind of
 // the parameter yet. What it still answers wrongly then is told by refuse.
 func (s *story) inForce(ctx context.Context, c client.Client, w *warnings) error {
-	files, err := fs.Glob(samples.FS, "refused/*.yaml")
+	bad, err := badSamples()
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		objects, head, err := sample(file)
-		if err != nil {
-			return err
-		}
+	for _, b := range bad {
 		err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, takeUp, true, func(ctx context.Context) (bool, error) {
 			w.take()
-			err := c.Create(ctx, objects[0].DeepCopy(), client.DryRunAll)
-			return err != nil && len(unnamed(refusals(err, w.take()), head.want)) == 0, nil
+			err := c.Create(ctx, b.object.DeepCopy(), client.DryRunAll)
+			return err != nil && len(unnamed(refusals(err, w.take()), b.want)) == 0, nil
 		})
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -234,31 +230,27 @@ func (s *story) admit(ctx context.Context, c client.Client, simulated bool) erro
 // refuse creates each bad sample; each must be refused, and the refusal with its warnings must name every control that
 // the sample says.
 func (s *story) refuse(ctx context.Context, as map[string]client.Client, w *warnings) error {
-	files, err := fs.Glob(samples.FS, "refused/*.yaml")
+	bad, err := badSamples()
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		objects, head, err := sample(file)
-		if err != nil {
-			return err
-		}
-		o, name := objects[0], strings.ToLower(objects[0].GetKind())+" "+objects[0].GetNamespace()+"/"+objects[0].GetName()
+	for _, b := range bad {
+		o, name := b.object, strings.ToLower(b.object.GetKind())+" "+b.object.GetNamespace()+"/"+b.object.GetName()
 		w.take()
-		err = as[head.as].Create(ctx, o)
+		err = as[b.as].Create(ctx, o)
 		if err == nil {
-			s.wrong("%s was admitted; want it refused by %s", name, strings.Join(head.want, ", "))
-			if err := as[head.as].Delete(ctx, o); err != nil {
+			s.wrong("%s was admitted; want it refused by %s", name, strings.Join(b.want, ", "))
+			if err := as[b.as].Delete(ctx, o); err != nil {
 				return fmt.Errorf("remove %s, which should have been refused: %w", name, err)
 			}
 			continue
 		}
 		lines := refusals(err, w.take())
-		if missing := unnamed(lines, head.want); !apierrors.IsForbidden(err) || len(missing) > 0 {
+		if missing := unnamed(lines, b.want); !apierrors.IsForbidden(err) || len(missing) > 0 {
 			s.wrong("%s was refused without naming %s: %v", name, strings.Join(missing, ", "), err)
 			continue
 		}
-		s.say("refused: %s. %s", name, head.text)
+		s.say("refused: %s. %s", name, b.text)
 		for _, line := range lines {
 			s.detail(line)
 		}
@@ -364,6 +356,24 @@ func message(conditions []metav1.Condition, kind string) string {
 type head struct {
 	text, as string
 	want     []string
+}
+
+// badSample is one object of the sample bank that must be refused.
+type badSample struct {
+	head
+	object *unstructured.Unstructured
+}
+
+func badSamples() (all []badSample, err error) {
+	files, err := fs.Glob(samples.FS, "refused/*.yaml")
+	for _, file := range files {
+		objects, head, err := sample(file)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, badSample{head, objects[0]})
+	}
+	return all, err
 }
 
 // sample reads a file of the sample bank.
