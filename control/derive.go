@@ -51,7 +51,8 @@ func Shared(groups []string) []Variable {
 // Derived are the variables of one control in full: its own, their twins, and violations. An UPDATE passes where each
 // thing found was found in the old object too: a rule that is switched to Deny must not stop finalizers, scaling or
 // label changes of what already runs. An object that is being deleted is no exception: its finalizers can be removed
-// without changing what a rule looks at, and whoever set them could keep a changed one alive. A rule that runs over each is broken by what it does not look at, tooMany.
+// without changing what a rule looks at, and whoever set them could keep a changed one alive. A rule that runs over each
+// is broken by what it does not look at, tooMany.
 func Derived(own []Variable) []Variable {
 	found, foundBefore := "variables.found", "variables.foundBefore"
 	if slices.ContainsFunc(own, func(v Variable) bool { return strings.Contains(v.Expression, "variables.each") }) {
