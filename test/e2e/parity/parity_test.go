@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,7 +108,7 @@ func TestParity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	prepare(t, c, cat)
+	prepare(t, v, cat)
 	p := &parity{verdicts: v, engine: policy.New(sets...), catalogue: cat, guard: guard(t, guardSpec(cat, v1alpha1.Deny))}
 
 	var updates []casefile.Case
@@ -131,7 +132,7 @@ func TestParity(t *testing.T) {
 		}
 	}
 	put(t, c, turning, guardSpec(cat, v1alpha1.Deny))
-	inForce(t, c, turning)
+	inForce(t, v, turning)
 	for i, one := range updates {
 		t.Run(one.File, func(t *testing.T) { p.update(t, one, fmt.Sprint("u", i)) })
 	}
@@ -229,8 +230,9 @@ func place(o *manifest.Object, namespace, name string) *unstructured.Unstructure
 }
 
 // prepare installs kinds, Guards and bundles and waits until they are in force.
-func prepare(t *testing.T, c client.Client, cat *control.Catalogue) {
+func prepare(t *testing.T, v *verdicts, cat *control.Catalogue) {
 	t.Helper()
+	c := v.Client
 	ctx := t.Context()
 	if err := install.CRDs(ctx, c, v1alpha1.CRDs()); err != nil {
 		t.Fatal(err)
@@ -252,7 +254,7 @@ func prepare(t *testing.T, c client.Client, cat *control.Catalogue) {
 			t.Fatal(err)
 		}
 	}
-	inForce(t, c, denying)
+	inForce(t, v, denying)
 	for _, ns := range []string{denying, auditing, turning} { // Pods need their namespace's account
 		err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 			err := c.Get(ctx, client.ObjectKey{Namespace: ns, Name: "default"}, &corev1.ServiceAccount{})
@@ -264,19 +266,26 @@ func prepare(t *testing.T, c client.Client, cat *control.Catalogue) {
 	}
 }
 
-// inForce waits until each group's bundle refuses in a namespace: policies and parameters take effect up to a second late.
-func inForce(t *testing.T, c client.Client, ns string) {
+// inForce waits until both bundles of each group speak in a namespace (the group objects speaks in default only): policies
+// and parameters take effect up to a second late, and not all at once.
+func inForce(t *testing.T, v *verdicts, ns string) {
 	t.Helper()
-	probe := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: ns},
-		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 1}}}}
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: ns},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx"}}}}
+	probes := []client.Object{
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: ns},
+			Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 1}}}},
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: ns},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "nginx"}}}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "probe", Namespace: "default"}},
+	}
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-		refused := func(o client.Object) bool {
-			err := c.Create(ctx, o.DeepCopyObject().(client.Object), client.DryRunAll)
-			return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "RF-")
+		for _, probe := range probes {
+			v.warnings = nil
+			err := v.Create(ctx, probe.DeepCopyObject().(client.Object), client.DryRunAll)
+			if !apierrors.IsForbidden(err) || !refusalLine.MatchString(err.Error()) || !slices.ContainsFunc(v.warnings, refusalLine.MatchString) {
+				return false, nil
+			}
 		}
-		return refused(probe) && refused(pod), nil
+		return true, nil
 	})
 	if err != nil {
 		t.Fatalf("the bundles did not come into force in %s: %v", ns, err)
