@@ -59,7 +59,7 @@ func seeds(f *testing.F) {
 		"{\"a\":\"\\ud83d\\ude00\",\t\"b\":[1,2.5,true,null],\"c\":{\"d\":1e2}}",
 		"\ufeffa: b\r\nc:\r\n- d\r\n- e\r\n",
 		"a: b\u2028c: d\u0085e: f\rg: h\n",
-		"? [a]\n: b\n", "d: !", "\n--\r---", "e: &x ! true\n", "a: *a\n", "a: &a [*a]\n", "- - - a\n", "a: b: c\n", "a:\n\t- b\n", "%YAML 1.1\n---\na: b\n...\nc: d\n",
+		"? [a]\n: b\n", "d: !", "\n--\r---", "e: &x ! true\n", "a: *a\n", "a: &a [*a]\n", "- - - a\n", "!\u2029", "a: &b\u2028!\u0085c\n", "a: b: c\n", "a:\n\t- b\n", "%YAML 1.1\n---\na: b\n...\nc: d\n",
 		"apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: a}\n",
 	} {
 		f.Add([]byte(s))

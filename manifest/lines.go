@@ -85,9 +85,10 @@ func loneTag(text []byte, root *yaml.Node) *yaml.Node {
 }
 
 var (
-	loneTagLike = regexp.MustCompile(`!(\s|[,\[\]{}]|$)`)
+	// Lines end as YAML has them, which \s does not know all of.
+	loneTagLike = regexp.MustCompile(`!([\s\x{85}\x{2028}\x{2029},\[\]{}]|$)`)
 	// properties are what stands before a scalar whose tag is lone: maybe an anchor, on either side.
-	properties = regexp.MustCompile(`^(&\S+\s+)?!(\s|[,\[\]{}]|$)`)
+	properties = regexp.MustCompile(`^(&[0-9A-Za-z_-]+[\s\x{85}\x{2028}\x{2029}]+)?!([\s\x{85}\x{2028}\x{2029},\[\]{}]|$)`)
 )
 
 // cursor walks through a text forwards, counting as the parser does.
