@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/manifest"
@@ -24,8 +25,8 @@ const (
 )
 
 // platformOnly finds, in a rule, the settings that mean nothing without a Platform: an empty list of registries would
-// refuse every image there is. Every other setting has a strict meaning of its own.
-var platformOnly = regexp.MustCompile(`\bparams\.\??spec\.\??(registries)\b`)
+// refuse every image there is, one of storage classes every claim. Every other setting has a strict meaning of its own.
+var platformOnly = regexp.MustCompile(`\bparams\.\??spec\.\??(registries|storageClasses|networkModel)\b`)
 
 // needsPlatform reports whether a control cannot be judged without a Platform.
 func needsPlatform(c control.Control) bool {
@@ -36,7 +37,6 @@ func needsPlatform(c control.Control) bool {
 type judge struct {
 	catalogue *control.Catalogue
 	engine    *policy.Engine
-	sets      []policy.Set
 	schemas   *schema.Set
 	settings  *settings
 	// namespace is where objects lie that name none.
@@ -54,7 +54,7 @@ func newJudge(cat *control.Catalogue, schemas *schema.Set, s *settings) (*judge,
 	if err != nil {
 		return nil, err
 	}
-	j := &judge{catalogue: cat, engine: policy.New(sets...), sets: sets, schemas: schemas, settings: s}
+	j := &judge{catalogue: cat, engine: policy.New(sets...), schemas: schemas, settings: s}
 	for _, c := range cat.Controls {
 		if s.platform == nil && needsPlatform(c) {
 			j.unjudged = append(j.unjudged, c.ID)
@@ -104,11 +104,15 @@ func (j *judge) document(doc manifest.Document) (out outcome) {
 // object is every finding of one object, those of a control together.
 func (j *judge) object(o *manifest.Object) ([]finding.Finding, error) {
 	subject := o.Subject()
-	judged := slices.ContainsFunc(j.sets, func(s policy.Set) bool { return s.Match(subject.APIVersion, subject.Kind) })
-	if judged && subject.Namespace == "" { // every kind that is judged has one
-		subject.Namespace = j.namespace
+	kind, judged := j.engine.Match(subject.APIVersion, subject.Kind)
+	home := subject.Namespace // whose Guard decides
+	switch {
+	case judged && kind.ClusterScoped:
+		subject.Namespace, home = "", v1alpha1.SystemNamespace
+	case judged && subject.Namespace == "":
+		subject.Namespace, home = j.namespace, j.namespace
 	}
-	guard, err := j.settings.guard(subject.Namespace)
+	guard, err := j.settings.guard(home)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +120,8 @@ func (j *judge) object(o *manifest.Object) ([]finding.Finding, error) {
 	if judged {
 		findings = j.engine.Judge(policy.Input{Object: o.Value, Namespace: subject.Namespace, Guard: guard}, subject)
 	}
-	exempt := tenant.Exempt(j.settings.platform, subject.Namespace)
+	exempt := tenant.Exempt(j.settings.platform, subject.Namespace) ||
+		subject.Kind == "Namespace" && subject.Namespace == "" && tenant.Exempt(j.settings.platform, subject.Name)
 	kept, seen := findings[:0], make(map[string]bool, len(findings))
 	for _, f := range findings {
 		switch {

@@ -5,11 +5,8 @@ import (
 	"strings"
 )
 
-// quick bounds the pods that Clean answers for; larger ones take the way that costs more and is bounded otherwise.
-const quick = "containers.size() <= 10 && volumes.size() <= 20"
-
 // Clean is a CEL expression without variables that is true where no rule of the controls finds anything in an object of
-// the group. A policy that asks it first is evaluated in full, message expressions and all, only for what is refused or
+// the group, which must have a Quick. A policy that asks it first is evaluated in full, message expressions and all, only for what is refused or
 // warned of. Where it is false something may be wrong, or the object is too large to ask.
 //
 // A variable becomes the element of a list of one, over which the rest is asked; one that is Late is put where it is used.
@@ -28,13 +25,9 @@ func Clean(g Group, controls []Control) string {
 	}
 	var clean []string
 	for _, c := range controls {
-		clean = append(clean, c.clean(names, late))
+		clean = append(clean, "("+unlessKind(g.Only(c), "true")+c.clean(names, late)+")")
 	}
-	body := strings.Join(clean, "\n&& ")
-	if len(binds) > 0 {
-		body = quick + " && " + body
-	}
-	return bind(binds, body)
+	return bind(binds, g.Quick+" && "+strings.Join(clean, "\n&& "))
 }
 
 // clean is true where the control's own rule finds nothing.

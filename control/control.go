@@ -31,6 +31,8 @@ type Control struct {
 	Profiles map[string]finding.Action `json:"profiles"`
 	// Groups are the match groups the control judges; see Groups.
 	Groups []string `json:"groups"`
+	// Kinds are the kinds judged of those in Groups; empty means all of them.
+	Kinds []string `json:"kinds,omitempty"`
 	// Sources are the documents that ask for it.
 	Sources []Source `json:"sources"`
 
@@ -40,8 +42,8 @@ type Control struct {
 	Policy []byte `json:"-"`
 	// Variables are the control's own variables of policy.yaml, FoundVariable among them.
 	Variables []Variable `json:"-"`
-	// Mapping is framework to clauses.
-	Mapping map[string][]Clause `json:"-"`
+	// Mapping is the clauses of each framework that the control serves, by the framework's folder.
+	Mapping map[string][]string `json:"-"`
 }
 
 // Source is where a rule comes from.
@@ -50,13 +52,6 @@ type Source struct {
 	Section   string `json:"section"`
 	URL       string `json:"url"`
 	Retrieved string `json:"retrieved"`
-}
-
-// Clause is one clause of a framework that a control serves.
-type Clause struct {
-	ID string `json:"id"`
-	// Verified is true when the clause number was checked at the framework's own text.
-	Verified bool `json:"verified"`
 }
 
 // Rule is the last element of Dir, the name of the rule within findings.

@@ -37,12 +37,18 @@ func twins(vars []Variable) []Variable {
 	return out
 }
 
-// Shared are the variables that all controls of the named groups may use, twins included, without repeats.
+// Twins are the group's variables and their twins.
+func (g Group) Twins() []Variable { return twins(g.Variables) }
+
+// Shared are the variables that all controls of the named groups may use, twins included, without repeats: groups that
+// have a variable of one name have the same.
 func Shared(groups []string) []Variable {
 	var vars []Variable
 	for _, g := range Groups() {
-		if slices.Contains(groups, g.Name) {
-			vars = append(vars, g.Variables...)
+		for _, v := range g.Variables {
+			if slices.Contains(groups, g.Name) && !slices.Contains(vars, v) {
+				vars = append(vars, v)
+			}
 		}
 	}
 	return twins(vars)
@@ -52,14 +58,27 @@ func Shared(groups []string) []Variable {
 // thing found was found in the old object too: a rule that is switched to Deny must not stop finalizers, scaling or
 // label changes of what already runs. An object that is being deleted is no exception: its finalizers can be removed
 // without changing what a rule looks at, and whoever set them could keep a changed one alive. A rule that runs over each
-// is broken by what it does not look at, tooMany.
-func Derived(own []Variable) []Variable {
+// is broken by what it does not look at, tooMany. Where only is not empty, objects of other kinds have no violations.
+func Derived(own []Variable, only []string) []Variable {
 	found, foundBefore := "variables.found", "variables.foundBefore"
-	if slices.ContainsFunc(own, func(v Variable) bool { return strings.Contains(v.Expression, "variables.each") }) {
+	if Counts(own) {
 		found, foundBefore = "(variables.found + variables.tooMany)", "(variables.foundBefore + variables.tooManyBefore)"
 	}
-	return append(twins(own), Variable{Name: ViolationsVariable, Expression: "request.operation != 'UPDATE' ? " + found +
+	return append(twins(own), Variable{Name: ViolationsVariable, Expression: unlessKind(only, "[]") + "request.operation != 'UPDATE' ? " + found +
 		" : " + found + ".filter(f, !(f in " + foundBefore + "))"})
+}
+
+// Counts reports whether a rule runs over the indices of a list, so that what is beyond them breaks it.
+func Counts(own []Variable) bool {
+	return slices.ContainsFunc(own, func(v Variable) bool { return strings.Contains(v.Expression, "variables.each") })
+}
+
+// unlessKind is the beginning of a CEL conditional that answers for objects of kinds that are not listed; "" for no list.
+func unlessKind(only []string, otherwise string) string {
+	if len(only) == 0 {
+		return ""
+	}
+	return "!(object.kind in ['" + strings.Join(only, "', '") + "']) ? " + otherwise + " : "
 }
 
 // Rename gives every variable that the map names its new name within an expression.

@@ -1,9 +1,7 @@
 package control
 
 import (
-	"fmt"
-	"strconv"
-	"strings"
+	"slices"
 )
 
 // Group is a set of kinds that share variables and are judged by one native policy. The two fixed parts of every
@@ -11,11 +9,43 @@ import (
 type Group struct {
 	// Name is what control.yaml lists under groups.
 	Name string
+	// Of is the group whose controls judge this one too, "" where its own are listed; see Template.
+	Of string
 	// Kinds are the kinds judged.
 	Kinds []Kind
 	// Variables are shared CEL variables, in the order in which they may use each other. Each has a twin over
 	// oldObject, named as Before says.
 	Variables []Variable
+	// Quick is a CEL expression over the shared variables that bounds the objects for which Clean answers; "" where
+	// Clean is too dear to ask.
+	Quick string
+	// When is a CEL expression over object for the objects that are judged, "" for all.
+	When string
+	// Unless is a CEL expression over request for requests that are not judged, "" for none.
+	Unless string
+	// Unreachable says that no native policy can judge the kinds: the API server asks none about them.
+	Unreachable bool
+}
+
+// Holds reports whether a control judges objects of the group.
+func (g Group) Holds(c Control) bool {
+	return slices.Contains(c.Groups, g.Name) || g.Of != "" && slices.Contains(c.Groups, g.Of)
+}
+
+// Only are the names of the kinds that a control judges within the group, nil where it judges them all.
+func (g Group) Only(c Control) (only []string) {
+	if len(c.Kinds) == 0 || g.Of != "" {
+		return nil
+	}
+	for _, k := range g.Kinds {
+		if slices.Contains(c.Kinds, k.Kind) {
+			only = append(only, k.Kind)
+		}
+	}
+	if len(only) == len(g.Kinds) {
+		return nil
+	}
+	return only
 }
 
 // Kind is one kind of object and how the API server serves it.
@@ -27,6 +57,10 @@ type Kind struct {
 	Subresources []string
 	// OldAPIGroups are groups that carried the kind on servers no longer supported; files may still say so.
 	OldAPIGroups []string
+	// Version is the version that the API server converts to before it judges; "" is v1, "*" judges each as it comes.
+	Version string
+	// ClusterScoped says that objects of the kind lie in no namespace.
+	ClusterScoped bool
 }
 
 // Variable is a named CEL expression, used as variables.<Name>.
@@ -37,17 +71,63 @@ type Variable struct {
 	Late bool `json:"-"`
 }
 
-// Groups are the match groups, in the order in which bundles are listed.
+// Groups are the match groups that are always there, in the order in which bundles are listed; Catalogue.Groups has those
+// of its templates too.
 func Groups() []Group {
+	const rbac = "rbac.authorization.k8s.io"
 	return []Group{
-		{Name: "workloads", Kinds: workloadKinds, Variables: workloadVariables},
-		{Name: "services", Kinds: []Kind{{Kind: "Service", Resource: "services"}}},
-		{Name: "objects", Kinds: []Kind{
+		{Name: "workloads", Kinds: workloadKinds, Variables: workloadVariables(builtinPods), Quick: quickPods},
+		{Name: "services", Quick: "true", Kinds: []Kind{
+			{Kind: "Service", Resource: "services"},
+			{APIGroup: "networking.k8s.io", Kind: "Ingress", Resource: "ingresses", OldAPIGroups: []string{"extensions"}},
+			{APIGroup: "gateway.networking.k8s.io", Kind: "HTTPRoute", Resource: "httproutes", Version: "*"},
+			{APIGroup: "gateway.networking.k8s.io", Kind: "Gateway", Resource: "gateways", Version: "*"},
+		}},
+		{Name: "network", Variables: countVariables, Kinds: []Kind{
+			{APIGroup: "networking.k8s.io", Kind: "NetworkPolicy", Resource: "networkpolicies", OldAPIGroups: []string{"extensions"}},
+			{APIGroup: "cilium.io", Kind: "CiliumNetworkPolicy", Resource: "ciliumnetworkpolicies", Version: "*"},
+			{APIGroup: "security.istio.io", Kind: "PeerAuthentication", Resource: "peerauthentications", Version: "*"},
+			{APIGroup: "networking.istio.io", Kind: "DestinationRule", Resource: "destinationrules", Version: "*"},
+		}},
+		{Name: "rbac", Variables: rightsVariables, Unless: controlPlane, Kinds: []Kind{
+			{APIGroup: rbac, Kind: "Role", Resource: "roles"},
+			{APIGroup: rbac, Kind: "RoleBinding", Resource: "rolebindings"},
+		}},
+		{Name: "objects", Quick: "true", Kinds: []Kind{
 			{Kind: "ConfigMap", Resource: "configmaps"},
 			{Kind: "Secret", Resource: "secrets"},
 			{Kind: "ServiceAccount", Resource: "serviceaccounts"},
+			{Kind: "PersistentVolumeClaim", Resource: "persistentvolumeclaims"},
+		}},
+		{Name: "cluster", Variables: rightsVariables, Unless: controlPlane, Kinds: clusterKinds(rbac)},
+		{Name: "webhooks", Unreachable: true, Kinds: []Kind{
+			{APIGroup: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration", Resource: "validatingwebhookconfigurations", ClusterScoped: true},
+			{APIGroup: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration", Resource: "mutatingwebhookconfigurations", ClusterScoped: true},
 		}},
 	}
+}
+
+// controlPlane are the users that write the roles of Kubernetes itself, at the start of an API server and when it joins
+// aggregated roles out of others, each judged when it was written.
+const controlPlane = `request.userInfo.username in ['system:apiserver', 'system:kube-controller-manager', 'system:serviceaccount:kube-system:clusterrole-aggregation-controller']`
+
+func clusterKinds(rbac string) []Kind {
+	kinds := []Kind{
+		{Kind: "Namespace", Resource: "namespaces"},
+		{Kind: "PersistentVolume", Resource: "persistentvolumes"},
+		{APIGroup: rbac, Kind: "ClusterRole", Resource: "clusterroles"},
+		{APIGroup: rbac, Kind: "ClusterRoleBinding", Resource: "clusterrolebindings"},
+		{APIGroup: "storage.k8s.io", Kind: "StorageClass", Resource: "storageclasses"},
+		{APIGroup: "certificates.k8s.io", Kind: "CertificateSigningRequest", Resource: "certificatesigningrequests"},
+		{APIGroup: "cilium.io", Kind: "CiliumClusterwideNetworkPolicy", Resource: "ciliumclusterwidenetworkpolicies", Version: "*"},
+		{APIGroup: "policy.networking.k8s.io", Kind: "ClusterNetworkPolicy", Resource: "clusternetworkpolicies", Version: "*"},
+		{APIGroup: "policy.networking.k8s.io", Kind: "AdminNetworkPolicy", Resource: "adminnetworkpolicies", Version: "*"},
+		{APIGroup: "policy.networking.k8s.io", Kind: "BaselineAdminNetworkPolicy", Resource: "baselineadminnetworkpolicies", Version: "*"},
+	}
+	for i := range kinds {
+		kinds[i].ClusterScoped = true
+	}
+	return kinds
 }
 
 // workloadKinds are Pod and every built-in kind with a pod template.
@@ -61,42 +141,4 @@ var workloadKinds = []Kind{
 	{APIGroup: "apps", Kind: "ReplicaSet", Resource: "replicasets", OldAPIGroups: []string{"extensions"}},
 	{APIGroup: "batch", Kind: "Job", Resource: "jobs"},
 	{APIGroup: "batch", Kind: "CronJob", Resource: "cronjobs"},
-}
-
-// maxPlaces is how many containers, and how many volumes, of one pod a rule looks at; a pod with more breaks every rule
-// that looks. It bounds what an object can cost the API server, whose own limit counts such work too cheaply.
-const maxPlaces = 100
-
-// workloadVariables find the pod inside any workload. They use only what servers of Kubernetes 1.30 know: there is no
-// enumeration of a list there, so a rule runs over each, the indices of containers, or eachVolume, those of volumes.
-var workloadVariables = []Variable{
-	{Name: "podPath", Late: true, Expression: `object.kind == 'Pod' ? '/spec' : object.kind == 'PodTemplate' ? '/template/spec' : object.kind == 'CronJob' ? '/spec/jobTemplate/spec/template/spec' : '/spec/template/spec'`},
-	{Name: "podSpec", Expression: `(object.kind == 'Pod' ? object.?spec : object.kind == 'PodTemplate' ? object.?template.?spec : object.kind == 'CronJob' ? object.?spec.?jobTemplate.?spec.?template.?spec : object.?spec.?template.?spec).orValue({})`},
-	{Name: "podSecurity", Expression: `variables.podSpec.?securityContext.orValue({})`},
-	{Name: "containers", Expression: `variables.podSpec.?containers.orValue([]) + variables.podSpec.?initContainers.orValue([]) + variables.podSpec.?ephemeralContainers.orValue([])`},
-	{Name: "mainCount", Expression: `variables.podSpec.?containers.orValue([]).size()`},
-	{Name: "initCount", Expression: `variables.podSpec.?initContainers.orValue([]).size()`},
-	{Name: "each", Expression: indices("variables.containers")},
-	{Name: "containerPaths", Late: true, Expression: `variables.each.map(i, variables.podPath + (i < variables.mainCount ? '/containers/' + string(i)
-  : i < variables.mainCount + variables.initCount ? '/initContainers/' + string(i - variables.mainCount)
-  : '/ephemeralContainers/' + string(i - variables.mainCount - variables.initCount)))`},
-	{Name: "volumes", Expression: `variables.podSpec.?volumes.orValue([])`},
-	{Name: "eachVolume", Expression: indices("variables.volumes")},
-	{Name: "tooMany", Late: true, Expression: fmt.Sprintf(`(variables.containers.size() > %[1]d ? ['more than %[1]d containers at ' + variables.podPath + '/containers'] : [])
-+ (variables.volumes.size() > %[1]d ? ['more than %[1]d volumes at ' + variables.podPath + '/volumes'] : [])`, maxPlaces)},
-}
-
-// indices is the CEL expression for the indices of a list, up to maxPlaces; the usual short list is not
-// filtered from a long literal.
-func indices(list string) string {
-	literal := func(n int) string {
-		numbers := make([]string, n)
-		for i := range numbers {
-			numbers[i] = strconv.Itoa(i)
-		}
-		return "[" + strings.Join(numbers, ", ") + "]"
-	}
-	const few = 6
-	return fmt.Sprintf("%[1]s.size() == 0 ? [] : %[1]s.size() == 1 ? [0] : %[1]s.size() == 2 ? [0, 1] : (%[1]s.size() <= %[2]d ? %[3]s : %[4]s).filter(i, i < %[1]s.size())",
-		list, few, literal(few), literal(maxPlaces))
 }

@@ -18,6 +18,8 @@ import (
 type Catalogue struct {
 	// Controls are the controls, sorted by id.
 	Controls []Control
+	// Templates are the kinds outside Kubernetes itself that carry a pod template.
+	Templates []Template
 	// Digest is the sha256, in hex, of every file that the controls were loaded from; a decision names it.
 	Digest string
 }
@@ -27,7 +29,12 @@ func Load(tree fs.FS) (*Catalogue, error) {
 	var cat Catalogue
 	var faults []error
 	sum := sha256.New()
-	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+	templates, err := loadTemplates(tree)
+	if err != nil {
+		return nil, fmt.Errorf("read catalogue: %w", err)
+	}
+	cat.Templates = templates
+	err = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || path.Base(name) != "control.yaml" {
 			return err
 		}
@@ -52,6 +59,8 @@ func Load(tree fs.FS) (*Catalogue, error) {
 			fmt.Fprintf(sum, "%s/%s %d\n%s", c.Dir, file, len(text), text)
 		}
 	}
+	text, _ := fs.ReadFile(tree, "templates.yaml")
+	fmt.Fprintf(sum, "templates.yaml %d\n%s", len(text), text)
 	cat.Digest = hex.EncodeToString(sum.Sum(nil))
 	return &cat, errors.Join(faults...)
 }
@@ -73,6 +82,9 @@ func load(tree fs.FS, dir string) (Control, error) {
 			return c, fmt.Errorf("%s/control.yaml: groups: found %q; want one of the match groups", dir, g)
 		}
 	}
+	if err := knownKinds(c); err != nil {
+		return c, err
+	}
 	if c.Policy, err = fs.ReadFile(tree, path.Join(dir, "policy.yaml")); err != nil {
 		return c, err
 	}
@@ -84,6 +96,20 @@ func load(tree fs.FS, dir string) (Control, error) {
 	}
 	return c, manifest.Decode(text, path.Join(dir, "mapping.yaml"), &c.Mapping)
 }
+
+// knownKinds refuses a kind that is in none of the control's groups.
+func knownKinds(c Control) error {
+	for _, name := range c.Kinds {
+		is := func(k Kind) bool { return k.Kind == name }
+		if !slices.ContainsFunc(Groups(), func(g Group) bool { return g.Holds(c) && slices.ContainsFunc(g.Kinds, is) }) {
+			return fmt.Errorf("%s/control.yaml: kinds: found %q; want kinds of the control's groups", c.Dir, name)
+		}
+	}
+	return nil
+}
+
+// Groups are the match groups of the catalogue: those that are always there, and those of its templates.
+func (c *Catalogue) Groups() []Group { return append(Groups(), templateGroups(c.Templates)...) }
 
 // ownVariables are the variables of policy.yaml that the loader does not own.
 func ownVariables(c Control) ([]Variable, error) {

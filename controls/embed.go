@@ -8,5 +8,5 @@ import "embed"
 
 // FS is the catalogue's tree, as control.Load wants it.
 //
-//go:embed */*/*.yaml */*/tests/*.yaml
+//go:embed templates.yaml */*/*.yaml */*/tests/*.yaml
 var FS embed.FS

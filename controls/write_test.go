@@ -30,7 +30,7 @@ spec:
         apiVersions: {{list .APIVersions}}
         operations: [CREATE, UPDATE]
         resources: {{list .Resources}}
-        scope: Namespaced
+        scope: {{.Scope}}
 {{- end}}
   variables:
 {{- range .Policy.Spec.Variables}}
@@ -65,8 +65,8 @@ func list(items []string) string {
 	quoted := make([]string, len(items))
 	for i, s := range items {
 		quoted[i] = s
-		if s == "" {
-			quoted[i] = `""`
+		if s == "" || s == "*" {
+			quoted[i] = `"` + s + `"`
 		}
 	}
 	return fmt.Sprintf("[%s]", strings.Join(quoted, ", "))

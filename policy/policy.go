@@ -5,8 +5,10 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
@@ -79,9 +81,9 @@ type Result struct {
 
 // Set is a compiled set of controls for some kinds. It is immutable and safe for many goroutines.
 type Set interface {
-	// Match reports whether the set judges objects of this API version and kind.
-	Match(apiVersion, kind string) bool
-	// Judge says what each control of the set says of the object.
+	// Match is the kind that an API version and kind name, and whether the set judges its objects.
+	Match(apiVersion, kind string) (control.Kind, bool)
+	// Judge says what each control of the set says of the object. A control may come of several sets.
 	Judge(in Input) []Result
 }
 
@@ -100,20 +102,44 @@ func (e *Engine) Judge(in Input, subject finding.Subject) []finding.Finding {
 	if in.Namespace == "" {
 		in.Namespace = "default"
 	}
-	var out []finding.Finding
-	seen := map[string]bool{}
+	var results []Result
 	for _, set := range e.sets {
-		if !set.Match(subject.APIVersion, subject.Kind) {
-			continue
-		}
-		for _, r := range set.Judge(in) {
-			if !seen[r.Control.ID] {
-				seen[r.Control.ID] = true
-				out = append(out, findings(r, in.Guard.Action(r.Control.ID), subject)...)
-			}
+		if _, ok := set.Match(subject.APIVersion, subject.Kind); ok {
+			results = join(results, set.Judge(in))
 		}
 	}
+	var out []finding.Finding
+	for _, r := range results {
+		out = append(out, findings(r, in.Guard.Action(r.Control.ID), subject)...)
+	}
 	return out
+}
+
+// Match is the kind that an API version and kind name, and whether any set judges its objects.
+func (e *Engine) Match(apiVersion, kind string) (control.Kind, bool) {
+	for _, set := range e.sets {
+		if k, ok := set.Match(apiVersion, kind); ok {
+			return k, true
+		}
+	}
+	return control.Kind{}, false
+}
+
+// join adds what a set says to what others said: of one control, all that any of them found.
+func join(have, more []Result) []Result {
+	if len(have) == 0 {
+		return more
+	}
+	for _, r := range more {
+		i := slices.IndexFunc(have, func(h Result) bool { return h.Control.ID == r.Control.ID })
+		if i < 0 {
+			have = append(have, r)
+			continue
+		}
+		have[i].Violations = append(have[i].Violations, r.Violations...)
+		have[i].Err = cmp.Or(have[i].Err, r.Err)
+	}
+	return have
 }
 
 // findings turns a result into findings.

@@ -80,7 +80,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	}
 	s := &Server{log: log, catalogue: cat, findings: record.NewMemory(record.DefaultCapacity), metrics: bundle.NewMetrics()}
 	s.audit, err = auditlog.NewHandler(auditlog.Config{
-		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action}, Sink: s.findings.Add, Now: time.Now,
+		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.findings.Add, Now: time.Now,
 	})
 	if err != nil {
 		return nil, err

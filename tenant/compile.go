@@ -53,10 +53,24 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 		spec.CPULimit = v1alpha1.Optional
 	}
 	spec.Registries = registries(platform, tenant)
+	spec.BreakGlassGroups = platform.Spec.Identity.BreakGlassGroups
+	spec.RequiredLabels = platform.Spec.Metadata.RequiredLabels
+	spec.StorageClasses = platform.Spec.Storage.EncryptedClasses
+	spec.NetworkModel = modelOf(platform)
+	spec.LoadBalancerClasses = platform.Spec.Network.LoadBalancerClasses
 	if tenant != nil {
+		prefix := groupPrefix(platform)
+		spec.Groups = []string{prefix + tenant.Spec.Groups.Admin, prefix + tenant.Spec.Groups.ReadOnly}
+		spec.Grants = *tenant.Spec.Grants.DeepCopy()
 		spec.Egress, spec.EgressCIDRs = egress(tenant.Spec.Egress)
 	}
 	return guard
+}
+
+// CompileCluster makes the Guard for what lies in no namespace, which is kept in Ringfence's own: the Platform's settings
+// alone.
+func CompileCluster(controls []control.Control, platform *v1alpha1.Platform) v1alpha1.Guard {
+	return Compile(controls, platform, nil, v1alpha1.SystemNamespace)
 }
 
 // Of is the tenant that asks for a namespace, nil if none does. Where several do, the oldest has it (then the first by

@@ -372,10 +372,12 @@ func TestPlanUnowned(t *testing.T) {
 	if c := planUnowned(in, w["stray"].Namespace, guard, false); len(c) != 1 || c[0].Verb != Free {
 		t.Errorf("an ending namespace without pods plans %v, want free", c)
 	}
-	for _, name := range []string{"kube-system", v1alpha1.SystemNamespace} {
-		if c := planUnowned(in, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil, false); c != nil {
-			t.Errorf("%s plans %v, want nothing", name, c)
-		}
+	if c := planUnowned(in, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system"}}, nil, false); c != nil {
+		t.Errorf("kube-system plans %v, want nothing", c)
+	}
+	c := planUnowned(in, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}}, nil, false)
+	if len(c) != 1 || c[0].String() != "create Guard ringfence-system/guard" {
+		t.Errorf("%s plans %v, want the Guard for what lies in no namespace and nothing else", v1alpha1.SystemNamespace, c)
 	}
 }
 

@@ -100,6 +100,9 @@ func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting 
 		}
 		return nil
 	}
+	if ns.Name == v1alpha1.SystemNamespace { // exempt itself, it keeps the Guard for what lies in no namespace
+		return changeGuard(guard, keep(in, guard, CompileCluster(in.Controls, in.Platform)))
+	}
 	if Exempt(in.Platform, ns.Name) {
 		if ns.Labels[v1alpha1.LabelTenant] != "" || len(managedKeys(ns.ManagedFields, "f:labels")) == 0 {
 			return nil
@@ -109,13 +112,17 @@ func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting 
 	if owner(ns, in.Platform, in.Tenants) != nil {
 		return nil
 	}
-	want := Compile(in.Controls, in.Platform, nil, ns.Name)
-	if in.Platform == nil && guard != nil {
-		want.Spec = *guard.Spec.DeepCopy()
-	}
-	changes := changeGuard(guard, want)
+	changes := changeGuard(guard, keep(in, guard, Compile(in.Controls, in.Platform, nil, ns.Name)))
 	if ns.Labels[v1alpha1.LabelTenant] != "" {
 		return changes // its tenant vanished without its finalizer: the labels stay for whoever has to find out
 	}
 	return append(changes, applyNamespace(ns.Name, ns, guardedAlone, nil)...)
+}
+
+// keep is want, or what is there where no Platform says otherwise.
+func keep(in Input, guard *v1alpha1.Guard, want v1alpha1.Guard) v1alpha1.Guard {
+	if in.Platform == nil && guard != nil {
+		want.Spec = *guard.Spec.DeepCopy()
+	}
+	return want
 }

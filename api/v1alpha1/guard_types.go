@@ -54,6 +54,37 @@ type GuardSpec struct {
 	// CPULimit says whether each container must limit CPU. Empty means Required.
 	// +optional
 	CPULimit Requirement `json:"cpuLimit,omitempty"`
+	// Groups are the groups, with their prefix, that RoleBindings may name: the tenant's Admin and RO. Empty: none.
+	// +kubebuilder:validation:MaxItems=10
+	// +listType=atomic
+	// +optional
+	Groups []string `json:"groups,omitempty"`
+	// BreakGlassGroups are the groups that may be bound to cluster-admin. Empty: none.
+	// +kubebuilder:validation:MaxItems=10
+	// +listType=atomic
+	// +optional
+	BreakGlassGroups []string `json:"breakGlassGroups,omitempty"`
+	// Grants are what the platform team granted the tenant.
+	// +optional
+	Grants Grants `json:"grants,omitempty"`
+	// RequiredLabels must be on every object. Empty: none.
+	// +kubebuilder:validation:MaxItems=50
+	// +listType=atomic
+	// +optional
+	RequiredLabels []string `json:"requiredLabels,omitempty"`
+	// StorageClasses are the classes that claims may name. Empty: none.
+	// +kubebuilder:validation:MaxItems=50
+	// +listType=atomic
+	// +optional
+	StorageClasses []string `json:"storageClasses,omitempty"`
+	// NetworkModel is the kind of network policy that may be written. Empty: none.
+	// +optional
+	NetworkModel NetworkModel `json:"networkModel,omitempty"`
+	// LoadBalancerClasses are those of internal load balancers. Empty: none.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=atomic
+	// +optional
+	LoadBalancerClasses []string `json:"loadBalancerClasses,omitempty"`
 	// Egress maps each allowed "fqdn:port" to the RFC 3339 instant at which it ends; an empty value never ends.
 	// +kubebuilder:validation:MaxProperties=10000
 	// +optional

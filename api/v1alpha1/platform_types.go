@@ -72,6 +72,11 @@ type PlatformSpec struct {
 	// +optional
 	Resources ResourceRules `json:"resources,omitempty"`
 
+	// Storage says where data may be kept.
+	// +kubebuilder:default={}
+	// +optional
+	Storage StorageRules `json:"storage,omitempty"`
+
 	// Metadata names the labels and annotations that identify a resource in the bank's configuration database.
 	// +optional
 	Metadata MetadataRules `json:"metadata,omitempty"`
@@ -165,7 +170,17 @@ type ResourceRules struct {
 	CPULimit Requirement `json:"cpuLimit,omitempty"`
 }
 
-// MetadataRules names the labels and annotations that identify resources. They are carried for the metadata control, which reads them once installed.
+// StorageRules says where data may be kept.
+type StorageRules struct {
+	// EncryptedClasses are the storage classes whose volumes are encrypted. Default none: then no claim may be made.
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=set
+	// +optional
+	EncryptedClasses []string `json:"encryptedClasses,omitempty"`
+}
+
+// MetadataRules names the labels and annotations that identify resources.
 type MetadataRules struct {
 	// RequiredLabels must be on every namespaced object.
 	// +kubebuilder:validation:MaxItems=50
@@ -211,6 +226,13 @@ type NetworkRules struct {
 	// +listType=set
 	// +optional
 	ClusterCIDRs []CIDR `json:"clusterCIDRs,omitempty"`
+	// LoadBalancerClasses are the values of loadBalancerClass whose load balancers are internal. Default none: then only
+	// the annotations of cloud providers show that a load balancer is.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=set
+	// +optional
+	LoadBalancerClasses []string `json:"loadBalancerClasses,omitempty"`
 }
 
 // CIDR is an IPv4 or IPv6 network without host bits, for instance 10.20.0.0/16.
@@ -253,6 +275,12 @@ type IdentityRules struct {
 	// +kubebuilder:validation:XValidation:rule="self == '' || (!self.startsWith('system:') && !'system:'.startsWith(self))",message="a prefix of system: would let the identity provider name Kubernetes' own groups; choose another"
 	// +optional
 	GroupPrefix *string `json:"groupPrefix,omitempty"`
+	// BreakGlassGroups are the groups, with their prefix, that may be bound to cluster-admin. Default none.
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MaxLength=300
+	// +listType=set
+	// +optional
+	BreakGlassGroups []string `json:"breakGlassGroups,omitempty"`
 }
 
 // Action says what happens to a subject that fails a control.

@@ -95,6 +95,11 @@ type TenantSpec struct {
 	// +optional
 	Egress []EgressRule `json:"egress,omitempty"`
 
+	// Grants are what the platform team has granted this tenant beyond what every tenant has.
+	// +kubebuilder:default={}
+	// +optional
+	Grants Grants `json:"grants,omitempty"`
+
 	// Controls strengthens the action of single controls, by id; a weaker action than the platform's changes nothing.
 	// +kubebuilder:validation:MaxProperties=200
 	// +kubebuilder:validation:XValidation:rule="self.all(id, id.matches('^RF-[A-Z]{2}-[0-9]{2}$'))",message="a control id looks like RF-WL-01; list them with: ringfence control list"
@@ -119,6 +124,35 @@ const (
 	// DeletionDelete deletes the namespace with everything in it.
 	DeletionDelete DeletionPolicy = "Delete"
 )
+
+// Grants are things that a namespace has only because somebody gave them to it. The zero value grants nothing.
+type Grants struct {
+	// Hosts are the DNS names that its Ingresses, routes and gateways may serve; app.bank.example includes the names below it.
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	// +listType=set
+	// +optional
+	Hosts []string `json:"hosts,omitempty"`
+	// PriorityClasses are the priority classes that its pods may have.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=set
+	// +optional
+	PriorityClasses []string `json:"priorityClasses,omitempty"`
+	// RuntimeClasses are the runtime classes that its pods may have.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=set
+	// +optional
+	RuntimeClasses []string `json:"runtimeClasses,omitempty"`
+	// Tolerations are the keys of the node taints that its pods may tolerate.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=316
+	// +listType=set
+	// +optional
+	Tolerations []string `json:"tolerations,omitempty"`
+}
 
 // TenantGroups are groups of the identity provider, as its token names them (no prefix).
 //

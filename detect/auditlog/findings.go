@@ -17,6 +17,8 @@ type Knowledge struct {
 	// Action is the action of a control in a namespace, for instance from its Guard; empty is unknown. It is asked only
 	// where the event leaves it open, see Findings. Nil knows none.
 	Action func(namespace, id string) finding.Action
+	// Groups are the catalogue's match groups. Nil means control.Groups.
+	Groups []control.Group
 }
 
 // Reasons of Errored findings that no text of the API server explains better.
@@ -57,11 +59,11 @@ func Findings(e Event, k Knowledge) []finding.Finding {
 	if e.ResponseStatus != nil && e.ResponseStatus.Code >= 400 {
 		by, denied = parseRefusal(e.ResponseStatus.Message)
 	}
-	ours := denied && isBundle(by.policy)
+	ours := denied && k.isBundle(by.policy)
 	if e.Stage != "ResponseComplete" && e.Stage != "Panic" || e.ObjectRef == nil || list == "" && !ours {
 		return nil
 	}
-	m := maker{Knowledge: k, subject: subject(e, by), observed: observed(e), denied: denied}
+	m := maker{Knowledge: k, subject: k.subjectOf(e, by), observed: observed(e), denied: denied}
 	if ours {
 		m.named = m.controlOf(by.text)
 	}
@@ -72,7 +74,7 @@ func Findings(e Event, k Knowledge) []finding.Finding {
 		}
 	}
 	for _, f := range failures[:min(len(failures), maxFailures)] {
-		if isBundle(f.Policy) {
+		if k.isBundle(f.Policy) {
 			m.add(m.finding(f.Policy, f.Message))
 		}
 	}
@@ -184,9 +186,16 @@ func (m *maker) action(id string) finding.Action {
 	return finding.Deny
 }
 
+func (k Knowledge) groups() []control.Group {
+	if k.Groups == nil {
+		return control.Groups()
+	}
+	return k.Groups
+}
+
 // isBundle reports whether a policy is one of Ringfence's, by the names that policy/bundle gives.
-func isBundle(policy string) bool {
-	for _, g := range control.Groups() {
+func (k Knowledge) isBundle(policy string) bool {
+	for _, g := range k.groups() {
 		if policy == "ringfence-"+g.Name+"-deny" || policy == "ringfence-"+g.Name+"-warn" {
 			return true
 		}
@@ -194,19 +203,19 @@ func isBundle(policy string) bool {
 	return false
 }
 
-// subject is the object of a request. A subresource is a door to the object it belongs to. A resource that no match
+// subjectOf is the object of a request. A subresource is a door to the object it belongs to. A resource that no match
 // group knows stands as it is in place of its kind.
-func subject(e Event, by refusal) finding.Subject {
+func (k Knowledge) subjectOf(e Event, by refusal) finding.Subject {
 	ref := e.ObjectRef
 	s := finding.Subject{APIVersion: ref.APIVersion, Kind: clean(ref.Resource, maxName), Namespace: clean(ref.Namespace, maxName), Name: ref.Name}
 	if ref.APIGroup != "" {
 		s.APIVersion = ref.APIGroup + "/" + ref.APIVersion
 	}
 	s.APIVersion = clean(s.APIVersion, maxName)
-	for _, g := range control.Groups() {
-		for _, k := range g.Kinds {
-			if k.Resource == ref.Resource && (k.APIGroup == ref.APIGroup || slices.Contains(k.OldAPIGroups, ref.APIGroup)) {
-				s.Kind = k.Kind
+	for _, g := range k.groups() {
+		for _, kind := range g.Kinds {
+			if kind.Resource == ref.Resource && (kind.APIGroup == ref.APIGroup || slices.Contains(kind.OldAPIGroups, ref.APIGroup)) {
+				s.Kind = kind.Kind
 			}
 		}
 	}

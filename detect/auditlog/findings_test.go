@@ -230,7 +230,7 @@ func TestBundles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, b := range bundle.Build(cat, nil) {
-		if !isBundle(b.Policy.Name) {
+		if !(Knowledge{Groups: cat.Groups()}).isBundle(b.Policy.Name) {
 			t.Errorf("isBundle(%s) = false, want true", b.Policy.Name)
 		}
 		for _, v := range b.Policy.Spec.Validations {

@@ -11,6 +11,7 @@ import (
 	"path"
 	"strings"
 
+	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/manifest"
 )
 
@@ -24,6 +25,34 @@ type Case struct {
 	Want []string
 	// Also are ids of other controls that the case trips too.
 	Also []string
+	// AnyAlso says that the case may trip any other control: it is too large or too odd to list them.
+	AnyAlso bool
+}
+
+// Guard is what the cases are judged with: a namespace of the tenant payments, where every control denies.
+func Guard() v1alpha1.GuardSpec {
+	return v1alpha1.GuardSpec{
+		Tenant:           "payments",
+		Environment:      "dev",
+		Registries:       []v1alpha1.Registry{"registry.bank.example"},
+		Groups:           []string{"oidc:payments-admins", "oidc:payments-readers"},
+		BreakGlassGroups: []string{"oidc:break-glass"},
+		RequiredLabels:   []string{"cost-centre"},
+		StorageClasses:   []string{"encrypted"},
+		NetworkModel:     v1alpha1.NetworkCilium,
+
+		LoadBalancerClasses: []string{"bank.example/internal"},
+		Grants: v1alpha1.Grants{
+			Hosts:           []string{"payments.bank.example"},
+			PriorityClasses: []string{"business"},
+			RuntimeClasses:  []string{"gvisor"},
+			Tolerations:     []string{"bank.example/payments"},
+		},
+		Egress: map[string]string{"db.payments.bank.example:5432": "", "api.partner.example:443": "2099-01-01T00:00:00Z"},
+		EgressCIDRs: []v1alpha1.EgressCIDR{
+			{CIDR: "10.20.0.0/16", Port: 5432}, {CIDR: "10.20.0.0/16", Port: 5433}, {CIDR: "2001:db8:20::/48", Port: 5432},
+		},
+	}
 }
 
 // Update reports whether the case is an UPDATE.
@@ -57,7 +86,9 @@ func read(tree fs.FS, file string) (Case, error) {
 		if want, ok := strings.CutPrefix(line, "# want: found "); ok {
 			c.Want = append(c.Want, want)
 		} else if also, ok := strings.CutPrefix(line, "# also: "); ok {
-			c.Also = append(c.Also, also)
+			if c.AnyAlso = c.AnyAlso || also == "*"; also != "*" {
+				c.Also = append(c.Also, also)
+			}
 		} else if !strings.HasPrefix(line, "#") {
 			break
 		}

@@ -6,6 +6,7 @@
 package bundle
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -25,8 +26,13 @@ type Bundle struct {
 
 // Single is one control as a policy of its own: what its policy.yaml holds.
 func Single(c control.Control) *admissionv1.ValidatingAdmissionPolicy {
-	p := policy(strings.ToLower(c.ID), c.Groups)
-	p.Spec.Variables = variables(append(control.Shared(c.Groups), control.Derived(c.Variables)...))
+	p := policy(strings.ToLower(c.ID))
+	for _, g := range control.Groups() {
+		if g.Holds(c) {
+			p.Spec.MatchConstraints.ResourceRules = rules(p.Spec.MatchConstraints.ResourceRules, g.Kinds, c.Kinds)
+		}
+	}
+	p.Spec.Variables = variables(append(control.Shared(c.Groups), control.Derived(c.Variables, nil)...))
 	p.Spec.Validations = []admissionv1.Validation{{
 		Expression:        "variables." + control.ViolationsVariable + ".size() == 0",
 		Message:           c.PlainMessage(),
@@ -44,14 +50,14 @@ func Build(cat *control.Catalogue, exempt []string) []Bundle {
 	slices.Sort(exempt)
 	exempt = slices.Compact(exempt)
 	var bundles []Bundle
-	for _, g := range control.Groups() {
+	for _, g := range cat.Groups() {
 		var controls []control.Control
 		for _, c := range cat.Controls {
-			if slices.Contains(c.Groups, g.Name) {
+			if g.Holds(c) {
 				controls = append(controls, c)
 			}
 		}
-		if len(controls) == 0 {
+		if len(controls) == 0 || g.Unreachable {
 			continue
 		}
 		bundles = append(bundles,
@@ -71,18 +77,15 @@ func Name(group string, action finding.Action) string {
 
 func build(g control.Group, controls []control.Control, exempt []string, action finding.Action, digest string) Bundle {
 	name := Name(g.Name, action)
-	p := policy(name, []string{g.Name})
+	p := policy(name)
 	p.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
 	p.Annotations = map[string]string{AnnotationCatalogue: digest}
-	p.Spec.Variables = variables(control.Shared([]string{g.Name}))
-	// What is created and passes every rule, nearly everything, ends here: the server evaluates all message expressions of a
-	// policy whose conditions match, also those of rules that hold.
-	p.Spec.MatchConditions = []admissionv1.MatchCondition{{
-		Name: "something-is-wrong", Expression: "request.operation != 'CREATE' || !(" + control.Clean(g, controls) + ")",
-	}}
+	p.Spec.MatchConstraints.ResourceRules = rules(nil, g.Kinds, nil)
+	p.Spec.Variables = variables(g.Twins())
+	p.Spec.MatchConditions = conditions(g, controls)
 	for _, c := range controls {
 		names := map[string]string{}
-		derived := control.Derived(c.Variables)
+		derived := control.Derived(c.Variables, g.Only(c))
 		for _, v := range derived {
 			names[v.Name] = strings.ToLower(strings.ReplaceAll(c.ID, "-", "_")) + "_" + v.Name
 		}
@@ -96,7 +99,26 @@ func build(g control.Group, controls []control.Control, exempt []string, action 
 			Reason:            new(metav1.StatusReasonForbidden),
 		})
 	}
-	return Bundle{p, binding(name, exempt, action)}
+	return Bundle{p, binding(name, g.Kinds[0].ClusterScoped, exempt, action)}
+}
+
+// conditions end the evaluation of what the group's policies do not judge and, where it can be asked, of what is created
+// and passes every rule, which is nearly everything: the server evaluates all message expressions of a policy whose
+// conditions match, also those of rules that hold.
+func conditions(g control.Group, controls []control.Control) (all []admissionv1.MatchCondition) {
+	add := func(name, expression string) {
+		all = append(all, admissionv1.MatchCondition{Name: name, Expression: expression})
+	}
+	if g.Unless != "" {
+		add("not-the-control-plane", "!("+g.Unless+")")
+	}
+	if g.When != "" {
+		add("has-this-template", g.When)
+	}
+	if g.Quick != "" {
+		add("something-is-wrong", "request.operation != 'CREATE' || !("+control.Clean(g, controls)+")")
+	}
+	return all
 }
 
 // gate lets a control's validation pass where its action in the Guard is weaker than the bundle's. A control that the
@@ -109,10 +131,15 @@ func gate(id string, action finding.Action) string {
 	return strings.Replace(actions, "%", id, 1) + " == 'Audit' || "
 }
 
-func binding(name string, exempt []string, action finding.Action) *admissionv1.ValidatingAdmissionPolicyBinding {
+// binding gives a policy its parameter: the Guard of the object's namespace, or Ringfence's own for what lies in none.
+func binding(name string, clusterScoped bool, exempt []string, action finding.Action) *admissionv1.ValidatingAdmissionPolicyBinding {
 	do := []admissionv1.ValidationAction{admissionv1.Deny}
 	if action == finding.Warn {
 		do = []admissionv1.ValidationAction{admissionv1.Warn, admissionv1.Audit}
+	}
+	guardIn := ""
+	if clusterScoped {
+		guardIn = v1alpha1.SystemNamespace
 	}
 	return &admissionv1.ValidatingAdmissionPolicyBinding{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingAdmissionPolicyBinding"},
@@ -121,6 +148,7 @@ func binding(name string, exempt []string, action finding.Action) *admissionv1.V
 			PolicyName: name,
 			ParamRef: &admissionv1.ParamRef{
 				Name:                    v1alpha1.GuardName,
+				Namespace:               guardIn,
 				ParameterNotFoundAction: new(admissionv1.DenyAction),
 			},
 			MatchResources: &admissionv1.MatchResources{
@@ -136,7 +164,7 @@ func binding(name string, exempt []string, action finding.Action) *admissionv1.V
 }
 
 // policy is a policy without variables and validations: the fixed parts.
-func policy(name string, groups []string) *admissionv1.ValidatingAdmissionPolicy {
+func policy(name string) *admissionv1.ValidatingAdmissionPolicy {
 	return &admissionv1.ValidatingAdmissionPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingAdmissionPolicy"},
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -147,35 +175,37 @@ func policy(name string, groups []string) *admissionv1.ValidatingAdmissionPolicy
 				MatchPolicy:       new(admissionv1.Equivalent),
 				NamespaceSelector: &metav1.LabelSelector{},
 				ObjectSelector:    &metav1.LabelSelector{},
-				ResourceRules:     rules(groups),
 			},
 		},
 	}
 }
 
-// rules name every door to every kind of the groups, one rule an API group.
-func rules(groups []string) []admissionv1.NamedRuleWithOperations {
-	var out []admissionv1.NamedRuleWithOperations
-	for _, g := range control.Groups() {
-		if !slices.Contains(groups, g.Name) {
+// rules adds to have every door to the kinds, or to those of them that only names, one rule an API group, version and scope.
+func rules(have []admissionv1.NamedRuleWithOperations, kinds []control.Kind, only []string) []admissionv1.NamedRuleWithOperations {
+	for _, k := range kinds {
+		if len(only) > 0 && !slices.Contains(only, k.Kind) {
 			continue
 		}
-		for _, k := range g.Kinds {
-			i := slices.IndexFunc(out, func(r admissionv1.NamedRuleWithOperations) bool { return r.APIGroups[0] == k.APIGroup })
-			if i < 0 {
-				i = len(out)
-				out = append(out, admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
-					Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
-					Rule:       admissionv1.Rule{APIGroups: []string{k.APIGroup}, APIVersions: []string{"v1"}, Scope: new(admissionv1.NamespacedScope)},
-				}})
-			}
-			out[i].Resources = append(out[i].Resources, k.Resource)
-			for _, sub := range k.Subresources {
-				out[i].Resources = append(out[i].Resources, k.Resource+"/"+sub)
-			}
+		version, scope := cmp.Or(k.Version, "v1"), admissionv1.NamespacedScope
+		if k.ClusterScoped {
+			scope = admissionv1.ClusterScope
+		}
+		i := slices.IndexFunc(have, func(r admissionv1.NamedRuleWithOperations) bool {
+			return r.APIGroups[0] == k.APIGroup && r.APIVersions[0] == version && *r.Scope == scope
+		})
+		if i < 0 {
+			i = len(have)
+			have = append(have, admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
+				Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Rule:       admissionv1.Rule{APIGroups: []string{k.APIGroup}, APIVersions: []string{version}, Scope: &scope},
+			}})
+		}
+		have[i].Resources = append(have[i].Resources, k.Resource)
+		for _, sub := range k.Subresources {
+			have[i].Resources = append(have[i].Resources, k.Resource+"/"+sub)
 		}
 	}
-	return out
+	return have
 }
 
 func variables(vars []control.Variable) []admissionv1.Variable {

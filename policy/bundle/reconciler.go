@@ -214,7 +214,7 @@ func (r *Reconciler) unguarded(ctx context.Context, p *v1alpha1.Platform) (strin
 		guarded[g.Namespace] = true
 	}
 	for _, ns := range namespaces.Items {
-		exempt := slices.Contains(v1alpha1.PinnedExemptNamespaces, ns.Name) || slices.Contains(p.Spec.ExemptNamespaces, v1alpha1.NamespaceName(ns.Name))
+		exempt := ns.Name != v1alpha1.SystemNamespace && slices.Contains(v1alpha1.PinnedExemptNamespaces, ns.Name) || slices.Contains(p.Spec.ExemptNamespaces, v1alpha1.NamespaceName(ns.Name))
 		if !exempt && !guarded[ns.Name] && ns.DeletionTimestamp == nil {
 			return ns.Name, nil
 		}

@@ -29,11 +29,16 @@ type variable struct {
 	slot    int
 }
 
+// whenVariable is the group's condition, compiled like its variables.
+const whenVariable = "when"
+
 // rule is one compiled control.
 type rule struct {
 	control *control.Control
-	names   map[string]*variable
-	result  *variable
+	// only are the kinds that the control judges, empty for all of the set's.
+	only   []string
+	names  map[string]*variable
+	result *variable
 }
 
 // set is the controls of one match group. It implements policy.Set.
@@ -54,23 +59,27 @@ func Compile(cat *control.Catalogue) ([]policy.Set, error) {
 		return nil, err
 	}
 	var sets []policy.Set
-	for _, g := range control.Groups() {
+	for _, g := range cat.Groups() {
 		s := &set{group: g}
-		groupEnv, shared, err := s.compile(env, control.Shared([]string{g.Name}), nil)
+		vars := g.Twins()
+		if g.When != "" {
+			vars = append(vars, control.Variable{Name: whenVariable, Expression: g.When})
+		}
+		groupEnv, shared, err := s.compile(env, vars, nil)
 		if err != nil {
 			return nil, fmt.Errorf("compile shared variables of %s: %w", g.Name, err)
 		}
 		s.shared = shared
 		for i := range cat.Controls {
 			c := &cat.Controls[i]
-			if !slices.Contains(c.Groups, g.Name) {
+			if !g.Holds(*c) {
 				continue
 			}
-			_, names, err := s.compile(groupEnv, control.Derived(c.Variables), s.shared)
+			_, names, err := s.compile(groupEnv, control.Derived(c.Variables, nil), s.shared)
 			if err != nil {
 				return nil, fmt.Errorf("compile control %s: %w", c.ID, err)
 			}
-			s.rules = append(s.rules, rule{c, names, names[control.ViolationsVariable]})
+			s.rules = append(s.rules, rule{c, g.Only(*c), names, names[control.ViolationsVariable]})
 		}
 		if len(s.rules) > 0 {
 			sets = append(sets, s)
@@ -114,15 +123,20 @@ func (s *set) compile(env *cel.Env, vars []control.Variable, known map[string]*v
 	return env, names, nil
 }
 
-// Match reports whether the group holds the kind, in any version of its API group.
-func (s *set) Match(apiVersion, kind string) bool {
+// Match is the kind of the group that is meant, and whether there is one. Any version of a kind matches, also one of its
+// old API groups.
+func (s *set) Match(apiVersion, kind string) (control.Kind, bool) {
 	apiGroup, _, grouped := strings.Cut(apiVersion, "/")
 	if !grouped {
 		apiGroup = ""
 	}
-	return slices.ContainsFunc(s.group.Kinds, func(k control.Kind) bool {
+	i := slices.IndexFunc(s.group.Kinds, func(k control.Kind) bool {
 		return k.Kind == kind && (k.APIGroup == apiGroup || slices.Contains(k.OldAPIGroups, apiGroup))
 	})
+	if i < 0 {
+		return control.Kind{}, false
+	}
+	return s.group.Kinds[i], true
 }
 
 // Judge evaluates every control of the group over one activation; shared variables are evaluated at most once.
@@ -135,11 +149,22 @@ func (s *set) Judge(in policy.Input) []policy.Result {
 		},
 		cache: make([]ref.Val, s.slots),
 	}
-	results := make([]policy.Result, len(s.rules))
-	for i, r := range s.rules {
-		results[i].Control = r.control
+	shared.names = s.shared
+	if when := s.shared[whenVariable]; when != nil {
+		if yes, err := shared.value(when); err == nil && yes != truth {
+			return nil
+		}
+	}
+	kind, _ := in.Object["kind"].(string)
+	results := make([]policy.Result, 0, len(s.rules))
+	for _, r := range s.rules {
+		if len(r.only) > 0 && !slices.Contains(r.only, kind) {
+			continue
+		}
 		shared.names = r.names
-		results[i].Violations, results[i].Err = violations(shared.value(r.result))
+		one := policy.Result{Control: r.control}
+		one.Violations, one.Err = violations(shared.value(r.result))
+		results = append(results, one)
 	}
 	return results
 }
