@@ -42,6 +42,8 @@ type Control struct {
 	Policy []byte `json:"-"`
 	// Variables are the control's own variables of policy.yaml, FoundVariable among them.
 	Variables []Variable `json:"-"`
+	// Fixes are the repairs that fix.yaml states; none for a control whose repair needs a person.
+	Fixes []Fix `json:"-"`
 	// Mapping is the clauses of each framework that the control serves, by the framework's folder.
 	Mapping map[string][]string `json:"-"`
 }

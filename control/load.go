@@ -54,7 +54,7 @@ func Load(tree fs.FS) (*Catalogue, error) {
 		if i > 0 && cat.Controls[i-1].ID == c.ID {
 			faults = append(faults, fmt.Errorf("id %s is used by %s and %s; ids are never reused", c.ID, cat.Controls[i-1].Dir, c.Dir))
 		}
-		for _, file := range []string{"control.yaml", "policy.yaml", "mapping.yaml"} {
+		for _, file := range []string{"control.yaml", "policy.yaml", "mapping.yaml", "fix.yaml"} {
 			text, _ := fs.ReadFile(tree, path.Join(c.Dir, file))
 			fmt.Fprintf(sum, "%s/%s %d\n%s", c.Dir, file, len(text), text)
 		}
@@ -89,6 +89,9 @@ func load(tree fs.FS, dir string) (Control, error) {
 		return c, err
 	}
 	if c.Variables, err = ownVariables(c); err != nil {
+		return c, err
+	}
+	if c.Fixes, err = loadFixes(tree, c); err != nil {
 		return c, err
 	}
 	if text, err = fs.ReadFile(tree, path.Join(dir, "mapping.yaml")); err != nil {

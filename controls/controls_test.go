@@ -19,6 +19,7 @@ import (
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/controls"
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/fix"
 	"ringfence.dev/ringfence/internal/casefile"
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/policy/bundle"
@@ -198,6 +199,61 @@ func deepCopy(t *testing.T, m map[string]any) map[string]any {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestFixes proves every stated repair: where a fail case is repaired at each place that fix.yaml speaks of, the control
+// finds nothing there any more, and each entry is needed by some case.
+func TestFixes(t *testing.T) {
+	cat := catalogue(t)
+	sets, err := cel.Compile(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, guard := policy.New(sets...), caseGuard(t)
+	for _, c := range cat.Controls {
+		used := map[string]bool{}
+		cases, _ := casefile.Read(os.DirFS("."), c.Dir)
+		for _, one := range cases {
+			if one.Update() || len(c.Fixes) == 0 {
+				continue
+			}
+			in := input(one, guard)
+			in.Object = deepCopy(t, one.Object.Value)
+			var stated []string
+			for _, pointer := range pointers(engine, in, c.ID) {
+				if f, ok := control.FixFor(c.Fixes, pointer); ok {
+					used[f.At] = true
+					stated = append(stated, pointer)
+				}
+			}
+			if left := fix.Apply(in.Object, c.Fixes, stated); len(left) > 0 {
+				t.Errorf("%s: no repair could be made at %v", one.File, left)
+			}
+			for _, pointer := range pointers(engine, in, c.ID) {
+				if _, ok := control.FixFor(c.Fixes, pointer); ok {
+					t.Errorf("%s: %s is still found after the repair", one.File, pointer)
+				}
+			}
+		}
+		for _, f := range c.Fixes {
+			if !used[f.At] {
+				t.Errorf("%s/fix.yaml: no case is repaired at %s", c.Dir, f.At)
+			}
+		}
+	}
+}
+
+// pointers are the places that a control finds in an object.
+func pointers(e *policy.Engine, in policy.Input, id string) (all []string) {
+	subject := finding.Subject{}
+	subject.APIVersion, _ = in.Object["apiVersion"].(string)
+	subject.Kind, _ = in.Object["kind"].(string)
+	for _, f := range e.Judge(in, subject) {
+		if f.Control == id && f.Outcome == finding.Fail {
+			all = append(all, f.Path)
+		}
+	}
+	return all
 }
 
 // TestLines holds every refusal line to design.md: one line, at most 1,024 bytes, beginning with the id.

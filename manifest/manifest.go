@@ -74,7 +74,7 @@ func text(v any) string { s, _ := v.(string); return s }
 func (o *Object) Locate(pointer string) finding.Location {
 	at := o.root
 	node := o.root
-	for _, step := range pointerSteps(pointer) {
+	for _, step := range PointerSteps(pointer) {
 		key, value := child(node, step)
 		if value == nil {
 			break

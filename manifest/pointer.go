@@ -7,8 +7,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// pointerSteps splits an RFC 6901 pointer into its unescaped steps; "" has none.
-func pointerSteps(pointer string) []string {
+// PointerSteps are the unescaped steps of an RFC 6901 pointer, none for the whole document.
+func PointerSteps(pointer string) []string {
 	if pointer == "" {
 		return nil
 	}

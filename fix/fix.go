@@ -1,0 +1,96 @@
+// Package fix repairs an object as the catalogue states: at each place that a control found, the field is set or removed.
+//
+// It decides nothing about whether the object was wrong (package policy does) and writes no file. The catalogue's walker
+// proves with it that every stated repair repairs.
+package fix
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/manifest"
+)
+
+// Apply repairs object in place at the RFC 6901 pointers that a control found, and returns those for which the control
+// states no repair or where it cannot be made. Items of a list are removed from the last to the first, so that no pointer
+// loses its place.
+func Apply(object map[string]any, fixes []control.Fix, pointers []string) (left []string) {
+	pointers = slices.Clone(pointers)
+	slices.SortFunc(pointers, backwards)
+	for _, pointer := range pointers {
+		f, ok := control.FixFor(fixes, pointer)
+		steps := manifest.PointerSteps(pointer)
+		if !ok || len(steps) == 0 || !change(object, steps, f) {
+			left = append(left, pointer)
+		}
+	}
+	return left
+}
+
+// backwards orders pointers so that a later item of a list comes before an earlier one.
+func backwards(a, b string) int {
+	return slices.CompareFunc(strings.Split(b, "/"), strings.Split(a, "/"), func(x, y string) int {
+		i, xErr := strconv.Atoi(x)
+		j, yErr := strconv.Atoi(y)
+		if xErr == nil && yErr == nil {
+			return cmp.Compare(i, j)
+		}
+		return cmp.Compare(x, y)
+	})
+}
+
+// change makes one repair below at, and reports whether it could.
+func change(at map[string]any, steps []string, f control.Fix) bool {
+	step, rest := steps[0], steps[1:]
+	if len(rest) == 0 {
+		if f.Remove {
+			delete(at, step)
+		} else {
+			at[step] = f.Value()
+		}
+		return true
+	}
+	switch child := at[step].(type) {
+	case map[string]any:
+		return change(child, rest, f)
+	case []any:
+		list, ok := changeList(child, rest, f)
+		at[step] = list
+		return ok
+	case nil:
+		if f.Remove {
+			return true
+		}
+		made := map[string]any{}
+		at[step] = made
+		return change(made, rest, f)
+	}
+	return false
+}
+
+// changeList is change within a list; the list it returns takes the place of the old one.
+func changeList(list []any, steps []string, f control.Fix) ([]any, bool) {
+	i, err := strconv.Atoi(steps[0])
+	if err != nil || i < 0 || i >= len(list) {
+		return list, false
+	}
+	if len(steps) == 1 {
+		if f.Remove {
+			return slices.Delete(list, i, i+1), true
+		}
+		list[i] = f.Value()
+		return list, true
+	}
+	switch child := list[i].(type) {
+	case map[string]any:
+		return list, change(child, steps[1:], f)
+	case []any:
+		inner, ok := changeList(child, steps[1:], f)
+		list[i] = inner
+		return list, ok
+	}
+	return list, false
+}
