@@ -97,7 +97,7 @@ func quote(s string) string {
 }
 
 // Message is the CEL expression of a refusal line (design.md) over violations: the first place, how many more, what is
-// wanted, how to fix it. A value with control or formatting characters is named, never repeated; a long one is cut.
+// wanted, how to fix it, who changed the action. A value with control or formatting characters is named, never repeated; a long one is cut.
 func (c Control) Message() string {
 	const first = `variables.violations[0]`
 	const at = first + `.lastIndexOf(' at /')`
@@ -106,7 +106,9 @@ func (c Control) Message() string {
 		` + (` + value + `.matches('[\\p{Cc}\\p{Cf}]') ? 'a value with control characters' : ` + at + ` > 64 ? ` + first + `.substring(0, 63) + '…' : ` + value + `)` +
 		` + ` + first + `.substring(` + at + `)` +
 		` + (variables.violations.size() > 1 ? ' and at ' + string(variables.violations.size() - 1) + ' more' : '')` +
-		` + ` + quote("; want "+c.Wanted+"; fix: "+c.Fix+"; more: ringfence explain "+c.ID)
+		` + ` + quote("; want "+c.Wanted+"; fix: "+c.Fix) +
+		` + params.spec.?changes[?'` + c.ID + `'].optMap(c, '; ' + c).orValue('')` +
+		` + ` + quote("; more: ringfence explain "+c.ID)
 }
 
 // PlainMessage is the refusal line where the server cannot evaluate Message.

@@ -260,7 +260,7 @@ func pointers(e *policy.Engine, in policy.Input, id string) (all []string) {
 func TestLines(t *testing.T) {
 	for _, c := range catalogue(t).Controls {
 		long := strings.Repeat("x", 5000)
-		line := finding.Line(c.ID, c.Title, long, "/spec/"+long, c.Wanted, c.Fix, 12)
+		line := finding.Line(c.ID, c.Title, long, "/spec/"+long, c.Wanted, c.Fix, "Deny by Tenant "+strings.Repeat("x", 63)+" (profile standard: Warn)", 12)
 		if len(line) > 1024 || strings.ContainsAny(line, "\n\r\x1b") || !strings.HasPrefix(line, c.ID+" ") || !strings.HasSuffix(line, "ringfence explain "+c.ID) {
 			t.Errorf("%s: refusal line of %d bytes: %s", c.ID, len(line), line)
 		}

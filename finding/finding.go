@@ -164,6 +164,8 @@ type Finding struct {
 	Source string `json:"source"`
 	// Reason explains Errored and NotApplicable; null for the others.
 	Reason *string `json:"reason"`
+	// Change says who gave the control an action other than its profile's, and what the profile says; null for nobody.
+	Change *string `json:"change"`
 	// Waiver is null unless the Fail is accepted for now.
 	Waiver *Waiver `json:"waiver"`
 	// Observed is the request it was seen in; null for what was judged without one, as check does.
@@ -203,10 +205,15 @@ func Clean(s string) string {
 }
 
 // Line is the refusal line of design.md for a Fail: one line, at most 1,024 bytes, that begins with the control's id.
-// more is the number of further places the same control fails at. A path that does not fit is cut, never what follows it.
-func Line(id, title, found, path, wanted, fix string, more int) string {
+// change says who gave the control an action other than its profile's, "" for nobody; more is the number of further places
+// the same control fails at. A path that does not fit is cut, never what follows it.
+func Line(id, title, found, path, wanted, fix, change string, more int) string {
 	line := id + " " + title + ": found " + Value(found)
-	rest := "; want " + wanted + "; fix: " + fix + "; more: ringfence explain " + id
+	rest := "; want " + wanted + "; fix: " + fix
+	if change != "" {
+		rest += "; " + change
+	}
+	rest += "; more: ringfence explain " + id
 	if more > 0 {
 		rest = fmt.Sprintf(" and at %d more", more) + rest
 	}

@@ -61,26 +61,29 @@ func TestValue(t *testing.T) {
 }
 
 func TestLine(t *testing.T) {
-	got := Line("RF-WL-08", "Drop capabilities", "NET_ADMIN", "/spec/containers/0", "only NET_BIND_SERVICE", "remove it", 2)
+	got := Line("RF-WL-08", "Drop capabilities", "NET_ADMIN", "/spec/containers/0", "only NET_BIND_SERVICE", "remove it", "", 2)
 	want := "RF-WL-08 Drop capabilities: found NET_ADMIN at /spec/containers/0 and at 2 more; want only NET_BIND_SERVICE; fix: remove it; more: ringfence explain RF-WL-08"
 	if got != want {
 		t.Errorf("Line = %q, want %q", got, want)
 	}
-	if got := Line("RF-WL-08", "T", "x", "", "w", "f", 0); got != "RF-WL-08 T: found x; want w; fix: f; more: ringfence explain RF-WL-08" {
+	if got := Line("RF-WL-08", "T", "x", "", "w", "f", "", 0); got != "RF-WL-08 T: found x; want w; fix: f; more: ringfence explain RF-WL-08" {
 		t.Errorf("Line of a whole object = %q", got)
 	}
+	if got := Line("RF-WL-08", "T", "x", "", "w", "f", "Deny by Tenant t (profile mvp: Warn)", 0); got != "RF-WL-08 T: found x; want w; fix: f; Deny by Tenant t (profile mvp: Warn); more: ringfence explain RF-WL-08" {
+		t.Errorf("Line of a changed action = %q", got)
+	}
 	path := "/spec/jobTemplate/spec/template/spec/containers/10/securityContext/capabilities/add/12"
-	if got := Line("RF-WL-08", "T", "x", path, "w", "f", 0); !strings.Contains(got, " at "+path+";") {
+	if got := Line("RF-WL-08", "T", "x", path, "w", "f", "", 0); !strings.Contains(got, " at "+path+";") {
 		t.Errorf("Line cuts a path that fits: %q", got)
 	}
 	for _, long := range []string{strings.Repeat("x", 5000), strings.Repeat("é\n", 5000), strings.Repeat("🚀", 5000), "\xff\x1b" + strings.Repeat("\u2028", 400)} {
-		got := Line("RF-WL-08", "T", long, "/"+long, strings.Repeat("é", 80), strings.Repeat("f", 240), 7)
+		got := Line("RF-WL-08", "T", long, "/"+long, strings.Repeat("é", 80), strings.Repeat("f", 240), "", 7)
 		if len(got) > 1024 || !utf8.ValidString(got) || strings.ContainsAny(got, "\n\r\x1b\u2028") ||
 			!strings.HasPrefix(got, "RF-WL-08 ") || !strings.HasSuffix(got, "; more: ringfence explain RF-WL-08") {
 			t.Errorf("Line of %d bytes: %q", len(got), got)
 		}
 	}
-	if got := Line("RF-WL-08", "T", "x", "/y", strings.Repeat("é", 2000), "f", 0); len(got) > 1024 || !utf8.ValidString(got) {
+	if got := Line("RF-WL-08", "T", "x", "/y", strings.Repeat("é", 2000), "f", "", 0); len(got) > 1024 || !utf8.ValidString(got) {
 		t.Errorf("Line with a long want has %d bytes", len(got))
 	}
 }

@@ -63,6 +63,14 @@ func (g *Guard) Action(id string) finding.Action {
 	return finding.Deny
 }
 
+// change says who gave a control an action other than its profile's; "" is nobody.
+func (g *Guard) change(id string) string {
+	if g == nil {
+		return ""
+	}
+	return g.spec.Changes[id]
+}
+
 // Violation is one place that breaks a rule.
 type Violation struct {
 	// Found is the value there, or words for its absence.
@@ -110,7 +118,7 @@ func (e *Engine) Judge(in Input, subject finding.Subject) []finding.Finding {
 	}
 	var out []finding.Finding
 	for _, r := range results {
-		out = append(out, findings(r, in.Guard.Action(r.Control.ID), subject)...)
+		out = append(out, findings(r, in.Guard, subject)...)
 	}
 	return out
 }
@@ -143,10 +151,14 @@ func join(have, more []Result) []Result {
 }
 
 // findings turns a result into findings.
-func findings(r Result, action finding.Action, subject finding.Subject) []finding.Finding {
+func findings(r Result, guard *Guard, subject finding.Subject) []finding.Finding {
 	base := finding.Finding{
 		Control: r.Control.ID, Rule: r.Control.Rule(), Title: r.Control.Title, Severity: r.Control.Severity,
-		Action: action, Wanted: r.Control.Wanted, Fix: r.Control.Fix, Subject: subject, Source: "catalogue", Outcome: finding.Pass,
+		Action: guard.Action(r.Control.ID), Wanted: r.Control.Wanted, Fix: r.Control.Fix, Subject: subject, Source: "catalogue", Outcome: finding.Pass,
+	}
+	change := guard.change(r.Control.ID)
+	if change != "" {
+		base.Change = &change
 	}
 	if r.Err != nil {
 		reason := r.Err.Error()
@@ -161,7 +173,7 @@ func findings(r Result, action finding.Action, subject finding.Subject) []findin
 	for _, v := range r.Violations {
 		f := base
 		f.Outcome, f.Found, f.Path = finding.Fail, v.Found, v.Path
-		f.Message = finding.Line(f.Control, f.Title, v.Found, v.Path, f.Wanted, f.Fix, 0)
+		f.Message = finding.Line(f.Control, f.Title, v.Found, v.Path, f.Wanted, f.Fix, change, 0)
 		f.Fingerprint = finding.Fingerprint(f.Control, subject, v.Path)
 		out = append(out, f)
 	}

@@ -97,7 +97,11 @@ func (t *text) object(fs []finding.Finding, quotes map[finding.Location]Quote) {
 			}
 			t.found(f)
 			if i == len(fs)-1 || !together(f, fs[i+1]) {
-				t.printf("    wanted: %s\n    fix:    %s\n    more:   ringfence explain %s\n", f.Wanted, f.Fix, f.Control)
+				t.printf("    wanted: %s\n    fix:    %s\n", f.Wanted, f.Fix)
+				if f.Change != nil {
+					t.printf("    action: %s\n", finding.Clean(*f.Change))
+				}
+				t.printf("    more:   ringfence explain %s\n", f.Control)
 			}
 		}
 	}

@@ -44,7 +44,13 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 		spec.Tenant, spec.Environment, spec.Production = tenant.Name, env.Name, env.Production
 	}
 	for _, c := range controls {
-		spec.Actions[c.ID] = action(c, platform, tenant, env)
+		var change string
+		if spec.Actions[c.ID], change = action(c, platform, tenant, env); change != "" {
+			if spec.Changes == nil {
+				spec.Changes = map[string]string{}
+			}
+			spec.Changes[c.ID] = change
+		}
 	}
 	if platform == nil {
 		return guard
@@ -141,27 +147,37 @@ func Expiry(s string) (time.Time, error) {
 	return at.UTC(), nil
 }
 
-// action is the action of one control under a platform and, where tenant is not nil, in its environment.
-func action(c control.Control, platform *v1alpha1.Platform, tenant *v1alpha1.Tenant, env *v1alpha1.Environment) v1alpha1.Action {
+// action is the action of one control under a platform and, where tenant is not nil, in its environment; and who made it
+// another than the profile's, "" for nobody.
+func action(c control.Control, platform *v1alpha1.Platform, tenant *v1alpha1.Tenant, env *v1alpha1.Environment) (chosen v1alpha1.Action, change string) {
 	if platform == nil {
-		return v1alpha1.Deny
+		return v1alpha1.Deny, ""
 	}
 	profile := cmp.Or(platform.Spec.Profile, v1alpha1.ProfileMVP)
+	usual := known(v1alpha1.Action(c.Action(string(profile))))
+	chosen = usual
+	choose := func(a v1alpha1.Action, who string) {
+		if a != "" {
+			chosen, change = known(a), fmt.Sprintf("%s by %s (profile %s: %s)", known(a), who, profile, usual)
+		}
+	}
 	rollout := platform.Spec.Controls[c.ID]
-	chosen := cmp.Or(rollout.Action, v1alpha1.Action(c.Action(string(profile))))
-	if tenant == nil {
-		return known(chosen)
+	choose(rollout.Action, "the Platform")
+	if tenant != nil && env.Production {
+		choose(rollout.Production, "the Platform for production")
 	}
-	if env.Production {
-		chosen = cmp.Or(rollout.Production, chosen)
+	if tenant != nil && tenant.Spec.Ring != "" {
+		choose(rollout.Rings[tenant.Spec.Ring], "the Platform for ring "+tenant.Spec.Ring)
 	}
-	if tenant.Spec.Ring != "" {
-		chosen = cmp.Or(rollout.Rings[tenant.Spec.Ring], chosen)
+	if tenant != nil {
+		if own, ok := tenant.Spec.Controls[c.ID]; ok && finding.Stronger(finding.Action(chosen), finding.Action(known(own))) != finding.Action(chosen) {
+			choose(own, "Tenant "+tenant.Name)
+		}
 	}
-	if own, ok := tenant.Spec.Controls[c.ID]; ok {
-		chosen = v1alpha1.Action(finding.Stronger(finding.Action(known(chosen)), finding.Action(known(own))))
+	if chosen == usual {
+		return chosen, ""
 	}
-	return known(chosen)
+	return chosen, change
 }
 
 // known is a, or Deny where a is no action: what cannot be read must not let anything through.

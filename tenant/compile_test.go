@@ -98,6 +98,37 @@ func TestCompileActions(t *testing.T) {
 	}
 }
 
+// TestCompileChanges: an action that is not the profile's says whose it is, and one that is says nothing.
+func TestCompileChanges(t *testing.T) {
+	platform := newPlatform(func(p *v1alpha1.Platform) {
+		p.Spec.Controls = map[string]v1alpha1.ControlRollout{"RF-WL-15": {
+			Action: v1alpha1.Audit, Production: v1alpha1.Warn, Rings: map[string]v1alpha1.Action{"early": v1alpha1.Deny},
+		}}
+	})
+	ring := func(name string) *v1alpha1.Tenant { return newTenant(func(t *v1alpha1.Tenant) { t.Spec.Ring = name }) }
+	strict := func(a v1alpha1.Action) *v1alpha1.Tenant {
+		return newTenant(func(t *v1alpha1.Tenant) { t.Spec.Controls = map[string]v1alpha1.Action{"RF-WL-15": a} })
+	}
+	for _, tc := range []struct {
+		platform  *v1alpha1.Platform
+		tenant    *v1alpha1.Tenant
+		namespace string
+		want      string
+	}{
+		{nil, newTenant(nil), "payments-dev", ""},
+		{newPlatform(nil), newTenant(nil), "payments-dev", ""},
+		{platform, nil, "other", "Audit by the Platform (profile mvp: Warn)"},
+		{platform, ring(""), "payments-prod", ""}, // production says what the profile says
+		{platform, ring("early"), "payments-dev", "Deny by the Platform for ring early (profile mvp: Warn)"},
+		{newPlatform(nil), strict(v1alpha1.Deny), "payments-dev", "Deny by Tenant payments (profile mvp: Warn)"},
+		{newPlatform(nil), strict(v1alpha1.Audit), "payments-dev", ""},
+	} {
+		if got := Compile(controls, tc.platform, tc.tenant, tc.namespace).Spec.Changes["RF-WL-15"]; got != tc.want {
+			t.Errorf("Compile(%s).Changes = %q, want %q", tc.namespace, got, tc.want)
+		}
+	}
+}
+
 func TestCompileRegistries(t *testing.T) {
 	type list = []v1alpha1.Registry
 	for _, tc := range []struct {

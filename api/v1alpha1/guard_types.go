@@ -46,6 +46,10 @@ type GuardSpec struct {
 	// +kubebuilder:validation:MaxProperties=1000
 	// +optional
 	Actions map[string]Action `json:"actions,omitempty"`
+	// Changes says, for each control whose action is not its profile's, who changed it and what the profile says.
+	// +kubebuilder:validation:MaxProperties=1000
+	// +optional
+	Changes map[string]string `json:"changes,omitempty"`
 	// Registries are the allowed registries, host or host/path. Empty: none.
 	// +kubebuilder:validation:MaxItems=100
 	// +listType=atomic

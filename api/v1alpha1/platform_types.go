@@ -73,7 +73,6 @@ type PlatformSpec struct {
 	Resources ResourceRules `json:"resources,omitempty"`
 
 	// Storage says where data may be kept.
-	// +kubebuilder:default={}
 	// +optional
 	Storage StorageRules `json:"storage,omitempty"`
 

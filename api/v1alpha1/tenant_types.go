@@ -96,7 +96,6 @@ type TenantSpec struct {
 	Egress []EgressRule `json:"egress,omitempty"`
 
 	// Grants are what the platform team has granted this tenant beyond what every tenant has.
-	// +kubebuilder:default={}
 	// +optional
 	Grants Grants `json:"grants,omitempty"`
 

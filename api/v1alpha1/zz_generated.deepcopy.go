@@ -200,6 +200,13 @@ func (in *GuardSpec) DeepCopyInto(out *GuardSpec) {
 			(*out)[key] = val
 		}
 	}
+	if in.Changes != nil {
+		in, out := &in.Changes, &out.Changes
+		*out = make(map[string]string, len(*in))
+		for key, val := range *in {
+			(*out)[key] = val
+		}
+	}
 	if in.Registries != nil {
 		in, out := &in.Registries, &out.Registries
 		*out = make([]Registry, len(*in))

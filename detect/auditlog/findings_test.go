@@ -246,7 +246,7 @@ func TestBundles(t *testing.T) {
 			if got, ok := parseLine(c.PlainMessage(), find); !ok || got != want {
 				t.Errorf("parseLine(%s) = %+v, want %+v", c.PlainMessage(), got, want)
 			}
-			full := finding.Line(c.ID, c.Title, "a: b; c", "/spec/x", c.Wanted, c.Fix, 3)
+			full := finding.Line(c.ID, c.Title, "a: b; c", "/spec/x", c.Wanted, c.Fix, "Deny by Tenant payments (profile mvp: Warn)", 3)
 			wantFull := want
 			wantFull.found, wantFull.path = "a: b; c", "/spec/x"
 			if got, ok := parseLine(full, find); !ok || got != wantFull {
