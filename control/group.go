@@ -100,7 +100,7 @@ func Groups() []Group {
 			{Kind: "PersistentVolumeClaim", Resource: "persistentvolumeclaims"},
 		}},
 		{Name: "cluster", Variables: rightsVariables, Unless: controlPlane, Kinds: clusterKinds(rbac)},
-		{Name: "webhooks", Unreachable: true, Kinds: []Kind{
+		{Name: "webhooks", Variables: countVariables, Unreachable: true, Kinds: []Kind{
 			{APIGroup: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration", Resource: "validatingwebhookconfigurations", ClusterScoped: true},
 			{APIGroup: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration", Resource: "mutatingwebhookconfigurations", ClusterScoped: true},
 		}},
