@@ -40,13 +40,14 @@ func twins(vars []Variable) []Variable {
 // Twins are the group's variables and their twins.
 func (g Group) Twins() []Variable { return twins(g.Variables) }
 
-// Shared are the variables that all controls of the named groups may use, twins included, without repeats: groups that
-// have a variable of one name have the same.
+// Shared are the variables that all controls of the named groups may use, twins included. Where two groups have a
+// variable of one name, it is the first's.
 func Shared(groups []string) []Variable {
 	var vars []Variable
 	for _, g := range Groups() {
 		for _, v := range g.Variables {
-			if slices.Contains(groups, g.Name) && !slices.Contains(vars, v) {
+			same := func(known Variable) bool { return known.Name == v.Name }
+			if slices.Contains(groups, g.Name) && !slices.ContainsFunc(vars, same) {
 				vars = append(vars, v)
 			}
 		}

@@ -93,7 +93,8 @@ func Groups() []Group {
 			{APIGroup: rbac, Kind: "Role", Resource: "roles"},
 			{APIGroup: rbac, Kind: "RoleBinding", Resource: "rolebindings"},
 		}},
-		{Name: "objects", Quick: "true", Kinds: []Kind{
+		// The objects have no pod; with its variables a control can judge them and workloads alike.
+		{Name: "objects", Variables: workloadVariables(builtinPods), Quick: "true", Kinds: []Kind{
 			{Kind: "ConfigMap", Resource: "configmaps"},
 			{Kind: "Secret", Resource: "secrets"},
 			{Kind: "ServiceAccount", Resource: "serviceaccounts"},
