@@ -60,7 +60,7 @@ const maxRules = 300
 
 // rightsVariables are the rules of a role and the subjects of a binding.
 var rightsVariables = append([]Variable{
-	{Name: "rules", Expression: `object.?rules.orValue([])`},
+	{Name: "rules", Expression: `object.?rules.orValue(null) != null ? object.rules : []`}, // the API server writes null for none
 	{Name: "each", Expression: indices("variables.rules", maxRules)},
 	{Name: "subjects", Expression: `object.?subjects.orValue([])`},
 	{Name: "eachSubject", Expression: indices("variables.subjects", maxRules)},
