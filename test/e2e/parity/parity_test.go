@@ -34,8 +34,11 @@ import (
 	"ringfence.dev/ringfence/policy/cel"
 )
 
-// denying is the namespace in which cases without one of their own are judged; update cases have each their own.
-const denying = "parity"
+// The namespaces in which cases without one of their own are judged, and those of them that are updates.
+const (
+	denying  = "parity"
+	updating = "parity-updates"
+)
 
 // verdicts is a client whose refusals and warnings are read as control ids.
 type verdicts struct {
@@ -129,12 +132,13 @@ type place struct {
 	casefile.Case
 	control   control.Control
 	namespace string // "" for what lies in none
-	name      string // its own in an update case of what lies in no namespace
+	name      string // the case's own, but for stored objects of one name
 	// unreachable says that the API server asks no policy about the kind.
 	unreachable bool
 }
 
 func (p *parity) read(t *testing.T) {
+	taken := map[string]bool{}
 	for _, ctrl := range p.catalogue.Controls {
 		cases, err := casefile.Read(os.DirFS("../../../controls"), ctrl.Dir)
 		if err != nil {
@@ -145,14 +149,17 @@ func (p *parity) read(t *testing.T) {
 			at := &place{Case: one, control: ctrl, namespace: cmp.Or(subject.Namespace, denying), name: subject.Name}
 			kind, _ := p.engine.Match(subject.APIVersion, subject.Kind)
 			at.unreachable = slices.ContainsFunc(p.catalogue.Groups(), func(g control.Group) bool { return g.Unreachable && g.Holds(ctrl) })
-			switch number := len(p.cases); {
+			switch {
 			case kind.ClusterScoped:
 				at.namespace = ""
-				if one.Update() && subject.Kind != "Namespace" {
-					at.name = fmt.Sprintf("%s-u%d", subject.Name, number)
-				}
 			case one.Update() && subject.Namespace == "":
-				at.namespace = fmt.Sprintf("parity-u%d", number)
+				at.namespace = updating
+			}
+			if key := fmt.Sprint(at.namespace, subject.Kind, subject.Name); one.Update() {
+				if taken[key] {
+					at.name = fmt.Sprintf("%s-%d", subject.Name, len(p.cases))
+				}
+				taken[key] = true
 			}
 			p.cases = append(p.cases, at)
 		}
@@ -176,7 +183,7 @@ func (p *parity) auditing(t *testing.T) {
 		}
 		if c.Update() {
 			if err := p.Create(t.Context(), c.object(c.Old)); err != nil && !apierrors.IsAlreadyExists(err) {
-				t.Fatalf("%s: create the stored object: %v", c.File, err)
+				t.Errorf("%s: create the stored object: %v", c.File, err)
 			}
 			continue
 		}
@@ -199,9 +206,9 @@ func (p *parity) auditing(t *testing.T) {
 func (p *parity) ask(t *testing.T, c *place) {
 	var old map[string]any
 	if c.Update() {
-		old = c.Old.Value
+		old = c.object(c.Old).Object
 	}
-	want := p.judge(c, c.Object.Value, c.Object.Subject(), old)
+	want := p.judge(c, c.object(c.Object).Object, c.Object.Subject(), old)
 	if c.unreachable { // no policy is asked: the control says that it only detects
 		p.beyond++
 		if err := p.Create(t.Context(), c.object(c.Object), client.DryRunAll); err != nil && !apierrors.IsInvalid(err) || c.control.Maturity != "detective" {
