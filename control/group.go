@@ -69,6 +69,8 @@ type Variable struct {
 	Expression string `json:"expression"`
 	// Late says that rules need it only once they found something: it says where, not whether.
 	Late bool `json:"-"`
+	// Brief stands for the expression of one that is Late where only whether is asked.
+	Brief string `json:"-"`
 }
 
 // Groups are the match groups that are always there, in the order in which bundles are listed; Catalogue.Groups has those
