@@ -28,6 +28,14 @@ func before(expression string) string {
 	return variableWord.ReplaceAllString(expression, "variables.${1}Before")
 }
 
+// variables are the names of the variables that an expression uses.
+func variables(expression string) (names []string) {
+	for _, use := range variableWord.FindAllStringSubmatch(expression, -1) {
+		names = append(names, use[1])
+	}
+	return names
+}
+
 // twins adds to each variable its twin.
 func twins(vars []Variable) []Variable {
 	out := slices.Clone(vars)

@@ -46,6 +46,7 @@ func newReferences(t testing.TB) *references {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_ = sha512.New() // the library takes only digests whose hash is linked
 	r := &references{engine: policy.New(sets...)}
 	for _, g := range grants {
 		guard, err := policy.NewGuard(v1alpha1.GuardSpec{Registries: []v1alpha1.Registry{g}})
@@ -130,7 +131,9 @@ func TestReference(t *testing.T) {
 func FuzzReference(f *testing.F) {
 	r := newReferences(f)
 	for i, ref := range seeds() {
-		f.Add(ref, byte(i))
+		if i%20 == 0 { // reading them all back takes a minute
+			f.Add(ref, byte(i))
+		}
 	}
 	f.Fuzz(func(t *testing.T, ref string, grant byte) {
 		if !utf8.ValidString(ref) || len(ref) > 1000 {
