@@ -64,7 +64,7 @@ func newCheck(env Env) *cobra.Command {
 	}
 	complete("output", "text", "json")
 	complete("fail-on", "deny", "warn")
-	_ = cmd.RegisterFlagCompletionFunc("only", completeIDs)
+	_ = cmd.RegisterFlagCompletionFunc("only", completeIDs(env))
 	return cmd
 }
 
@@ -93,7 +93,7 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 		return err
 	}
 	tuneMemory()
-	cat, err := catalogue()
+	cat, err := env.catalogue()
 	if err != nil {
 		return err
 	}

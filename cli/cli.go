@@ -9,13 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
-	"github.com/spf13/cobra"
-
-	"ringfence.dev/ringfence/control"
-	"ringfence.dev/ringfence/controls"
 	"ringfence.dev/ringfence/finding"
 )
 
@@ -27,6 +24,8 @@ type Env struct {
 	Now func() time.Time
 	// IsTerminal says whether Stdout is one. Only then is anything coloured.
 	IsTerminal bool
+	// Controls and Frameworks are the trees to read; nil means those that the build embeds.
+	Controls, Frameworks fs.FS
 }
 
 // colour reports whether output may be coloured: on a terminal, unless the user set NO_COLOR (no-color.org).
@@ -89,26 +88,4 @@ func Main(ctx context.Context, args []string, env Env) int {
 		env.note("%s", text)
 	}
 	return code
-}
-
-// catalogue is the catalogue that this build embeds.
-func catalogue() (*control.Catalogue, error) {
-	cat, err := control.Load(controls.FS)
-	if err != nil {
-		return nil, fmt.Errorf("load the embedded catalogue: %w", err)
-	}
-	return cat, nil
-}
-
-// completeIDs offers the catalogue's ids and titles to the shell.
-func completeIDs(_ *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	cat, err := catalogue()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	var out []cobra.Completion
-	for _, c := range cat.Controls {
-		out = append(out, cobra.CompletionWithDesc(c.ID, c.Title))
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
 }

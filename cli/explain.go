@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -13,17 +11,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence.dev/ringfence/control"
-	"ringfence.dev/ringfence/controls"
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/manifest"
 )
 
 func newExplain(env Env) *cobra.Command {
 	return &cobra.Command{
 		Use: "explain ID", Short: "Say what a control wants, why, and how to satisfy it",
-		Example:           "  ringfence explain RF-WL-01",
-		ValidArgsFunction: completeIDs,
+		Long:              "Say what a control wants, why, and how to satisfy it. ID is what a refusal begins with; control list lists them all.",
+		ValidArgsFunction: completeIDs(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := oneControl(cmd.CommandPath(), args)
+			c, err := oneControl(env, cmd.CommandPath(), args)
 			if err != nil {
 				return err
 			}
@@ -32,89 +30,42 @@ func newExplain(env Env) *cobra.Command {
 	}
 }
 
-// oneControl is the control that the single argument names.
-func oneControl(command string, args []string) (control.Control, error) {
-	cat, err := catalogue()
-	if err != nil {
-		return control.Control{}, err
-	}
-	if len(args) != 1 {
-		return control.Control{}, usagef(command, "found %d arguments; want one control id such as %s", len(args), cat.Controls[0].ID)
-	}
-	c, ok := cat.Find(args[0])
-	if !ok {
-		return control.Control{}, &exitError{finding.ExitUsage, fmt.Errorf("%s; list all: ringfence control list", unknownID(cat, args[0]))}
-	}
-	return c, nil
-}
-
-// unknownID says that there is no such control, and which are named nearly so.
-func unknownID(cat *control.Catalogue, id string) string {
-	type near struct {
-		id       string
-		distance int
-	}
-	var nearest []near
-	for _, c := range cat.Controls {
-		nearest = append(nearest, near{c.ID, min(distance(strings.ToUpper(id), c.ID), distance(strings.ToLower(id), c.Rule()))})
-	}
-	slices.SortStableFunc(nearest, func(a, b near) int { return cmp.Compare(a.distance, b.distance) })
-	var names []string
-	for _, n := range nearest[:min(3, len(nearest))] {
-		names = append(names, n.id)
-	}
-	return fmt.Sprintf("no control %q; nearest: %s", finding.Value(id), strings.Join(names, ", "))
-}
-
-// distance is the number of bytes to insert, remove or replace that make b of a (Levenshtein), of at most 64 bytes each.
-func distance(a, b string) int {
-	a, b = a[:min(len(a), 64)], b[:min(len(b), 64)]
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-// explain prints a control for somebody who has just been refused by it.
+// explain prints a control for somebody who has just been refused by it and may know nothing of Kubernetes' security.
 func explain(env Env, c control.Control) error {
+	known, err := env.frameworks()
+	if err != nil {
+		return err
+	}
+	cat, err := env.catalogue()
+	if err != nil {
+		return err
+	}
+	refused, found, err := example(env.controls(), c, "fail-")
+	if err != nil {
+		return err
+	}
+	accepted, _, err := example(env.controls(), c, "pass-")
+	if err != nil {
+		return err
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s\n", c.ID, c.Title)
-	fmt.Fprintf(&b, "severity %s; %s; rule %s\n", c.Severity, c.Maturity, c.Dir)
+	fmt.Fprintf(&b, "severity %s: %s\n%s: %s\nrule %s\n", c.Severity, severities[c.Severity], c.Maturity, maturities[c.Maturity], c.Dir)
 	section := func(title, text string) { fmt.Fprintf(&b, "\n%s\n%s", title, wrap(text, "  ")) }
-	section("What an attacker gains without it", c.Why)
 	section("What is wanted", c.Wanted)
 	section("How to fix it", c.Fix)
+	section("What an attacker gains without it", c.Why)
+	section("What it looks at", lookedAt(cat, c))
 	section("What happens to an object that fails", profiles(c))
-	refused, found, err := example(c, "fail-")
-	if err != nil {
-		return err
-	}
-	accepted, _, err := example(c, "pass-")
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(&b, "\nAn example that fails\n%s\n", indent(refused))
+	fmt.Fprintf(&b, "\nAn example that fails, in the lines marked >\n%s\n", marked(refused, found))
 	for _, line := range found {
 		fmt.Fprintf(&b, "  => found %s\n", line)
 	}
+	b.WriteString("  (behind \"at\" stands the way to the place, from the top of the file; a number\n  counts the items of a list from 0)\n")
 	fmt.Fprintf(&b, "\nAn example that passes\n%s\n", indent(accepted))
-	fmt.Fprintf(&b, "\nClauses of frameworks that it serves\n")
-	for _, framework := range slices.Sorted(maps.Keys(c.Mapping)) {
-		fmt.Fprintf(&b, "  %s: %s (not verified)\n", framework, strings.Join(c.Mapping[framework], ", "))
-	}
+	fmt.Fprintf(&b, "\nTry your own before you send it\n  ringfence check FILE --only %s\n", c.ID)
+	fmt.Fprintf(&b, "\nClauses of frameworks that it serves\n%s", clauses(known, c, "  "))
+	b.WriteString("  (not verified: nobody has compared the number with the framework's own text)\n")
 	fmt.Fprintf(&b, "\nSources\n")
 	for _, s := range c.Sources {
 		fmt.Fprintf(&b, "  %s: %s (retrieved %s)\n", s.Document, s.Section, s.Retrieved)
@@ -124,6 +75,39 @@ func explain(env Env, c control.Control) error {
 	}
 	_, err = io.WriteString(env.Stdout, b.String())
 	return err
+}
+
+// severities and maturities are the words of control.yaml for somebody who meets them first.
+var (
+	severities = map[finding.Severity]string{
+		finding.Critical: "one object that fails can give away a node or the cluster",
+		finding.High:     "with one more flaw, an object that fails gives away far more than itself",
+		finding.Medium:   "an object that fails lacks a line of defence",
+		finding.Low:      "an object that fails makes trouble harder to prevent or to find",
+	}
+	maturities = map[string]string{
+		"detective":        "it is found and reported",
+		"preventive":       "it is stopped before it runs",
+		"auto-remediating": "it is stopped before it runs, and a program can make the repair",
+	}
+)
+
+// lookedAt names the kinds that a control judges, in the catalogue's order of groups.
+func lookedAt(cat *control.Catalogue, c control.Control) string {
+	var kinds []string
+	for _, g := range cat.Groups() {
+		only := g.Only(c)
+		for _, k := range g.Kinds {
+			name := k.Kind
+			if strings.Contains(k.APIGroup, ".") && !strings.HasSuffix(k.APIGroup, ".k8s.io") {
+				name += " (" + k.APIGroup + ")"
+			}
+			if g.Holds(c) && (len(only) == 0 || slices.Contains(only, k.Kind)) && !slices.Contains(kinds, name) {
+				kinds = append(kinds, name)
+			}
+		}
+	}
+	return strings.Join(kinds, ", ")
 }
 
 // profiles says what each profile of the Platform does.
@@ -138,13 +122,13 @@ func profiles(c control.Control) string {
 
 // example is the shortest manifest of the control's cases whose name begins so, without its leading comments, and what
 // those comments say must be found in it.
-func example(c control.Control, prefix string) (text string, found []string, err error) {
-	names, err := fs.Glob(controls.FS, path.Join(c.Dir, "tests", prefix+"*.yaml"))
+func example(tree fs.FS, c control.Control, prefix string) (text string, found []string, err error) {
+	names, err := fs.Glob(tree, path.Join(c.Dir, "tests", prefix+"*.yaml"))
 	if err != nil {
 		return "", nil, err
 	}
 	for _, name := range names {
-		raw, err := fs.ReadFile(controls.FS, name)
+		raw, err := fs.ReadFile(tree, name)
 		if err != nil {
 			return "", nil, err
 		}
@@ -160,6 +144,29 @@ func example(c control.Control, prefix string) (text string, found []string, err
 		}
 	}
 	return strings.TrimSpace(text), found, nil
+}
+
+// marked is an example with a sign in the margin of each line that breaks the rule; for a field that is missing, that is
+// the line where what should hold it begins.
+func marked(text string, found []string) string {
+	lines := strings.Split(text, "\n")
+	bad := map[int]bool{}
+	for o, err := range manifest.Read(strings.NewReader(text), "") {
+		for _, f := range found {
+			if at := strings.LastIndex(f, " at /"); at >= 0 && err == nil {
+				bad[o.Locate(f[at+len(" at "):]).Line] = true
+			}
+		}
+		break // an example is one object
+	}
+	for i, line := range lines {
+		margin := "  "
+		if bad[i+1] {
+			margin = "> "
+		}
+		lines[i] = margin + line
+	}
+	return strings.Join(lines, "\n")
 }
 
 func indent(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }

@@ -44,7 +44,7 @@ the audit stream, a second or two later. Where the cluster sends no audit events
 	flags.StringVarP(&o.query.Namespace, "namespace", "n", "", "only this namespace")
 	flags.StringVar(&o.query.Control, "control", "", "only this control, for instance RF-WL-01")
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
-	_ = cmd.RegisterFlagCompletionFunc("control", completeIDs)
+	_ = cmd.RegisterFlagCompletionFunc("control", completeIDs(env))
 	return cmd
 }
 

@@ -18,7 +18,7 @@ func newVersion(env Env) *cobra.Command {
 
 // version prints what a bug report needs. The digest's first 12 digits name the catalogue; a decision's record has all 64.
 func version(env Env) error {
-	cat, err := catalogue()
+	cat, err := env.catalogue()
 	if err != nil {
 		return err
 	}

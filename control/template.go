@@ -2,6 +2,7 @@ package control
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -43,9 +44,13 @@ var (
 	groupForm   = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
 )
 
+// loadTemplates reads templates.yaml, which a folder of controls that stands beside the catalogue need not have.
 func loadTemplates(tree fs.FS) ([]Template, error) {
 	const file = "templates.yaml"
 	text, err := fs.ReadFile(tree, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

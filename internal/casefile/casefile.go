@@ -1,7 +1,9 @@
-// Package casefile reads the test cases of the catalogue: manifests whose first comment lines say what must be found.
+// Package casefile reads the test cases of the catalogue, manifests whose first comment lines say what must be found, and
+// judges them with an engine.
 //
 // A case's file name says its kind: pass-*, fail-*, update-pass-* and update-fail-* (two documents, the stored object and
-// the new one). Only tests call it: the catalogue's walker and the parity test with the API server.
+// the new one). It compiles no rules. The catalogue's walker, the parity test with the API server and the command
+// `ringfence control test` call it.
 package casefile
 
 import (

@@ -1,0 +1,65 @@
+package casefile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/policy"
+)
+
+// Outcome is what an engine said of a case.
+type Outcome struct {
+	// Got are the "<value> at <pointer>" that the case's own control found, in order.
+	Got []string
+	// Others are the ids of other controls that failed, each once, in order.
+	Others []string
+	// Errored are the controls that could not be decided, each with the reason.
+	Errored []string
+}
+
+// Judge judges the case as a test of the control with an id, in the namespace that the case names, else payments-dev.
+func (c Case) Judge(id string, e *policy.Engine, guard *policy.Guard) (o Outcome) {
+	subject := c.Object.Subject()
+	in := policy.Input{Object: c.Object.Value, Guard: guard, Namespace: subject.Namespace}
+	if in.Namespace == "" {
+		in.Namespace = "payments-dev"
+	}
+	if c.Update() {
+		in.Operation, in.OldObject = "UPDATE", c.Old.Value
+	}
+	for _, f := range e.Judge(in, subject) {
+		switch {
+		case f.Outcome == finding.Errored:
+			o.Errored = append(o.Errored, f.Control+": "+*f.Reason)
+		case f.Outcome != finding.Fail:
+		case f.Control == id:
+			o.Got = append(o.Got, f.Found+" at "+f.Path)
+		case !slices.Contains(o.Others, f.Control):
+			o.Others = append(o.Others, f.Control)
+		}
+	}
+	return o
+}
+
+// Faults says how an outcome differs from what the case wants, a line each; none is a case that passes.
+func (c Case) Faults(o Outcome) (faults []string) {
+	for _, e := range o.Errored {
+		faults = append(faults, "could not be decided: "+e)
+	}
+	if !slices.Equal(c.Want, o.Got) {
+		faults = append(faults, "want: "+words(c.Want), "got:  "+words(o.Got))
+	}
+	if !c.AnyAlso && !slices.Equal(c.Also, o.Others) {
+		faults = append(faults, fmt.Sprintf("want also: %s", words(c.Also)), fmt.Sprintf("got also:  %s", words(o.Others)))
+	}
+	return faults
+}
+
+func words(list []string) string {
+	if len(list) == 0 {
+		return "nothing"
+	}
+	return strings.Join(list, "; ")
+}
