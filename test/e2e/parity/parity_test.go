@@ -271,17 +271,14 @@ func (p *parity) judge(c *place, object map[string]any, subject finding.Subject,
 
 // sameVerdict compares the engine's places with the one that the server names for each control.
 func sameVerdict(engine map[string][]string, server map[string]string) string {
-	want, got := map[string]string{}, map[string]string{}
+	want := map[string]string{}
 	for id, places := range engine {
 		want[id] = places[0]
 		if slices.Contains(places, server[id]) {
 			want[id] = server[id]
 		}
 	}
-	for id, place := range server {
-		got[id] = place
-	}
-	return gocmp.Diff(want, got)
+	return gocmp.Diff(want, server)
 }
 
 // shorten cuts a value as the native message does.
