@@ -1,85 +1,83 @@
-// Package cel compiles the catalogue's policy.yaml files with the API server's own CEL environment and evaluates them.
+// Package cel compiles the catalogue's policy.yaml files and evaluates them.
 //
-// It evaluates exactly the variables that the native policies hold, for Kubernetes 1.30, the oldest server supported,
-// so that a rule which compiles here compiles on every one. It neither builds nor installs policies (policy/bundle does).
-// The command line and the control plane make their Engine from its Sets.
+// It speaks the language of Kubernetes 1.30, the oldest server supported, so that a rule which compiles here compiles on
+// every one. Plans in plain Go answer nearly every rule and cel-go all the others, see expr; tests hold both to what the
+// API server's own evaluator says. It neither builds nor installs policies (policy/bundle does). The command line and the
+// control plane make their Engine from its Sets.
 package cel
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-
-	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common/types/ref"
-	"github.com/google/cel-go/common/types/traits"
-	"k8s.io/apimachinery/pkg/util/version"
-	"k8s.io/apiserver/pkg/cel/environment"
+	"sync"
 
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/policy"
 )
 
-// oldestServer is the oldest Kubernetes that is supported; a rule may use no newer CEL library.
-var oldestServer = version.MajorMinor(1, 30)
-
-// variable is one compiled variable. Its slot is its place in an evaluation's cache.
-type variable struct {
-	program cel.Program
-	slot    int
-}
-
-// whenVariable is the group's condition, compiled like its variables.
-const whenVariable = "when"
-
-// rule is one compiled control.
+// rule is one compiled control. Every group that holds the control shares it.
 type rule struct {
 	control *control.Control
-	// only are the kinds that the control judges, empty for all of the set's.
-	only   []string
-	names  map[string]*variable
-	result *variable
+	// programs are the control's own variables, in slots from first on.
+	programs []*program
+	first    int
+	// found is the slot of what breaks the rule.
+	found int
+	// counts says that what the group's tooMany names breaks the rule too.
+	counts bool
 }
 
-// set is the controls of one match group. It implements policy.Set.
+// set is the controls of one match group. It implements policy.Set and is immutable, but for the frames it keeps to use
+// again.
 type set struct {
-	group  control.Group
-	shared map[string]*variable
-	slots  int
-	rules  []rule
+	group control.Group
+	rules []bound
+	// when is the slot of the group's condition and tooMany that of what is beyond counting, -1 for none.
+	when, tooMany int
+	programs      []*program // by slot; nil where the group has no such variable
+	frames        sync.Pool
+}
+
+// bound is a rule with the kinds it judges of a group, nil for all.
+type bound struct {
+	*rule
+	only []string
 }
 
 var _ policy.Set = (*set)(nil)
 
+// whenVariable is the group's condition, compiled like its variables.
+const whenVariable = "when"
+
 // Compile compiles a catalogue into one Set for each match group that has controls. The error names the control and the
 // expression, with the compiler's own words.
 func Compile(cat *control.Catalogue) ([]policy.Set, error) {
-	env, err := newEnv()
+	c, err := newCompiler()
 	if err != nil {
 		return nil, err
 	}
+	shared := map[string]int{}
+	for _, g := range cat.Groups() {
+		for _, v := range append(g.Variables, control.Variable{Name: whenVariable}) {
+			if _, ok := shared[v.Name]; !ok {
+				shared[v.Name] = len(shared)
+			}
+		}
+	}
+	rules, slots := make([]*rule, len(cat.Controls)), len(shared)
+	for i := range cat.Controls {
+		if rules[i], err = c.rule(&cat.Controls[i], shared, slots); err != nil {
+			return nil, fmt.Errorf("compile control %s: %w", cat.Controls[i].ID, err)
+		}
+		slots += len(rules[i].programs)
+	}
 	var sets []policy.Set
 	for _, g := range cat.Groups() {
-		s := &set{group: g}
-		vars := g.Twins()
-		if g.When != "" {
-			vars = append(vars, control.Variable{Name: whenVariable, Expression: g.When})
-		}
-		groupEnv, shared, err := s.compile(env, vars, nil)
+		s, err := c.set(g, rules, shared, slots)
 		if err != nil {
 			return nil, fmt.Errorf("compile shared variables of %s: %w", g.Name, err)
-		}
-		s.shared = shared
-		for i := range cat.Controls {
-			c := &cat.Controls[i]
-			if !g.Holds(*c) {
-				continue
-			}
-			_, names, err := s.compile(groupEnv, control.Derived(c.Variables, nil), s.shared)
-			if err != nil {
-				return nil, fmt.Errorf("compile control %s: %w", c.ID, err)
-			}
-			s.rules = append(s.rules, rule{c, g.Only(*c), names, names[control.ViolationsVariable]})
 		}
 		if len(s.rules) > 0 {
 			sets = append(sets, s)
@@ -88,39 +86,70 @@ func Compile(cat *control.Catalogue) ([]policy.Set, error) {
 	return sets, nil
 }
 
-// newEnv is the environment of a ValidatingAdmissionPolicy, but for variables.
-func newEnv() (*cel.Env, error) {
-	base, err := environment.MustBaseEnvSet(oldestServer).Env(environment.NewExpressions)
-	if err != nil {
-		return nil, fmt.Errorf("CEL environment of Kubernetes %s: %w", oldestServer, err)
+// rule compiles a control's own variables into slots from first on.
+func (c *compiler) rule(of *control.Control, shared map[string]int, first int) (*rule, error) {
+	r := &rule{control: of, first: first, counts: control.Counts(of.Variables)}
+	names := maps.Clone(shared)
+	for i, v := range of.Variables {
+		p, err := c.compile(v, maps.Clone(names))
+		if err != nil {
+			return nil, err
+		}
+		r.programs = append(r.programs, p)
+		names[v.Name] = first + i
 	}
-	return base.Extend(
-		cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType),
-		cel.Variable("params", cel.DynType), cel.Variable("request", cel.DynType))
+	r.found = names[control.FoundVariable]
+	return r, nil
 }
 
-// compile adds variables one after another to env and gives each a slot.
-func (s *set) compile(env *cel.Env, vars []control.Variable, known map[string]*variable) (*cel.Env, map[string]*variable, error) {
-	names := map[string]*variable{}
-	for name, v := range known {
-		names[name] = v
+// set compiles the shared variables of a group and binds the rules that judge it.
+func (c *compiler) set(g control.Group, rules []*rule, shared map[string]int, slots int) (*set, error) {
+	s := &set{group: g, when: -1, tooMany: -1, programs: make([]*program, slots)}
+	for _, r := range rules {
+		if g.Holds(*r.control) {
+			s.rules = append(s.rules, bound{r, g.Only(*r.control)})
+			copy(s.programs[r.first:], r.programs)
+		}
 	}
+	if len(s.rules) == 0 {
+		return s, nil
+	}
+	vars := slices.Clone(g.Variables)
+	if g.When != "" {
+		vars = append(vars, control.Variable{Name: whenVariable, Expression: g.When})
+		s.when = shared[whenVariable]
+	}
+	names := map[string]int{}
 	for _, v := range vars {
-		ast, issues := env.Compile(v.Expression)
-		if issues.Err() != nil {
-			return nil, nil, fmt.Errorf("variable %s: %w", v.Name, issues.Err())
-		}
-		program, err := env.Program(ast)
+		p, err := c.compile(v, maps.Clone(names))
 		if err != nil {
-			return nil, nil, fmt.Errorf("variable %s: %w", v.Name, err)
+			return nil, err
 		}
-		names[v.Name] = &variable{program, s.slots}
-		s.slots++
-		if env, err = env.Extend(cel.Variable("variables."+v.Name, ast.OutputType())); err != nil {
-			return nil, nil, fmt.Errorf("variable %s: %w", v.Name, err)
+		names[v.Name] = shared[v.Name]
+		s.programs[shared[v.Name]] = p
+		if v.Name == control.TooManyVariable {
+			s.tooMany = shared[v.Name]
 		}
 	}
-	return env, names, nil
+	if err := s.complete(len(shared)); err != nil {
+		return nil, err
+	}
+	s.frames.New = func() any { return &frame{programs: s.programs, slots: make([]slot, slots)} }
+	return s, nil
+}
+
+// complete refuses a rule that uses a variable which other groups have and this one lacks.
+func (s *set) complete(shared int) error {
+	for _, r := range s.rules {
+		for _, p := range r.programs {
+			for _, name := range p.uses {
+				if at := p.names[name]; at < shared && s.programs[at] == nil {
+					return fmt.Errorf("control %s: variable %s: there is no variables.%s in this group", r.control.ID, p.name, name)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // Match is the kind of the group that is meant, and whether there is one. Any version of a kind matches, also one of its
@@ -139,21 +168,24 @@ func (s *set) Match(apiVersion, kind string) (control.Kind, bool) {
 	return s.group.Kinds[i], true
 }
 
-// Judge evaluates every control of the group over one activation; shared variables are evaluated at most once.
+// Judge evaluates every control of the group over one frame.
 func (s *set) Judge(in policy.Input) []policy.Result {
-	shared := &evaluation{
-		object: in.Object, oldObject: nullable(in.OldObject), params: in.Guard.Params(),
-		request: map[string]any{
-			"operation": in.Operation, "namespace": in.Namespace,
-			"userInfo": map[string]any{"username": in.Username},
-		},
-		cache: make([]ref.Val, s.slots),
+	request := map[string]any{
+		"operation": in.Operation, "namespace": in.Namespace,
+		"userInfo": map[string]any{"username": in.Username},
 	}
-	shared.names = s.shared
-	if when := s.shared[whenVariable]; when != nil {
-		if yes, err := shared.value(when); err == nil && yes != truth {
+	now := s.frame(in.Object, in.OldObject, in.Guard.Params(), request)
+	defer s.release(now)
+	if s.when >= 0 {
+		if yes, err := now.value(s.when); err == nil && yes != true {
 			return nil
 		}
+	}
+	// An UPDATE is excused what it leaves as it was: the same rules over the old object.
+	var before *frame
+	if in.Operation == "UPDATE" {
+		before = s.frame(in.OldObject, in.OldObject, in.Guard.Params(), request)
+		defer s.release(before)
 	}
 	kind, _ := in.Object["kind"].(string)
 	results := make([]policy.Result, 0, len(s.rules))
@@ -161,33 +193,32 @@ func (s *set) Judge(in policy.Input) []policy.Result {
 		if len(r.only) > 0 && !slices.Contains(r.only, kind) {
 			continue
 		}
-		shared.names = r.names
 		one := policy.Result{Control: r.control}
-		one.Violations, one.Err = violations(shared.value(r.result))
+		one.Violations, one.Err = s.violations(r, now, before)
 		results = append(results, one)
 	}
 	return results
 }
 
-func nullable(m map[string]any) any {
-	if m == nil {
-		return nil
-	}
-	return m
-}
-
-// violations reads the list that a control's violations variable holds.
-func violations(v ref.Val, err error) ([]policy.Violation, error) {
-	if err != nil {
+// violations are what a rule found and did not find before: in Go what the variable of that name says in the native policy.
+func (s *set) violations(r bound, now, before *frame) ([]policy.Violation, error) {
+	found, err := s.found(r, now)
+	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	list, ok := v.(traits.Lister)
-	if !ok {
-		return nil, fmt.Errorf("the rule returned %s, not a list", v.Type().TypeName())
+	if before != nil {
+		old, err := s.found(r, before)
+		if err != nil {
+			return nil, err
+		}
+		found = slices.DeleteFunc(slices.Clone(found), func(v any) bool {
+			same, _ := in(v, old)
+			return same
+		})
 	}
-	var out []policy.Violation
-	for it := list.Iterator(); it.HasNext() == truth; {
-		text, ok := it.Next().Value().(string)
+	out := make([]policy.Violation, 0, len(found))
+	for _, v := range found {
+		text, ok := v.(string)
 		at := strings.LastIndex(text, " at /")
 		if !ok || at < 0 {
 			return nil, fmt.Errorf("the rule returned %q, not \"<value> at <pointer>\"", text)
@@ -195,4 +226,46 @@ func violations(v ref.Val, err error) ([]policy.Violation, error) {
 		out = append(out, policy.Violation{Found: text[:at], Path: text[at+len(" at "):]})
 	}
 	return out, nil
+}
+
+// found is what a rule found, and what it cannot look at.
+func (s *set) found(r bound, f *frame) ([]any, error) {
+	v, err := f.value(r.found)
+	if err != nil {
+		return nil, err
+	}
+	found, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("the rule returned %s, not a list", val(v).Type().TypeName())
+	}
+	if !r.counts || s.tooMany < 0 {
+		return found, nil
+	}
+	v, err = f.value(s.tooMany)
+	if err != nil {
+		return nil, err
+	}
+	beyond, _ := v.([]any)
+	if len(beyond) == 0 {
+		return found, nil
+	}
+	return slices.Concat(found, beyond), nil
+}
+
+// frame is a frame ready for an object.
+func (s *set) frame(object, oldObject, params, request map[string]any) *frame {
+	f := s.frames.Get().(*frame)
+	f.object, f.oldObject, f.params, f.request = object, nil, params, request
+	if oldObject != nil {
+		f.oldObject = oldObject
+	}
+	return f
+}
+
+// release keeps a frame for another object; nothing of this one stays in it.
+func (s *set) release(f *frame) {
+	clear(f.slots)
+	clear(f.stack[:cap(f.stack)])
+	f.object, f.oldObject, f.params, f.request = nil, nil, nil, nil
+	s.frames.Put(f)
 }
