@@ -1,18 +1,18 @@
 package cel_test
 
 import (
-	"os"
-	"testing"
 	"fmt"
+	"os"
 	"strings"
+	"testing"
 
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/controls"
+	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/internal/casefile"
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/policy/cel"
-	"ringfence.dev/ringfence/finding"
 )
 
 // workloadControls is how many controls of the finished catalogue judge workloads.
@@ -72,8 +72,12 @@ func BenchmarkPod(b *testing.B) {
 			for b.Loop() {
 				n = 0
 				for _, f := range e.Judge(policy.Input{Object: o.Value, Namespace: "payments-dev", Guard: g}, o.Subject()) {
-					if f.Outcome == finding.Fail { n++ }
-					if f.Outcome == finding.Errored { b.Fatal(*f.Reason) }
+					if f.Outcome == finding.Fail {
+						n++
+					}
+					if f.Outcome == finding.Errored {
+						b.Fatal(*f.Reason)
+					}
 				}
 			}
 			b.ReportMetric(float64(n), "fails")

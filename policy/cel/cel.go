@@ -7,26 +7,36 @@
 package cel
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/policy"
 )
 
-// rule is one compiled control. Every group that holds the control shares it.
+// rule is one control. Every group that holds the control shares it.
 type rule struct {
 	control *control.Control
-	// programs are the control's own variables, in slots from first on.
-	programs []*program
-	first    int
-	// found is the slot of what breaks the rule.
-	found int
+	// first is the slot of the first of the control's own variables; the others follow.
+	first int
 	// counts says that what the group's tooMany names breaks the rule too.
 	counts bool
+	// programs compiles the variables, once.
+	programs func() ([]*program, error)
+}
+
+// bound is a rule with the kinds it judges of a group, nil for all, and the slot of what it found.
+type bound struct {
+	*rule
+	only  []string
+	found int
 }
 
 // set is the controls of one match group. It implements policy.Set and is immutable, but for the frames it keeps to use
@@ -34,16 +44,16 @@ type rule struct {
 type set struct {
 	group control.Group
 	rules []bound
-	// when is the slot of the group's condition and tooMany that of what is beyond counting, -1 for none.
-	when, tooMany int
-	programs      []*program // by slot; nil where the group has no such variable
-	frames        sync.Pool
+	// compiled makes programs of the group's and its rules' variables, once.
+	compiled func() (*programs, error)
 }
 
-// bound is a rule with the kinds it judges of a group, nil for all.
-type bound struct {
-	*rule
-	only []string
+// programs are the variables of a group and of its rules.
+type programs struct {
+	all []*program // by slot; nil where the group has no such variable
+	// when is the slot of the group's condition and tooMany that of what is beyond counting, -1 for none.
+	when, tooMany int
+	frames        sync.Pool
 }
 
 var _ policy.Set = (*set)(nil)
@@ -54,13 +64,29 @@ const whenVariable = "when"
 // Compile compiles a catalogue into one Set for each match group that has controls. The error names the control and the
 // expression, with the compiler's own words.
 func Compile(cat *control.Catalogue) ([]policy.Set, error) {
+	sets, err := Lazy(cat)
+	if err != nil {
+		return nil, err
+	}
+	var faults []error
+	for _, s := range sets {
+		_, err := s.(*set).compiled()
+		faults = append(faults, err)
+	}
+	return sets, errors.Join(faults...)
+}
+
+// Lazy is Compile for a catalogue that is known to compile, such as the embedded one: each group is compiled when its
+// first object comes, so that a short command waits for no rule that it does not ask. Should a group not compile after
+// all, all its controls are undecided.
+func Lazy(cat *control.Catalogue) ([]policy.Set, error) {
 	c, err := newCompiler()
 	if err != nil {
 		return nil, err
 	}
-	shared := map[string]int{}
-	for _, g := range cat.Groups() {
-		for _, v := range append(g.Variables, control.Variable{Name: whenVariable}) {
+	groups, shared := cat.Groups(), map[string]int{}
+	for _, g := range groups {
+		for _, v := range append(slices.Clone(g.Variables), control.Variable{Name: whenVariable}) {
 			if _, ok := shared[v.Name]; !ok {
 				shared[v.Name] = len(shared)
 			}
@@ -68,17 +94,18 @@ func Compile(cat *control.Catalogue) ([]policy.Set, error) {
 	}
 	rules, slots := make([]*rule, len(cat.Controls)), len(shared)
 	for i := range cat.Controls {
-		if rules[i], err = c.rule(&cat.Controls[i], shared, slots); err != nil {
-			return nil, fmt.Errorf("compile control %s: %w", cat.Controls[i].ID, err)
-		}
-		slots += len(rules[i].programs)
+		rules[i] = c.rule(&cat.Controls[i], shared, slots)
+		slots += len(cat.Controls[i].Variables)
 	}
 	var sets []policy.Set
-	for _, g := range cat.Groups() {
-		s, err := c.set(g, rules, shared, slots)
-		if err != nil {
-			return nil, fmt.Errorf("compile shared variables of %s: %w", g.Name, err)
+	for _, g := range groups {
+		s := &set{group: g}
+		for _, r := range rules {
+			if found := r.slot(control.FoundVariable); found >= 0 && g.Holds(*r.control) {
+				s.rules = append(s.rules, bound{r, g.Only(*r.control), found})
+			}
 		}
+		s.compiled = sync.OnceValues(func() (*programs, error) { return c.programs(s, shared, slots) })
 		if len(s.rules) > 0 {
 			sets = append(sets, s)
 		}
@@ -86,65 +113,82 @@ func Compile(cat *control.Catalogue) ([]policy.Set, error) {
 	return sets, nil
 }
 
-// rule compiles a control's own variables into slots from first on.
-func (c *compiler) rule(of *control.Control, shared map[string]int, first int) (*rule, error) {
+// rule is a control whose own variables have the slots from first on.
+func (c *compiler) rule(of *control.Control, shared map[string]int, first int) *rule {
 	r := &rule{control: of, first: first, counts: control.Counts(of.Variables)}
-	names := maps.Clone(shared)
-	for i, v := range of.Variables {
-		p, err := c.compile(v, maps.Clone(names))
-		if err != nil {
-			return nil, err
+	r.programs = sync.OnceValues(func() (all []*program, err error) {
+		names := maps.Clone(shared)
+		for i, v := range of.Variables {
+			p, err := c.compile(v, maps.Clone(names))
+			if err != nil {
+				return nil, fmt.Errorf("compile control %s: %w", of.ID, err)
+			}
+			all = append(all, p)
+			names[v.Name] = first + i
 		}
-		r.programs = append(r.programs, p)
-		names[v.Name] = first + i
-	}
-	r.found = names[control.FoundVariable]
-	return r, nil
+		return all, nil
+	})
+	return r
 }
 
-// set compiles the shared variables of a group and binds the rules that judge it.
-func (c *compiler) set(g control.Group, rules []*rule, shared map[string]int, slots int) (*set, error) {
-	s := &set{group: g, when: -1, tooMany: -1, programs: make([]*program, slots)}
-	for _, r := range rules {
-		if g.Holds(*r.control) {
-			s.rules = append(s.rules, bound{r, g.Only(*r.control)})
-			copy(s.programs[r.first:], r.programs)
-		}
+// slot is that of one of the control's own variables, -1 where there is none of that name.
+func (r *rule) slot(name string) int {
+	i := slices.IndexFunc(r.control.Variables, func(v control.Variable) bool { return v.Name == name })
+	if i < 0 {
+		return i
 	}
-	if len(s.rules) == 0 {
-		return s, nil
+	return r.first + i
+}
+
+// programs compiles the shared variables of a group and the rules that judge it, these on all processors.
+func (c *compiler) programs(s *set, shared map[string]int, slots int) (*programs, error) {
+	p := &programs{when: -1, tooMany: -1, all: make([]*program, slots)}
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	work.Go(func() error { return c.shared(s.group, p, shared) })
+	for _, r := range s.rules {
+		work.Go(func() error {
+			own, err := r.programs()
+			copy(p.all[r.first:], own)
+			return err
+		})
 	}
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	p.frames.New = func() any { return &frame{programs: p.all, slots: make([]slot, slots)} }
+	return p, p.complete(s, len(shared))
+}
+
+// shared compiles the shared variables of a group, and its condition.
+func (c *compiler) shared(g control.Group, into *programs, slots map[string]int) error {
 	vars := slices.Clone(g.Variables)
 	if g.When != "" {
 		vars = append(vars, control.Variable{Name: whenVariable, Expression: g.When})
-		s.when = shared[whenVariable]
+		into.when = slots[whenVariable]
 	}
 	names := map[string]int{}
 	for _, v := range vars {
 		p, err := c.compile(v, maps.Clone(names))
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("compile shared variables of %s: %w", g.Name, err)
 		}
-		names[v.Name] = shared[v.Name]
-		s.programs[shared[v.Name]] = p
+		names[v.Name] = slots[v.Name]
+		into.all[slots[v.Name]] = p
 		if v.Name == control.TooManyVariable {
-			s.tooMany = shared[v.Name]
+			into.tooMany = slots[v.Name]
 		}
 	}
-	if err := s.complete(len(shared)); err != nil {
-		return nil, err
-	}
-	s.frames.New = func() any { return &frame{programs: s.programs, slots: make([]slot, slots)} }
-	return s, nil
+	return nil
 }
 
 // complete refuses a rule that uses a variable which other groups have and this one lacks.
-func (s *set) complete(shared int) error {
+func (p *programs) complete(s *set, shared int) error {
 	for _, r := range s.rules {
-		for _, p := range r.programs {
-			for _, name := range p.uses {
-				if at := p.names[name]; at < shared && s.programs[at] == nil {
-					return fmt.Errorf("control %s: variable %s: there is no variables.%s in this group", r.control.ID, p.name, name)
+		for _, own := range p.all[r.first : r.first+len(r.control.Variables)] {
+			for _, name := range own.uses {
+				if at := own.names[name]; at < shared && p.all[at] == nil {
+					return fmt.Errorf("compile control %s: variable %s: the group %s has no variables.%s", r.control.ID, own.name, s.group.Name, name)
 				}
 			}
 		}
@@ -170,44 +214,51 @@ func (s *set) Match(apiVersion, kind string) (control.Kind, bool) {
 
 // Judge evaluates every control of the group over one frame.
 func (s *set) Judge(in policy.Input) []policy.Result {
+	kind, _ := in.Object["kind"].(string)
+	results := make([]policy.Result, 0, len(s.rules))
+	p, err := s.compiled()
+	if err != nil {
+		for _, r := range s.rules {
+			results = append(results, policy.Result{Control: r.control, Err: err})
+		}
+		return results
+	}
 	request := map[string]any{
 		"operation": in.Operation, "namespace": in.Namespace,
 		"userInfo": map[string]any{"username": in.Username},
 	}
-	now := s.frame(in.Object, in.OldObject, in.Guard.Params(), request)
-	defer s.release(now)
-	if s.when >= 0 {
-		if yes, err := now.value(s.when); err == nil && yes != true {
+	now := p.frame(in.Object, in.OldObject, in.Guard.Params(), request)
+	defer p.release(now)
+	if p.when >= 0 {
+		if yes, err := now.value(p.when); err == nil && yes != true {
 			return nil
 		}
 	}
 	// An UPDATE is excused what it leaves as it was: the same rules over the old object.
 	var before *frame
 	if in.Operation == "UPDATE" {
-		before = s.frame(in.OldObject, in.OldObject, in.Guard.Params(), request)
-		defer s.release(before)
+		before = p.frame(in.OldObject, in.OldObject, in.Guard.Params(), request)
+		defer p.release(before)
 	}
-	kind, _ := in.Object["kind"].(string)
-	results := make([]policy.Result, 0, len(s.rules))
 	for _, r := range s.rules {
 		if len(r.only) > 0 && !slices.Contains(r.only, kind) {
 			continue
 		}
 		one := policy.Result{Control: r.control}
-		one.Violations, one.Err = s.violations(r, now, before)
+		one.Violations, one.Err = p.violations(r, now, before)
 		results = append(results, one)
 	}
 	return results
 }
 
 // violations are what a rule found and did not find before: in Go what the variable of that name says in the native policy.
-func (s *set) violations(r bound, now, before *frame) ([]policy.Violation, error) {
-	found, err := s.found(r, now)
+func (p *programs) violations(r bound, now, before *frame) ([]policy.Violation, error) {
+	found, err := p.found(r, now)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
 	if before != nil {
-		old, err := s.found(r, before)
+		old, err := p.found(r, before)
 		if err != nil {
 			return nil, err
 		}
@@ -229,7 +280,7 @@ func (s *set) violations(r bound, now, before *frame) ([]policy.Violation, error
 }
 
 // found is what a rule found, and what it cannot look at.
-func (s *set) found(r bound, f *frame) ([]any, error) {
+func (p *programs) found(r bound, f *frame) ([]any, error) {
 	v, err := f.value(r.found)
 	if err != nil {
 		return nil, err
@@ -238,10 +289,10 @@ func (s *set) found(r bound, f *frame) ([]any, error) {
 	if !ok {
 		return nil, fmt.Errorf("the rule returned %s, not a list", val(v).Type().TypeName())
 	}
-	if !r.counts || s.tooMany < 0 {
+	if !r.counts || p.tooMany < 0 {
 		return found, nil
 	}
-	v, err = f.value(s.tooMany)
+	v, err = f.value(p.tooMany)
 	if err != nil {
 		return nil, err
 	}
@@ -253,8 +304,8 @@ func (s *set) found(r bound, f *frame) ([]any, error) {
 }
 
 // frame is a frame ready for an object.
-func (s *set) frame(object, oldObject, params, request map[string]any) *frame {
-	f := s.frames.Get().(*frame)
+func (p *programs) frame(object, oldObject, params, request map[string]any) *frame {
+	f := p.frames.Get().(*frame)
 	f.object, f.oldObject, f.params, f.request = object, nil, params, request
 	if oldObject != nil {
 		f.oldObject = oldObject
@@ -263,9 +314,9 @@ func (s *set) frame(object, oldObject, params, request map[string]any) *frame {
 }
 
 // release keeps a frame for another object; nothing of this one stays in it.
-func (s *set) release(f *frame) {
+func (p *programs) release(f *frame) {
 	clear(f.slots)
 	clear(f.stack[:cap(f.stack)])
 	f.object, f.oldObject, f.params, f.request = nil, nil, nil, nil
-	s.frames.Put(f)
+	p.frames.Put(f)
 }
