@@ -70,10 +70,13 @@ func drawn(r *rand.Rand, sane bool) map[string]any {
 	}
 	block := func() any {
 		b := map[string]any{"cidr": pick(r, selectedCIDRs)}
+		if sane {
+			b["cidr"] = pick(r, selectedCIDRs[:7])
+		}
 		if r.IntN(3) == 0 {
 			b["except"] = list(2, func() any { return pick(r, selectedCIDRs) })
 		}
-		if r.IntN(40) == 0 {
+		if !sane && r.IntN(40) == 0 {
 			b["cidrGroupRef"] = "partners"
 		}
 		return b
@@ -84,6 +87,9 @@ func drawn(r *rand.Rand, sane bool) map[string]any {
 				return pick(r, []any{map[string]any{"ipBlock": block()}, map[string]any{"podSelector": map[string]any{}}, map[string]any{}})
 			})}
 			set(e, "ports", pick(r, []any{list(2, port), list(2, port), nil}))
+			if sane {
+				e["ports"] = []any{port()}
+			}
 			return e
 		}
 		return map[string]any{"kind": "NetworkPolicy", "metadata": map[string]any{"name": "x"}, "spec": map[string]any{"egress": list(2, rule)}}
@@ -124,6 +130,10 @@ func drawn(r *rand.Rand, sane bool) map[string]any {
 		}
 		if sane || r.IntN(8) > 0 {
 			e["toPorts"] = list(2, func() any { return map[string]any{"ports": list(3, port)} })
+		}
+		if sane {
+			e["toPorts"] = []any{map[string]any{"ports": []any{port()}}}
+			e["toEndpoints"] = []any{endpoint()}
 		}
 		return e
 	}
