@@ -82,14 +82,16 @@ func kubernetesRule(v any) []Destination {
 	}
 	return each(rule["to"], func(v any) []Destination {
 		peer, ok := v.(map[string]any)
-		block, outside := peer["ipBlock"]
+		block, outside := peer["ipBlock"].(map[string]any)
 		switch {
 		case !ok || len(peer) == 0:
+			return everything()
+		case !outside && peer["ipBlock"] != nil:
 			return everything()
 		case !outside:
 			return nil
 		}
-		return onPorts(network(block), opened)
+		return onPorts(network(map[string]any{"cidr": block["cidr"], "except": block["except"]}), opened)
 	})
 }
 

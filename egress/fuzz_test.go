@@ -114,18 +114,19 @@ func drawn(r *rand.Rand, sane bool) map[string]any {
 	}
 	rule := func() any {
 		e := map[string]any{}
-		for field, one := range map[string]func() any{
-			"toFQDNs": selector, "toCIDR": func() any { return pick(r, selectedCIDRs) }, "toCIDRSet": block, "toEndpoints": endpoint,
-			"toEntities": func() any {
+		for _, f := range []struct {
+			field string
+			often int // one rule in so many has it
+			one   func() any
+		}{
+			{"toFQDNs", 4, selector}, {"toCIDR", 4, func() any { return pick(r, selectedCIDRs) }}, {"toCIDRSet", 4, block}, {"toEndpoints", 8, endpoint},
+			{"toEntities", 10, func() any {
 				return pick(r, []string{"cluster", "host", "world", "all", "kube-apiserver", "world-ipv4", "news"})
-			},
-			"toServices": func() any { return map[string]any{"k8sService": map[string]any{"serviceName": "x"}} },
+			}},
+			{"toServices", 20, func() any { return map[string]any{"k8sService": map[string]any{"serviceName": "x"}} }},
 		} {
-			if sane && (field == "toEntities" || field == "toServices") {
-				continue
-			}
-			if rare := map[string]int{"toFQDNs": 2, "toCIDR": 2, "toCIDRSet": 2}[field]; r.IntN(max(rare, 1)*2+8*(1-min(rare, 1))) == 0 {
-				e[field] = list(3, one)
+			if r.IntN(f.often) == 0 && !(sane && f.often > 8) {
+				e[f.field] = list(3, f.one)
 			}
 		}
 		if sane || r.IntN(8) > 0 {
