@@ -104,7 +104,7 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if err != nil {
 		return err
 	}
-	settings, invalid := loadSettings(o.platform, env.Stdin, schemas, cat.Controls)
+	settings, invalid := loadSettings(o.platform, env.Stdin, schemas, cat.Controls, env.Now())
 	j, err := newJudge(cat, schemas, settings)
 	if err != nil {
 		return err

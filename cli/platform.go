@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
@@ -23,6 +24,7 @@ type settings struct {
 	// platform is nil where none was given.
 	platform *v1alpha1.Platform
 	tenants  []v1alpha1.Tenant
+	now      time.Time
 
 	mu     sync.Mutex
 	guards map[string]*policy.Guard // by namespace; under mu
@@ -39,6 +41,7 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 		return g, nil
 	}
 	compiled := tenant.Compile(s.controls, s.platform, tenant.Of(s.tenants, namespace), namespace)
+	tenant.DropExpired(&compiled.Spec, s.now)
 	g, err := policy.NewGuard(compiled.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("namespace %s: %w", namespace, err)
@@ -63,8 +66,8 @@ func validate(schemas *schema.Set, o *manifest.Object) (faults []error) {
 
 // loadSettings reads the --platform files and folders. Each list of faults is one input, document or object that cannot
 // be used; the others are.
-func loadSettings(paths []string, stdin io.Reader, schemas *schema.Set, controls []control.Control) (*settings, [][]error) {
-	s := &settings{controls: controls, guards: map[string]*policy.Guard{}}
+func loadSettings(paths []string, stdin io.Reader, schemas *schema.Set, controls []control.Control, now time.Time) (*settings, [][]error) {
+	s := &settings{controls: controls, now: now, guards: map[string]*policy.Guard{}}
 	l := loader{settings: s, schemas: schemas, places: map[string]finding.Location{}}
 	for _, in := range expand(paths) {
 		file, err := in.open(stdin)

@@ -21,7 +21,7 @@ import (
 // The action of each control is the most specific of: the Platform's for the tenant's ring, its production action, its
 // action, the profile's, the catalogue's default. The Tenant can only strengthen it. Without a Platform every control
 // denies and no registry is allowed. A tenant that is nil or has no such namespace counts for nothing. Egress that has
-// ended is kept, with its end: there is no clock here, and the reader compares.
+// ended is kept, with its end: there is no clock here; DropExpired takes it away.
 func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1alpha1.Tenant, namespace string) v1alpha1.Guard {
 	env := environmentOf(tenant, namespace)
 	if env == nil {
@@ -261,8 +261,9 @@ func instant(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// dropExpired removes from spec the egress that has ended at now, and returns when the next of the rest ends (zero: never).
-func dropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
+// DropExpired removes from spec the egress that has ended at now, and returns when the next of the rest ends (zero: never).
+// Whoever gives a Guard to a verdict calls it: rules take what is there for live.
+func DropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
 	ended := func(expires string) bool {
 		end, err := Expiry(expires)
 		if err != nil || !end.IsZero() && !now.Before(end) {

@@ -193,7 +193,7 @@ func TestCompileEgress(t *testing.T) {
 		t.Errorf("egress of another namespace = %v %v, want none", other.Egress, other.EgressCIDRs)
 	}
 	at := time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC) // the very instant: ended
-	next := dropExpired(&got, at)
+	next := DropExpired(&got, at)
 	if want := time.Date(2027, 3, 1, 10, 0, 0, 0, time.UTC); !next.Equal(want) {
 		t.Errorf("next end = %v, want %v", next, want)
 	}

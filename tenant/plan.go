@@ -206,7 +206,7 @@ func owner(ns *corev1.Namespace, platform *v1alpha1.Platform, tenants []v1alpha1
 func furnish(in Input, t *v1alpha1.Tenant, env v1alpha1.Environment, live Live, cordoned bool, plan *EnvironmentPlan) {
 	name := NamespaceOf(t, env)
 	guard := Compile(in.Controls, in.Platform, t, name)
-	plan.Next = dropExpired(&guard.Spec, in.Now)
+	plan.Next = DropExpired(&guard.Spec, in.Now)
 	if size := egressBytes(guard.Spec); size > maxEgressBytes {
 		guard.Spec.Egress, guard.Spec.EgressCIDRs = nil, nil
 		plan.Reason = ReasonEgressTooLarge
