@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -9,7 +10,7 @@ import (
 // the group, which must have a Quick. A policy that asks it first is evaluated in full, message expressions and all, only for what is refused or
 // warned of. Where it is false something may be wrong, or the object is too large to ask.
 //
-// A variable becomes the element of a list of one, over which the rest is asked; one that is Late is put where it is used.
+// A variable becomes the element of a list of one, over which the rest is asked; one that is Late is put, in brief, where it is used.
 func Clean(g Group, controls []Control) string {
 	names, late := map[string]string{}, map[string]string{}
 	for _, v := range g.Variables {
@@ -17,7 +18,7 @@ func Clean(g Group, controls []Control) string {
 	}
 	var binds []Variable
 	for _, v := range g.Variables {
-		if text := inline(v.Expression, names, late); v.Late {
+		if text := inline(cmp.Or(v.Brief, v.Expression), names, late); v.Late {
 			late[v.Name] = "(" + text + ")"
 		} else {
 			binds = append(binds, Variable{Name: v.Name, Expression: text})

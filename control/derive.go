@@ -28,6 +28,14 @@ func before(expression string) string {
 	return variableWord.ReplaceAllString(expression, "variables.${1}Before")
 }
 
+// variables are the names of the variables that an expression uses.
+func variables(expression string) (names []string) {
+	for _, use := range variableWord.FindAllStringSubmatch(expression, -1) {
+		names = append(names, use[1])
+	}
+	return names
+}
+
 // twins adds to each variable its twin.
 func twins(vars []Variable) []Variable {
 	out := slices.Clone(vars)
@@ -40,13 +48,14 @@ func twins(vars []Variable) []Variable {
 // Twins are the group's variables and their twins.
 func (g Group) Twins() []Variable { return twins(g.Variables) }
 
-// Shared are the variables that all controls of the named groups may use, twins included, without repeats: groups that
-// have a variable of one name have the same.
+// Shared are the variables that all controls of the named groups may use, twins included. Where two groups have a
+// variable of one name, it is the first's.
 func Shared(groups []string) []Variable {
 	var vars []Variable
 	for _, g := range Groups() {
 		for _, v := range g.Variables {
-			if slices.Contains(groups, g.Name) && !slices.Contains(vars, v) {
+			same := func(known Variable) bool { return known.Name == v.Name }
+			if slices.Contains(groups, g.Name) && !slices.ContainsFunc(vars, same) {
 				vars = append(vars, v)
 			}
 		}

@@ -69,6 +69,8 @@ type Variable struct {
 	Expression string `json:"expression"`
 	// Late says that rules need it only once they found something: it says where, not whether.
 	Late bool `json:"-"`
+	// Brief stands for the expression of one that is Late where only whether is asked.
+	Brief string `json:"-"`
 }
 
 // Groups are the match groups that are always there, in the order in which bundles are listed; Catalogue.Groups has those
@@ -93,14 +95,15 @@ func Groups() []Group {
 			{APIGroup: rbac, Kind: "Role", Resource: "roles"},
 			{APIGroup: rbac, Kind: "RoleBinding", Resource: "rolebindings"},
 		}},
-		{Name: "objects", Quick: "true", Kinds: []Kind{
+		// The objects have no pod; with its variables a control can judge them and workloads alike.
+		{Name: "objects", Variables: workloadVariables(builtinPods), Quick: "true", Kinds: []Kind{
 			{Kind: "ConfigMap", Resource: "configmaps"},
 			{Kind: "Secret", Resource: "secrets"},
 			{Kind: "ServiceAccount", Resource: "serviceaccounts"},
 			{Kind: "PersistentVolumeClaim", Resource: "persistentvolumeclaims"},
 		}},
 		{Name: "cluster", Variables: rightsVariables, Unless: controlPlane, Kinds: clusterKinds(rbac)},
-		{Name: "webhooks", Unreachable: true, Kinds: []Kind{
+		{Name: "webhooks", Variables: countVariables, Unreachable: true, Kinds: []Kind{
 			{APIGroup: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration", Resource: "validatingwebhookconfigurations", ClusterScoped: true},
 			{APIGroup: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration", Resource: "mutatingwebhookconfigurations", ClusterScoped: true},
 		}},

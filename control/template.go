@@ -30,9 +30,9 @@ type Template struct {
 	Containers     string `json:"containers,omitempty"`
 	InitContainers string `json:"initContainers,omitempty"`
 	Resources      string `json:"resources,omitempty"`
-	// Elsewhere are fields of a pod that the kind cannot carry, with the value to be taken for granted here: the Pod
-	// that comes of it is judged for them.
-	Elsewhere map[string]bool `json:"elsewhere,omitempty"`
+	// Elsewhere are fields of a pod that the kind cannot carry, with the value, true, false or a word, to be taken for
+	// granted here: the Pod that comes of it is judged for them.
+	Elsewhere map[string]any `json:"elsewhere,omitempty"`
 }
 
 // maxTemplates is how many items of a list of templates are judged; an object with more breaks every rule that looks.
@@ -65,6 +65,11 @@ func loadTemplates(tree fs.FS) ([]Template, error) {
 			t.Each != "" && !pointerForm.MatchString(t.Each) || !allWords(t.Containers, t.InitContainers, t.Resources) {
 			return nil, fmt.Errorf("%s: templates[%d]: want apiGroup, kind, resource, and pod as a pointer such as /spec/template/spec", file, i)
 		}
+		for name, value := range t.Elsewhere {
+			if literal(value) == "" {
+				return nil, fmt.Errorf("%s: templates[%d]: elsewhere.%s: want true, false or a word", file, i, name)
+			}
+		}
 	}
 	return list.Templates, nil
 }
@@ -76,6 +81,19 @@ func allWords(words ...string) bool {
 		}
 	}
 	return true
+}
+
+// literal writes a value of Elsewhere in CEL, "" where it is neither a bool nor a word.
+func literal(value any) string {
+	switch v := value.(type) {
+	case bool:
+		return strconv.FormatBool(v)
+	case string:
+		if wordForm.MatchString(v) {
+			return quote(v)
+		}
+	}
+	return ""
 }
 
 // pods says where the i-th pod of an object is, and list is the CEL expression of its list of templates, "" without one.
@@ -98,7 +116,7 @@ func (t Template) pods(i int) (p pods, list string) {
 		"'volumes': " + p.spec + ".?volumes.orValue([])",
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.Elsewhere)) {
-		fields = append(fields, quote(name)+": dyn("+strconv.FormatBool(t.Elsewhere[name])+")")
+		fields = append(fields, quote(name)+": dyn("+literal(t.Elsewhere[name])+")")
 	}
 	fields[0] = strings.Replace(fields[0], ": ", ": dyn(", 1) + ")"
 	p.spec = "{" + strings.Join(fields, ", ") + "}"

@@ -31,14 +31,14 @@ const quickPods = "containers.size() <= 10 && volumes.size() <= 20"
 // enumeration of a list there, so a rule runs over each, the indices of containers, or eachVolume, those of volumes.
 func workloadVariables(p pods) []Variable {
 	return []Variable{
-		{Name: "podPath", Late: true, Expression: p.path},
+		{Name: "podPath", Late: true, Brief: "'/spec'", Expression: p.path},
 		{Name: "podSpec", Expression: p.spec},
 		{Name: "podSecurity", Expression: `variables.podSpec.?securityContext.orValue({})`},
 		{Name: "containers", Expression: `variables.podSpec.?containers.orValue([]) + variables.podSpec.?initContainers.orValue([]) + variables.podSpec.?ephemeralContainers.orValue([])`},
 		{Name: "mainCount", Expression: `variables.podSpec.?containers.orValue([]).size()`},
 		{Name: "initCount", Expression: `variables.podSpec.?initContainers.orValue([]).size()`},
 		{Name: "each", Expression: indices("variables.containers", maxPlaces)},
-		{Name: "containerPaths", Late: true, Expression: fmt.Sprintf(`variables.each.map(i, variables.podPath + (i < variables.mainCount ? '/' + %s + '/' + string(i)
+		{Name: "containerPaths", Late: true, Brief: "variables.each.map(i, '')", Expression: fmt.Sprintf(`variables.each.map(i, variables.podPath + (i < variables.mainCount ? '/' + %s + '/' + string(i)
   : i < variables.mainCount + variables.initCount ? '/' + %s + '/' + string(i - variables.mainCount)
   : '/ephemeralContainers/' + string(i - variables.mainCount - variables.initCount)))`, p.main, p.init)},
 		{Name: "resourcesField", Expression: p.resources},
@@ -60,7 +60,7 @@ const maxRules = 300
 
 // rightsVariables are the rules of a role and the subjects of a binding.
 var rightsVariables = append([]Variable{
-	{Name: "rules", Expression: `object.?rules.orValue([])`},
+	{Name: "rules", Expression: `object.?rules.orValue(null) != null ? object.rules : []`}, // the API server writes null for none
 	{Name: "each", Expression: indices("variables.rules", maxRules)},
 	{Name: "subjects", Expression: `object.?subjects.orValue([])`},
 	{Name: "eachSubject", Expression: indices("variables.subjects", maxRules)},

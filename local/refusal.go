@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,16 +36,18 @@ func (w *warnings) take() []string {
 // refusalLine finds a refusal line within what the API server wraps around it.
 var refusalLine = regexp.MustCompile(`RF-[A-Z]{2}-[0-9]{2} .*$`)
 
-// refusals are the refusal lines of an error and its warnings, one a control, in order of id.
+// refusals are the refusal lines of an error and its warnings, one a control, in order of id. The API server cuts warnings
+// where there are many, so the longest of a control is taken.
 func refusals(err error, warnings []string) []string {
-	var lines []string
+	longest := map[string]string{}
 	for _, text := range append([]string{err.Error()}, warnings...) {
-		if line := refusalLine.FindString(text); line != "" && !slices.Contains(lines, line) {
-			lines = append(lines, line)
+		line := refusalLine.FindString(text)
+		id, _, _ := strings.Cut(line, " ")
+		if len(line) > len(longest[id]) {
+			longest[id] = line
 		}
 	}
-	slices.Sort(lines)
-	return lines
+	return slices.Sorted(maps.Values(longest))
 }
 
 // unnamed are the ids that no line begins with.

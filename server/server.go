@@ -5,6 +5,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -20,7 +21,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -230,6 +233,7 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	}
 	bundles := &bundle.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: time.Now,
+		Serves: func(k control.Kind) (bool, error) { return serves(mgr.GetRESTMapper(), k) },
 	}
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr)); err != nil {
 		return nil, fmt.Errorf("set up the reconcilers: %w", err)
@@ -237,13 +241,26 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	return mgr, nil
 }
 
-// action is a control's action in a namespace, as its Guard says; "" where that is not known.
+// serves reports whether the cluster serves a kind in any version.
+func serves(mapper meta.RESTMapper, k control.Kind) (bool, error) {
+	_, err := mapper.RESTMapping(schema.GroupKind{Group: k.APIGroup, Kind: k.Kind})
+	if meta.IsNoMatchError(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask the cluster for %s: %w", k.Kind, err)
+	}
+	return true, nil
+}
+
+// action is a control's action in a namespace, "" for what lies in none, as its Guard says; "" where that is not known.
 func (s *Server) action(namespace, id string) finding.Action {
 	reader := s.guards.Load()
 	if reader == nil {
 		return ""
 	}
 	var guard v1alpha1.Guard
+	namespace = cmp.Or(namespace, v1alpha1.SystemNamespace)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := (*reader).Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.GuardName}, &guard); err != nil {

@@ -16,8 +16,10 @@ import (
 
 // This file compares what is with what should be, kind by kind. Each function plans nothing where the two agree.
 
+// newNamespace is a namespace that is not the tenant's yet: it carries what the catalogue asks of every namespace, and its
+// owner's labels once it has a Guard.
 func newNamespace(name, tenant string) *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{AnnotationCreatedBy: tenant}}}
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: podSecurityLabels(), Annotations: map[string]string{AnnotationCreatedBy: tenant}}}
 }
 
 // adopt gives want the metadata of live, so that an update replaces only what is Ringfence's.

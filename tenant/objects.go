@@ -43,7 +43,14 @@ func namespaceLabels(t *v1alpha1.Tenant, env v1alpha1.Environment, cordoned bool
 	if cordoned {
 		labels[v1alpha1.LabelCordoned] = "true"
 	}
-	// Pod Security tells and records; enforcing it would end the admission chain before the catalogue's own refusals.
+	maps.Copy(labels, podSecurityLabels())
+	return labels
+}
+
+// podSecurityLabels let Pod Security tell and record; enforcing it would end the admission chain before the catalogue's
+// own refusals.
+func podSecurityLabels() map[string]string {
+	labels := map[string]string{}
 	for _, mode := range []string{"audit", "warn"} {
 		labels["pod-security.kubernetes.io/"+mode] = "restricted"
 		labels["pod-security.kubernetes.io/"+mode+"-version"] = "latest"

@@ -146,8 +146,10 @@ func TestPlanOnboards(t *testing.T) {
 		if env == "dev" {
 			want = append(want, "create RoleBinding "+ns+"/ringfence-tenant-debug")
 		}
-		if len(plans[i].Changes[0].Object.GetLabels()) != 0 {
-			t.Errorf("%s begins with labels %v, want none before its Guard", ns, plans[i].Changes[0].Object.GetLabels())
+		for label := range plans[i].Changes[0].Object.GetLabels() {
+			if !strings.HasPrefix(label, "pod-security.kubernetes.io/") {
+				t.Errorf("%s begins with label %s, want none but those of Pod Security before its Guard", ns, label)
+			}
 		}
 		if diff := cmp.Diff(want, w.do(plans[i].Changes)); diff != "" {
 			t.Errorf("order in %s (-want +got):\n%s", ns, diff)

@@ -128,6 +128,9 @@ func (m *maker) finding(policy, text string) finding.Finding {
 	f := m.base(l.id, policy)
 	f.Outcome = finding.Fail
 	f.Title, f.Wanted, f.Fix, f.Found, f.Path = l.title, l.wanted, l.fix, l.found, l.path
+	if l.change != "" {
+		f.Change = &l.change
+	}
 	f.Message = clean(text, maxMessage)
 	f.Fingerprint = finding.Fingerprint(f.Control, f.Subject, f.Path)
 	return f

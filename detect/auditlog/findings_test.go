@@ -246,9 +246,10 @@ func TestBundles(t *testing.T) {
 			if got, ok := parseLine(c.PlainMessage(), find); !ok || got != want {
 				t.Errorf("parseLine(%s) = %+v, want %+v", c.PlainMessage(), got, want)
 			}
-			full := finding.Line(c.ID, c.Title, "a: b; c", "/spec/x", c.Wanted, c.Fix, "Deny by Tenant payments (profile mvp: Warn)", 3)
+			const change = "Deny by Tenant payments (profile mvp: Warn)"
+			full := finding.Line(c.ID, c.Title, "a: b; c", "/spec/x", c.Wanted, c.Fix, change, 3)
 			wantFull := want
-			wantFull.found, wantFull.path = "a: b; c", "/spec/x"
+			wantFull.found, wantFull.path, wantFull.change = "a: b; c", "/spec/x", change
 			if got, ok := parseLine(full, find); !ok || got != wantFull {
 				t.Errorf("parseLine(%s) = %+v, want %+v", full, got, wantFull)
 			}

@@ -40,10 +40,11 @@ func clean(s string, max int) string {
 
 // line is a refusal line taken apart. Found and Path are empty where the line does not say them.
 type line struct {
-	id, title, found, path, wanted, fix string
+	id, title, found, path, wanted, fix, change string
 }
 
 var (
+	changed = regexp.MustCompile(`; ((?:Deny|Warn|Audit) by [^;]{1,160} \(profile [a-z]{1,16}: (?:Deny|Warn|Audit)\))(?:; more: |$)`)
 	andMore = regexp.MustCompile(` and at [1-9][0-9]{0,8} more$`)
 	pointer = regexp.MustCompile(`^(/[^/\pZ\pC]*)+$`)
 )
@@ -75,6 +76,10 @@ func parseLine(text string, find func(string) (control.Control, bool)) (l line, 
 	}
 	if tail < 0 {
 		tail, l.wanted, l.fix = tailOf(rest)
+	}
+	if m := changed.FindStringSubmatch(rest[tail:]); m != nil {
+		l.change = finding.Clean(m[1])
+		l.fix = strings.TrimSuffix(l.fix, "; "+m[1])
 	}
 	if known {
 		l.title, l.wanted, l.fix = c.Title, c.Wanted, c.Fix

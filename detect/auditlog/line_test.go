@@ -38,7 +38,7 @@ func TestParseLine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, ok := parseLine(test.text, find)
-			want := line{c.ID, c.Title, test.found, test.path, c.Wanted, c.Fix}
+			want := line{id: c.ID, title: c.Title, found: test.found, path: test.path, wanted: c.Wanted, fix: c.Fix}
 			if name == "cut" {
 				want.found, want.path = got.found, got.path // any cut of a line is read as far as it goes
 			}

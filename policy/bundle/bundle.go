@@ -22,6 +22,8 @@ import (
 type Bundle struct {
 	Policy  *admissionv1.ValidatingAdmissionPolicy
 	Binding *admissionv1.ValidatingAdmissionPolicyBinding
+	// Optional are the kinds of which the cluster must serve one for the bundle to be of use; empty where it always is.
+	Optional []control.Kind
 }
 
 // Single is one control as a policy of its own: what its policy.yaml holds.
@@ -99,7 +101,11 @@ func build(g control.Group, controls []control.Control, exempt []string, action 
 			Reason:            new(metav1.StatusReasonForbidden),
 		})
 	}
-	return Bundle{p, binding(name, g.Kinds[0].ClusterScoped, exempt, action)}
+	b := Bundle{Policy: p, Binding: binding(name, g.Kinds[0].ClusterScoped, exempt, action)}
+	if g.Of != "" {
+		b.Optional = g.Kinds
+	}
+	return b
 }
 
 // conditions end the evaluation of what the group's policies do not judge and, where it can be asked, of what is created

@@ -66,6 +66,9 @@ type Reconciler struct {
 	// Beside are objects that are not made of controls and must stand beside the bundles: ValidatingAdmissionPolicies, their
 	// bindings and ClusterRoles, all with Ringfence's label. They are kept in place with the bundles.
 	Beside []client.Object
+	// Serves reports whether the cluster serves a kind. Bundles of kinds that it does not serve are left out: compiling them
+	// would cost the API server seconds for nothing. Nil is yes.
+	Serves func(control.Kind) (bool, error)
 	// Metrics counts gaps; see NewMetrics.
 	Metrics *Metrics
 	Log     *slog.Logger
@@ -73,9 +76,9 @@ type Reconciler struct {
 	// OnGap is told of each gap once it is closed. It must not block. Nil is nobody.
 	OnGap func(Gap)
 
-	mu     sync.Mutex // guards the last good set
-	exempt []string
-	built  []client.Object
+	mu       sync.Mutex // guards the last good set, and what it was built for
+	builtFor []string
+	built    []client.Object
 }
 
 // SetupWithManager registers the reconciler for the Platform and every policy and binding that Ringfence owns.
@@ -123,7 +126,11 @@ const soon = 200 * time.Millisecond
 // enforce puts all in place and says how it went: a reason of the condition Enforced, a message, and an error where trying
 // again may help.
 func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason, message string, err error) {
-	want, err := r.wanted(p)
+	bundles, builtFor, err := r.bundles(p)
+	if err != nil {
+		return reasonApplyFailed, err.Error(), err
+	}
+	want, err := r.wanted(bundles, builtFor)
 	if err != nil {
 		return reasonCompileFailed, err.Error(), nil
 	}
@@ -149,23 +156,39 @@ func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason,
 	return reasonInPlace, fmt.Sprintf("%d controls in %d policies, bindings and roles", len(r.Catalogue.Controls), len(want)), nil
 }
 
-// wanted is all that must be in place for the Platform, a policy before its binding. Policies are compiled before they are
-// given out; the last good set is reused while the exempt namespaces stay the same.
-func (r *Reconciler) wanted(p *v1alpha1.Platform) ([]client.Object, error) {
-	var exempt []string
+// bundles are those that the cluster has a use for, and builtFor what they depend on beside the catalogue.
+func (r *Reconciler) bundles(p *v1alpha1.Platform) (bundles []Bundle, builtFor []string, err error) {
 	for _, ns := range p.Spec.ExemptNamespaces {
-		exempt = append(exempt, string(ns))
+		builtFor = append(builtFor, string(ns))
 	}
+	for _, b := range Build(r.Catalogue, slices.Clone(builtFor)) {
+		needed, err := r.needed(b)
+		if err != nil {
+			return nil, nil, err
+		}
+		if needed {
+			bundles = append(bundles, b)
+		}
+	}
+	for _, b := range bundles {
+		builtFor = append(builtFor, b.Policy.Name)
+	}
+	return bundles, builtFor, nil
+}
+
+// wanted is all that must be in place, a policy before its binding. Policies are compiled before they are given out; the
+// last good set is reused while what it was built for stays the same.
+func (r *Reconciler) wanted(bundles []Bundle, builtFor []string) ([]client.Object, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.built != nil && slices.Equal(r.exempt, exempt) {
+	if r.built != nil && slices.Equal(r.builtFor, builtFor) {
 		return r.built, nil
 	}
 	var built []client.Object
 	for _, o := range r.Beside {
 		built = append(built, withDefaults(o))
 	}
-	for _, b := range Build(r.Catalogue, exempt) {
+	for _, b := range bundles {
 		built = append(built, b.Policy, b.Binding)
 	}
 	for _, o := range built {
@@ -175,8 +198,21 @@ func (r *Reconciler) wanted(p *v1alpha1.Platform) ([]client.Object, error) {
 			}
 		}
 	}
-	r.built, r.exempt = built, exempt
+	r.built, r.builtFor = built, builtFor
 	return built, nil
+}
+
+// needed reports whether a bundle is of use in this cluster.
+func (r *Reconciler) needed(b Bundle) (bool, error) {
+	if len(b.Optional) == 0 || r.Serves == nil {
+		return true, nil
+	}
+	for _, k := range b.Optional {
+		if yes, err := r.Serves(k); yes || err != nil {
+			return yes, err
+		}
+	}
+	return false, nil
 }
 
 // existing are the objects that carry Ringfence's label, by kind and name.

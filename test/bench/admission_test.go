@@ -84,6 +84,11 @@ func prepare(b *testing.B, c client.Client) {
 			b.Fatal(err)
 		}
 	}
+	for _, ns := range []string{"exempt", "guarded"} {
+		if err := c.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "api", Namespace: ns}}); err != nil {
+			b.Fatal(err)
+		}
+	}
 	guard := &v1alpha1.Guard{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.GuardName, Namespace: "guarded"},
 		Spec: v1alpha1.GuardSpec{Registries: []v1alpha1.Registry{"registry.bank.example"}}}
 	if err := c.Create(ctx, guard); err != nil {
@@ -105,12 +110,18 @@ func prepare(b *testing.B, c client.Client) {
 	}
 }
 
+// pod satisfies every control of the catalogue.
 func pod(namespace string) *corev1.Pod {
-	yes := true
-	amount := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
+	amount := corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi"), corev1.ResourceEphemeralStorage: resource.MustParse("1Gi"),
+	}
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "api-", Namespace: namespace}, Spec: corev1.PodSpec{
-		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes},
-		Containers: []corev1.Container{{Name: "api", Image: "registry.bank.example/payments/api:1",
+		ServiceAccountName: "api", AutomountServiceAccountToken: new(false),
+		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+		Containers: []corev1.Container{{Name: "api", Image: "registry.bank.example/payments/api@sha256:" + strings.Repeat("0", 64),
+			SecurityContext: &corev1.SecurityContext{
+				AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			},
 			Resources: corev1.ResourceRequirements{Requests: amount, Limits: amount}}},
 	}}
 }

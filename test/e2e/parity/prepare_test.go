@@ -70,7 +70,7 @@ func (p *parity) prepare(t *testing.T) {
 
 // namespaces are those in which cases are tried, and that of the Guard for what lies in none.
 func (p *parity) namespaces() []string {
-	all := map[string]bool{v1alpha1.SystemNamespace: true, denying: true, "default": true, "kube-public": true, "kube-node-lease": true}
+	all := map[string]bool{v1alpha1.SystemNamespace: true, denying: true, updating: true, "default": true, "kube-public": true, "kube-node-lease": true}
 	for _, c := range p.cases {
 		if c.namespace != "" {
 			all[c.namespace] = true
