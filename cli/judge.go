@@ -50,7 +50,7 @@ type judge struct {
 }
 
 func newJudge(cat *control.Catalogue, schemas *schema.Set, s *settings) (*judge, error) {
-	sets, err := cel.Compile(cat)
+	sets, err := cel.Lazy(cat)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"ringfence.dev/ringfence/manifest"
 )
@@ -34,20 +35,23 @@ func Load(tree fs.FS) (*Catalogue, error) {
 		return nil, fmt.Errorf("read catalogue: %w", err)
 	}
 	cat.Templates = templates
-	err = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || path.Base(name) != "control.yaml" {
-			return err
-		}
-		c, err := load(tree, path.Dir(name))
-		if err != nil {
-			faults = append(faults, err)
-			return nil
-		}
-		cat.Controls = append(cat.Controls, c)
-		return nil
-	})
+	dirs, err := folders(tree)
 	if err != nil {
 		return nil, fmt.Errorf("read catalogue: %w", err)
+	}
+	// Reading YAML is most of what a short command does: every processor takes its share.
+	cat.Controls, faults = make([]Control, len(dirs)), make([]error, len(dirs))
+	var work sync.WaitGroup
+	for part := range workers {
+		work.Go(func() {
+			for i := part; i < len(dirs); i += workers {
+				cat.Controls[i], faults[i] = load(tree, dirs[i])
+			}
+		})
+	}
+	work.Wait()
+	if err := errors.Join(faults...); err != nil {
+		return &cat, err
 	}
 	slices.SortFunc(cat.Controls, func(a, b Control) int { return cmp.Compare(a.ID, b.ID) })
 	for i, c := range cat.Controls {
@@ -63,6 +67,20 @@ func Load(tree fs.FS) (*Catalogue, error) {
 	fmt.Fprintf(sum, "templates.yaml %d\n%s", len(text), text)
 	cat.Digest = hex.EncodeToString(sum.Sum(nil))
 	return &cat, errors.Join(faults...)
+}
+
+// workers is how many goroutines load controls.
+const workers = 4
+
+// folders are those that hold a control.
+func folders(tree fs.FS) (dirs []string, err error) {
+	err = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && path.Base(name) == "control.yaml" {
+			dirs = append(dirs, path.Dir(name))
+		}
+		return err
+	})
+	return dirs, err
 }
 
 func load(tree fs.FS, dir string) (Control, error) {

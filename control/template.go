@@ -164,7 +164,7 @@ func templateGroups(templates []Template) (groups []Group) {
 		}
 		g.Variables = workloadVariables(p)
 		for k := range g.Variables {
-			if v := &g.Variables[k]; v.Name == tooManyVariable {
+			if v := &g.Variables[k]; v.Name == TooManyVariable {
 				v.Expression += tooMany
 			}
 		}

@@ -44,13 +44,13 @@ func workloadVariables(p pods) []Variable {
 		{Name: "resourcesField", Expression: p.resources},
 		{Name: "volumes", Expression: `variables.podSpec.?volumes.orValue([])`},
 		{Name: "eachVolume", Expression: indices("variables.volumes", maxPlaces)},
-		{Name: tooManyVariable, Late: true, Expression: fmt.Sprintf(`(variables.containers.size() > %[1]d ? ['more than %[1]d containers at ' + variables.podPath + '/' + %[2]s] : [])
+		{Name: TooManyVariable, Late: true, Expression: fmt.Sprintf(`(variables.containers.size() > %[1]d ? ['more than %[1]d containers at ' + variables.podPath + '/' + %[2]s] : [])
 + (variables.volumes.size() > %[1]d ? ['more than %[1]d volumes at ' + variables.podPath + '/volumes'] : [])`, maxPlaces, p.main)},
 	}
 }
 
-// tooManyVariable is what breaks every rule that runs over each index of a list: more of them than the rule looks at.
-const tooManyVariable = "tooMany"
+// TooManyVariable is what breaks every rule that runs over each index of a list: more of them than the rule looks at.
+const TooManyVariable = "tooMany"
 
 // countVariables serve rules over lists of lists: counting is 0 to 99, to be filtered by the size of a list.
 var countVariables = []Variable{{Name: "counting", Expression: numbers(maxPlaces)}}
@@ -64,7 +64,7 @@ var rightsVariables = append([]Variable{
 	{Name: "each", Expression: indices("variables.rules", maxRules)},
 	{Name: "subjects", Expression: `object.?subjects.orValue([])`},
 	{Name: "eachSubject", Expression: indices("variables.subjects", maxRules)},
-	{Name: tooManyVariable, Late: true, Expression: fmt.Sprintf(`(variables.rules.size() > %[1]d ? ['more than %[1]d rules at /rules'] : [])
+	{Name: TooManyVariable, Late: true, Expression: fmt.Sprintf(`(variables.rules.size() > %[1]d ? ['more than %[1]d rules at /rules'] : [])
 + (variables.subjects.size() > %[1]d ? ['more than %[1]d subjects at /subjects'] : [])`, maxRules)},
 }, countVariables...)
 

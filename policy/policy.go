@@ -116,9 +116,13 @@ func (e *Engine) Judge(in Input, subject finding.Subject) []finding.Finding {
 			results = join(results, set.Judge(in))
 		}
 	}
-	var out []finding.Finding
+	n := 0
 	for _, r := range results {
-		out = append(out, findings(r, in.Guard, subject)...)
+		n += max(1, len(r.Violations))
+	}
+	out := make([]finding.Finding, 0, n) // a Finding is 400 bytes: as many as there will be, at once
+	for _, r := range results {
+		out = findings(out, r, in.Guard, subject)
 	}
 	return out
 }
@@ -150,8 +154,8 @@ func join(have, more []Result) []Result {
 	return have
 }
 
-// findings turns a result into findings.
-func findings(r Result, guard *Guard, subject finding.Subject) []finding.Finding {
+// findings appends what a result is as findings.
+func findings(out []finding.Finding, r Result, guard *Guard, subject finding.Subject) []finding.Finding {
 	base := finding.Finding{
 		Control: r.Control.ID, Rule: r.Control.Rule(), Title: r.Control.Title, Severity: r.Control.Severity,
 		Action: guard.Action(r.Control.ID), Wanted: r.Control.Wanted, Fix: r.Control.Fix, Subject: subject, Source: "catalogue", Outcome: finding.Pass,
@@ -167,15 +171,13 @@ func findings(r Result, guard *Guard, subject finding.Subject) []finding.Finding
 	}
 	if len(r.Violations) == 0 {
 		base.Fingerprint = finding.Fingerprint(base.Control, subject, "")
-		return []finding.Finding{base}
+		return append(out, base)
 	}
-	out := make([]finding.Finding, 0, len(r.Violations))
 	for _, v := range r.Violations {
-		f := base
-		f.Outcome, f.Found, f.Path = finding.Fail, v.Found, v.Path
-		f.Message = finding.Line(f.Control, f.Title, v.Found, v.Path, f.Wanted, f.Fix, change, 0)
-		f.Fingerprint = finding.Fingerprint(f.Control, subject, v.Path)
-		out = append(out, f)
+		base.Outcome, base.Found, base.Path = finding.Fail, v.Found, v.Path
+		base.Message = finding.Line(base.Control, base.Title, v.Found, v.Path, base.Wanted, base.Fix, change, 0)
+		base.Fingerprint = finding.Fingerprint(base.Control, subject, v.Path)
+		out = append(out, base)
 	}
 	return out
 }

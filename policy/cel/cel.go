@@ -1,86 +1,111 @@
-// Package cel compiles the catalogue's policy.yaml files with the API server's own CEL environment and evaluates them.
+// Package cel compiles the catalogue's policy.yaml files and evaluates them.
 //
-// It evaluates exactly the variables that the native policies hold, for Kubernetes 1.30, the oldest server supported,
-// so that a rule which compiles here compiles on every one. It neither builds nor installs policies (policy/bundle does).
-// The command line and the control plane make their Engine from its Sets.
+// It speaks the language of Kubernetes 1.30, the oldest server supported, so that a rule which compiles here compiles on
+// every one. Plans in plain Go answer nearly every rule and cel-go all the others, see expr; tests hold both to what the
+// API server's own evaluator says. It neither builds nor installs policies (policy/bundle does). The command line and the
+// control plane make their Engine from its Sets.
 package cel
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
-	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common/types/ref"
-	"github.com/google/cel-go/common/types/traits"
-	"k8s.io/apimachinery/pkg/util/version"
-	"k8s.io/apiserver/pkg/cel/environment"
+	"golang.org/x/sync/errgroup"
 
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/policy"
 )
 
-// oldestServer is the oldest Kubernetes that is supported; a rule may use no newer CEL library.
-var oldestServer = version.MajorMinor(1, 30)
-
-// variable is one compiled variable. Its slot is its place in an evaluation's cache.
-type variable struct {
-	program cel.Program
-	slot    int
-}
-
-// whenVariable is the group's condition, compiled like its variables.
-const whenVariable = "when"
-
-// rule is one compiled control.
+// rule is one control. Every group that holds the control shares it.
 type rule struct {
 	control *control.Control
-	// only are the kinds that the control judges, empty for all of the set's.
-	only   []string
-	names  map[string]*variable
-	result *variable
+	// first is the slot of the first of the control's own variables; the others follow.
+	first int
+	// counts says that what the group's tooMany names breaks the rule too.
+	counts bool
+	// programs compiles the variables, once.
+	programs func() ([]*program, error)
 }
 
-// set is the controls of one match group. It implements policy.Set.
+// bound is a rule with the kinds it judges of a group, nil for all, and the slot of what it found.
+type bound struct {
+	*rule
+	only  []string
+	found int
+}
+
+// set is the controls of one match group. It implements policy.Set and is immutable, but for the frames it keeps to use
+// again.
 type set struct {
-	group  control.Group
-	shared map[string]*variable
-	slots  int
-	rules  []rule
+	group control.Group
+	rules []bound
+	// compiled makes programs of the group's and its rules' variables, once.
+	compiled func() (*programs, error)
+}
+
+// programs are the variables of a group and of its rules.
+type programs struct {
+	all []*program // by slot; nil where the group has no such variable
+	// when is the slot of the group's condition and tooMany that of what is beyond counting, -1 for none.
+	when, tooMany int
+	frames        sync.Pool
 }
 
 var _ policy.Set = (*set)(nil)
 
+// whenVariable is the group's condition, compiled like its variables.
+const whenVariable = "when"
+
 // Compile compiles a catalogue into one Set for each match group that has controls. The error names the control and the
 // expression, with the compiler's own words.
 func Compile(cat *control.Catalogue) ([]policy.Set, error) {
-	env, err := newEnv()
+	sets, err := Lazy(cat)
 	if err != nil {
 		return nil, err
 	}
+	var faults []error
+	for _, s := range sets {
+		_, err := s.(*set).compiled()
+		faults = append(faults, err)
+	}
+	return sets, errors.Join(faults...)
+}
+
+// Lazy is Compile for a catalogue that is known to compile, such as the embedded one: each group is compiled when its
+// first object comes, so that a short command waits for no rule that it does not ask. Should a group not compile after
+// all, all its controls are undecided.
+func Lazy(cat *control.Catalogue) ([]policy.Set, error) {
+	c, err := newCompiler()
+	if err != nil {
+		return nil, err
+	}
+	groups, shared := cat.Groups(), map[string]int{}
+	for _, g := range groups {
+		for _, v := range append(slices.Clone(g.Variables), control.Variable{Name: whenVariable}) {
+			if _, ok := shared[v.Name]; !ok {
+				shared[v.Name] = len(shared)
+			}
+		}
+	}
+	rules, slots := make([]*rule, len(cat.Controls)), len(shared)
+	for i := range cat.Controls {
+		rules[i] = c.rule(&cat.Controls[i], shared, slots)
+		slots += len(cat.Controls[i].Variables)
+	}
 	var sets []policy.Set
-	for _, g := range cat.Groups() {
+	for _, g := range groups {
 		s := &set{group: g}
-		vars := g.Twins()
-		if g.When != "" {
-			vars = append(vars, control.Variable{Name: whenVariable, Expression: g.When})
-		}
-		groupEnv, shared, err := s.compile(env, vars, nil)
-		if err != nil {
-			return nil, fmt.Errorf("compile shared variables of %s: %w", g.Name, err)
-		}
-		s.shared = shared
-		for i := range cat.Controls {
-			c := &cat.Controls[i]
-			if !g.Holds(*c) {
-				continue
+		for _, r := range rules {
+			if found := r.slot(control.FoundVariable); found >= 0 && g.Holds(*r.control) {
+				s.rules = append(s.rules, bound{r, g.Only(*r.control), found})
 			}
-			_, names, err := s.compile(groupEnv, control.Derived(c.Variables, nil), s.shared)
-			if err != nil {
-				return nil, fmt.Errorf("compile control %s: %w", c.ID, err)
-			}
-			s.rules = append(s.rules, rule{c, g.Only(*c), names, names[control.ViolationsVariable]})
 		}
+		s.compiled = sync.OnceValues(func() (*programs, error) { return c.programs(s, shared, slots) })
 		if len(s.rules) > 0 {
 			sets = append(sets, s)
 		}
@@ -88,39 +113,87 @@ func Compile(cat *control.Catalogue) ([]policy.Set, error) {
 	return sets, nil
 }
 
-// newEnv is the environment of a ValidatingAdmissionPolicy, but for variables.
-func newEnv() (*cel.Env, error) {
-	base, err := environment.MustBaseEnvSet(oldestServer).Env(environment.NewExpressions)
-	if err != nil {
-		return nil, fmt.Errorf("CEL environment of Kubernetes %s: %w", oldestServer, err)
-	}
-	return base.Extend(
-		cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType),
-		cel.Variable("params", cel.DynType), cel.Variable("request", cel.DynType))
+// rule is a control whose own variables have the slots from first on.
+func (c *compiler) rule(of *control.Control, shared map[string]int, first int) *rule {
+	r := &rule{control: of, first: first, counts: control.Counts(of.Variables)}
+	r.programs = sync.OnceValues(func() (all []*program, err error) {
+		names := maps.Clone(shared)
+		for i, v := range of.Variables {
+			p, err := c.compile(v, maps.Clone(names))
+			if err != nil {
+				return nil, fmt.Errorf("compile control %s: %w", of.ID, err)
+			}
+			all = append(all, p)
+			names[v.Name] = first + i
+		}
+		return all, nil
+	})
+	return r
 }
 
-// compile adds variables one after another to env and gives each a slot.
-func (s *set) compile(env *cel.Env, vars []control.Variable, known map[string]*variable) (*cel.Env, map[string]*variable, error) {
-	names := map[string]*variable{}
-	for name, v := range known {
-		names[name] = v
+// slot is that of one of the control's own variables, -1 where there is none of that name.
+func (r *rule) slot(name string) int {
+	i := slices.IndexFunc(r.control.Variables, func(v control.Variable) bool { return v.Name == name })
+	if i < 0 {
+		return i
 	}
+	return r.first + i
+}
+
+// programs compiles the shared variables of a group and the rules that judge it, these on all processors.
+func (c *compiler) programs(s *set, shared map[string]int, slots int) (*programs, error) {
+	p := &programs{when: -1, tooMany: -1, all: make([]*program, slots)}
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	work.Go(func() error { return c.shared(s.group, p, shared) })
+	for _, r := range s.rules {
+		work.Go(func() error {
+			own, err := r.programs()
+			copy(p.all[r.first:], own)
+			return err
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	p.frames.New = func() any { return &frame{programs: p.all, slots: make([]slot, slots)} }
+	return p, p.complete(s, len(shared))
+}
+
+// shared compiles the shared variables of a group, and its condition.
+func (c *compiler) shared(g control.Group, into *programs, slots map[string]int) error {
+	vars := slices.Clone(g.Variables)
+	if g.When != "" {
+		vars = append(vars, control.Variable{Name: whenVariable, Expression: g.When})
+		into.when = slots[whenVariable]
+	}
+	names := map[string]int{}
 	for _, v := range vars {
-		ast, issues := env.Compile(v.Expression)
-		if issues.Err() != nil {
-			return nil, nil, fmt.Errorf("variable %s: %w", v.Name, issues.Err())
-		}
-		program, err := env.Program(ast)
+		p, err := c.compile(v, maps.Clone(names))
 		if err != nil {
-			return nil, nil, fmt.Errorf("variable %s: %w", v.Name, err)
+			return fmt.Errorf("compile shared variables of %s: %w", g.Name, err)
 		}
-		names[v.Name] = &variable{program, s.slots}
-		s.slots++
-		if env, err = env.Extend(cel.Variable("variables."+v.Name, ast.OutputType())); err != nil {
-			return nil, nil, fmt.Errorf("variable %s: %w", v.Name, err)
+		names[v.Name] = slots[v.Name]
+		into.all[slots[v.Name]] = p
+		if v.Name == control.TooManyVariable {
+			into.tooMany = slots[v.Name]
 		}
 	}
-	return env, names, nil
+	return nil
+}
+
+// complete refuses a rule that uses a variable which other groups have and this one lacks.
+func (p *programs) complete(s *set, shared int) error {
+	for _, r := range s.rules {
+		for _, own := range p.all[r.first : r.first+len(r.control.Variables)] {
+			for _, name := range own.uses {
+				if at := own.names[name]; at < shared && p.all[at] == nil {
+					return fmt.Errorf("compile control %s: variable %s: the group %s has no variables.%s", r.control.ID, own.name, s.group.Name, name)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // Match is the kind of the group that is meant, and whether there is one. Any version of a kind matches, also one of its
@@ -139,55 +212,64 @@ func (s *set) Match(apiVersion, kind string) (control.Kind, bool) {
 	return s.group.Kinds[i], true
 }
 
-// Judge evaluates every control of the group over one activation; shared variables are evaluated at most once.
+// Judge evaluates every control of the group over one frame.
 func (s *set) Judge(in policy.Input) []policy.Result {
-	shared := &evaluation{
-		object: in.Object, oldObject: nullable(in.OldObject), params: in.Guard.Params(),
-		request: map[string]any{
-			"operation": in.Operation, "namespace": in.Namespace,
-			"userInfo": map[string]any{"username": in.Username},
-		},
-		cache: make([]ref.Val, s.slots),
+	kind, _ := in.Object["kind"].(string)
+	results := make([]policy.Result, 0, len(s.rules))
+	p, err := s.compiled()
+	if err != nil {
+		for _, r := range s.rules {
+			results = append(results, policy.Result{Control: r.control, Err: err})
+		}
+		return results
 	}
-	shared.names = s.shared
-	if when := s.shared[whenVariable]; when != nil {
-		if yes, err := shared.value(when); err == nil && yes != truth {
+	request := map[string]any{
+		"operation": in.Operation, "namespace": in.Namespace,
+		"userInfo": map[string]any{"username": in.Username},
+	}
+	now := p.frame(in.Object, in.OldObject, in.Guard.Params(), request)
+	defer p.release(now)
+	if p.when >= 0 {
+		if yes, err := now.value(p.when); err == nil && yes != true {
 			return nil
 		}
 	}
-	kind, _ := in.Object["kind"].(string)
-	results := make([]policy.Result, 0, len(s.rules))
+	// An UPDATE is excused what it leaves as it was: the same rules over the old object.
+	var before *frame
+	if in.Operation == "UPDATE" {
+		before = p.frame(in.OldObject, in.OldObject, in.Guard.Params(), request)
+		defer p.release(before)
+	}
 	for _, r := range s.rules {
 		if len(r.only) > 0 && !slices.Contains(r.only, kind) {
 			continue
 		}
-		shared.names = r.names
 		one := policy.Result{Control: r.control}
-		one.Violations, one.Err = violations(shared.value(r.result))
+		one.Violations, one.Err = p.violations(r, now, before)
 		results = append(results, one)
 	}
 	return results
 }
 
-func nullable(m map[string]any) any {
-	if m == nil {
-		return nil
-	}
-	return m
-}
-
-// violations reads the list that a control's violations variable holds.
-func violations(v ref.Val, err error) ([]policy.Violation, error) {
-	if err != nil {
+// violations are what a rule found and did not find before: in Go what the variable of that name says in the native policy.
+func (p *programs) violations(r bound, now, before *frame) ([]policy.Violation, error) {
+	found, err := p.found(r, now)
+	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	list, ok := v.(traits.Lister)
-	if !ok {
-		return nil, fmt.Errorf("the rule returned %s, not a list", v.Type().TypeName())
+	if before != nil {
+		old, err := p.found(r, before)
+		if err != nil {
+			return nil, err
+		}
+		found = slices.DeleteFunc(slices.Clone(found), func(v any) bool {
+			same, _ := in(v, old)
+			return same
+		})
 	}
-	var out []policy.Violation
-	for it := list.Iterator(); it.HasNext() == truth; {
-		text, ok := it.Next().Value().(string)
+	out := make([]policy.Violation, 0, len(found))
+	for _, v := range found {
+		text, ok := v.(string)
 		at := strings.LastIndex(text, " at /")
 		if !ok || at < 0 {
 			return nil, fmt.Errorf("the rule returned %q, not \"<value> at <pointer>\"", text)
@@ -195,4 +277,46 @@ func violations(v ref.Val, err error) ([]policy.Violation, error) {
 		out = append(out, policy.Violation{Found: text[:at], Path: text[at+len(" at "):]})
 	}
 	return out, nil
+}
+
+// found is what a rule found, and what it cannot look at.
+func (p *programs) found(r bound, f *frame) ([]any, error) {
+	v, err := f.value(r.found)
+	if err != nil {
+		return nil, err
+	}
+	found, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("the rule returned %s, not a list", val(v).Type().TypeName())
+	}
+	if !r.counts || p.tooMany < 0 {
+		return found, nil
+	}
+	v, err = f.value(p.tooMany)
+	if err != nil {
+		return nil, err
+	}
+	beyond, _ := v.([]any)
+	if len(beyond) == 0 {
+		return found, nil
+	}
+	return slices.Concat(found, beyond), nil
+}
+
+// frame is a frame ready for an object.
+func (p *programs) frame(object, oldObject, params, request map[string]any) *frame {
+	f := p.frames.Get().(*frame)
+	f.object, f.oldObject, f.params, f.request = object, nil, params, request
+	if oldObject != nil {
+		f.oldObject = oldObject
+	}
+	return f
+}
+
+// release keeps a frame for another object; nothing of this one stays in it.
+func (p *programs) release(f *frame) {
+	clear(f.slots)
+	clear(f.stack[:cap(f.stack)])
+	f.object, f.oldObject, f.params, f.request = nil, nil, nil, nil
+	p.frames.Put(f)
 }

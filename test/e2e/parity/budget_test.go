@@ -1,6 +1,8 @@
 package parity
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -122,7 +124,11 @@ func values(n, size int) object {
 func larger() map[string]*unstructured.Unstructured {
 	all := map[string]*unstructured.Unstructured{}
 	for name, o := range largest() {
-		u := (&unstructured.Unstructured{Object: o}).DeepCopy()
+		text, err := json.Marshal(o)
+		u := &unstructured.Unstructured{}
+		if err = errors.Join(err, u.UnmarshalJSON(text)); err != nil {
+			panic(err)
+		}
 		u.SetName(strings.NewReplacer(" ", "-", ",", "").Replace(strings.ToLower(name)))
 		if !strings.HasPrefix(u.GetKind(), "Cluster") {
 			u.SetNamespace(denying)
