@@ -11,9 +11,9 @@ import (
 
 // Outcome is what an engine said of a case.
 type Outcome struct {
-	// Got are the "<value> at <pointer>" that the case's own control found, in order.
+	// Got are the "<value> at <pointer>" that the case's own control found, in any order.
 	Got []string
-	// Others are the ids of other controls that failed, each once, in order.
+	// Others are the ids of other controls that failed, each once, in any order.
 	Others []string
 	// Errored are the controls that could not be decided, each with the reason.
 	Errored []string
@@ -43,18 +43,23 @@ func (c Case) Judge(id string, e *policy.Engine, guard *policy.Guard) (o Outcome
 	return o
 }
 
-// Faults says how an outcome differs from what the case wants, a line each; none is a case that passes.
+// Faults says how an outcome differs from what the case wants, a line each; none is a case that passes. Order says
+// nothing: what is found among the keys of a map has none.
 func (c Case) Faults(o Outcome) (faults []string) {
 	for _, e := range o.Errored {
 		faults = append(faults, "could not be decided: "+e)
 	}
-	if !slices.Equal(c.Want, o.Got) {
+	if !same(c.Want, o.Got) {
 		faults = append(faults, "want: "+words(c.Want), "got:  "+words(o.Got))
 	}
-	if !c.AnyAlso && !slices.Equal(c.Also, o.Others) {
+	if !c.AnyAlso && !same(c.Also, o.Others) {
 		faults = append(faults, fmt.Sprintf("want also: %s", words(c.Also)), fmt.Sprintf("got also:  %s", words(o.Others)))
 	}
 	return faults
+}
+
+func same(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 func words(list []string) string {
