@@ -28,14 +28,6 @@ func before(expression string) string {
 	return variableWord.ReplaceAllString(expression, "variables.${1}Before")
 }
 
-// variables are the names of the variables that an expression uses.
-func variables(expression string) (names []string) {
-	for _, use := range variableWord.FindAllStringSubmatch(expression, -1) {
-		names = append(names, use[1])
-	}
-	return names
-}
-
 // twins adds to each variable its twin.
 func twins(vars []Variable) []Variable {
 	out := slices.Clone(vars)
@@ -48,16 +40,22 @@ func twins(vars []Variable) []Variable {
 // Twins are the group's variables and their twins.
 func (g Group) Twins() []Variable { return twins(g.Variables) }
 
-// Shared are the variables that all controls of the named groups may use, twins included. Where two groups have a
-// variable of one name, it is the first's.
-func Shared(groups []string) []Variable {
-	var vars []Variable
+// Shared are the variables that all controls of the named groups may use, twins included. Where groups mean different
+// things by one name, the object's kind decides; names that two groups share must stand in the same order in both.
+func Shared(groups []string) (vars []Variable) {
 	for _, g := range Groups() {
+		at := 0 // behind the last name that vars had already
 		for _, v := range g.Variables {
-			same := func(known Variable) bool { return known.Name == v.Name }
-			if slices.Contains(groups, g.Name) && !slices.ContainsFunc(vars, same) {
-				vars = append(vars, v)
+			if !slices.Contains(groups, g.Name) {
+				continue
 			}
+			i := slices.IndexFunc(vars, func(have Variable) bool { return have.Name == v.Name })
+			if i < 0 {
+				i, vars = at, slices.Insert(vars, at, v)
+			} else if vars[i] != v {
+				vars[i].Expression = unlessKind(g.kindNames(), "("+vars[i].Expression+")") + v.Expression
+			}
+			at = i + 1
 		}
 	}
 	return twins(vars)

@@ -102,12 +102,20 @@ func Groups() []Group {
 			{Kind: "ServiceAccount", Resource: "serviceaccounts"},
 			{Kind: "PersistentVolumeClaim", Resource: "persistentvolumeclaims"},
 		}},
-		{Name: "cluster", Variables: rightsVariables, Unless: controlPlane, Kinds: clusterKinds(rbac)},
+		{Name: "cluster", Variables: clusterVariables, Unless: controlPlane, Kinds: clusterKinds(rbac)},
 		{Name: "webhooks", Variables: countVariables, Unreachable: true, Kinds: []Kind{
 			{APIGroup: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration", Resource: "validatingwebhookconfigurations", ClusterScoped: true},
 			{APIGroup: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration", Resource: "mutatingwebhookconfigurations", ClusterScoped: true},
 		}},
 	}
+}
+
+// kindNames are the names of the kinds that a group judges.
+func (g Group) kindNames() (names []string) {
+	for _, k := range g.Kinds {
+		names = append(names, k.Kind)
+	}
+	return names
 }
 
 // controlPlane are the users that write the roles of Kubernetes itself, at the start of an API server and when it joins

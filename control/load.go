@@ -109,9 +109,6 @@ func load(tree fs.FS, dir string) (Control, error) {
 	if c.Variables, err = ownVariables(c); err != nil {
 		return c, err
 	}
-	if err := ambiguous(c); err != nil {
-		return c, err
-	}
 	if c.Fixes, err = loadFixes(tree, c); err != nil {
 		return c, err
 	}
@@ -127,25 +124,6 @@ func knownKinds(c Control) error {
 		is := func(k Kind) bool { return k.Kind == name }
 		if !slices.ContainsFunc(Groups(), func(g Group) bool { return g.Holds(c) && slices.ContainsFunc(g.Kinds, is) }) {
 			return fmt.Errorf("%s/control.yaml: kinds: found %q; want kinds of the control's groups", c.Dir, name)
-		}
-	}
-	return nil
-}
-
-// ambiguous refuses the use of a shared variable that the control's groups define in different ways: the control would
-// mean one thing in a bundle and another in its own policy.yaml.
-func ambiguous(c Control) error {
-	meaning := map[string]string{}
-	for _, g := range Groups() {
-		if !slices.Contains(c.Groups, g.Name) {
-			continue
-		}
-		for _, v := range g.Variables {
-			used := func(own Variable) bool { return slices.Contains(variables(own.Expression), v.Name) }
-			if known, ok := meaning[v.Name]; ok && known != v.Expression && slices.ContainsFunc(c.Variables, used) {
-				return fmt.Errorf("%s/policy.yaml: variables.%s differs between the groups of the control; define one of its own", c.Dir, v.Name)
-			}
-			meaning[v.Name] = v.Expression
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ type Template struct {
 	Resource string `json:"resource"`
 	// Each is the RFC 6901 pointer of a list of templates, for instance /spec/replicatedJobs. Empty: there is one template.
 	Each string `json:"each,omitempty"`
-	// Pod is the pointer of the pod's spec, from the object or from an item of Each.
+	// Pod is the pointer of the pod's spec, from the object or from an item of Each. Its metadata is beside it.
 	Pod string `json:"pod"`
 	// Containers, InitContainers and Resources are the names of the fields that are called containers, initContainers and
 	// resources in a pod, where the kind has others.
@@ -40,6 +40,7 @@ const maxTemplates = 5
 
 var (
 	pointerForm = regexp.MustCompile(`^(/[A-Za-z][A-Za-z0-9]*)+$`)
+	podForm     = regexp.MustCompile(`^(/[A-Za-z][A-Za-z0-9]*)*/spec$`)
 	wordForm    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*$`)
 	groupForm   = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
 )
@@ -61,9 +62,9 @@ func loadTemplates(tree fs.FS) ([]Template, error) {
 		return nil, err
 	}
 	for i, t := range list.Templates {
-		if !groupForm.MatchString(t.APIGroup) || !wordForm.MatchString(t.Kind) || !wordForm.MatchString(t.Resource) || !pointerForm.MatchString(t.Pod) ||
+		if !groupForm.MatchString(t.APIGroup) || !wordForm.MatchString(t.Kind) || !wordForm.MatchString(t.Resource) || !podForm.MatchString(t.Pod) ||
 			t.Each != "" && !pointerForm.MatchString(t.Each) || !allWords(t.Containers, t.InitContainers, t.Resources) {
-			return nil, fmt.Errorf("%s: templates[%d]: want apiGroup, kind, resource, and pod as a pointer such as /spec/template/spec", file, i)
+			return nil, fmt.Errorf("%s: templates[%d]: want apiGroup, kind, resource, and pod as a pointer that ends in /spec", file, i)
 		}
 		for name, value := range t.Elsewhere {
 			if literal(value) == "" {
@@ -98,11 +99,13 @@ func literal(value any) string {
 
 // pods says where the i-th pod of an object is, and list is the CEL expression of its list of templates, "" without one.
 func (t Template) pods(i int) (p pods, list string) {
-	p = pods{path: quote(t.Pod), spec: "object" + optional(t.Pod) + ".orValue({})", main: "'containers'", init: "'initContainers'", resources: "'resources'"}
+	beside := strings.TrimSuffix(t.Pod, "/spec") + "/metadata"
+	p = pods{path: quote(t.Pod), spec: "object" + optional(t.Pod) + ".orValue({})", metadata: "object" + optional(beside) + ".orValue({})", main: "'containers'", init: "'initContainers'", resources: "'resources'"}
 	if t.Each != "" {
 		list = "object" + optional(t.Each) + ".orValue([])"
 		there := fmt.Sprintf("%s.size() > %d", list, i)
 		p.spec = fmt.Sprintf("(%s ? %s[%d]%s.orValue({}) : {})", there, list, i, optional(t.Pod))
+		p.metadata = fmt.Sprintf("(%s ? %s[%d]%s.orValue({}) : {})", there, list, i, optional(beside))
 		// Where the old object has no such template, its path is none that the new one has: nothing is excused.
 		p.path = fmt.Sprintf("(%s ? %s : '/none')", there, quote(t.Each+"/"+strconv.Itoa(i)+t.Pod))
 	}
@@ -150,7 +153,7 @@ func templateGroups(templates []Template) (groups []Group) {
 				p = one
 				continue
 			}
-			p = pods{is + " ? " + one.path + " : " + p.path, is + " ? " + one.spec + " : " + p.spec,
+			p = pods{is + " ? " + one.path + " : " + p.path, is + " ? " + one.spec + " : " + p.spec, is + " ? " + one.metadata + " : " + p.metadata,
 				is + " ? " + one.main + " : " + p.main, is + " ? " + one.init + " : " + p.init, is + " ? " + one.resources + " : " + p.resources}
 		}
 		if len(g.Kinds) == 0 {
@@ -159,7 +162,7 @@ func templateGroups(templates []Template) (groups []Group) {
 		if i > 0 {
 			g.Name += "-" + strconv.Itoa(i)
 		}
-		for _, field := range []*string{&p.path, &p.spec, &p.main, &p.init, &p.resources} {
+		for _, field := range []*string{&p.path, &p.spec, &p.metadata, &p.main, &p.init, &p.resources} {
 			*field = "(" + *field + ")"
 		}
 		g.Variables = workloadVariables(p)

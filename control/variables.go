@@ -2,22 +2,24 @@ package control
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // pods says where the pod of a kind is and what its lists of containers are called. Its fields are CEL expressions.
 type pods struct {
-	path, spec string
+	path, spec, metadata string
 	// main, init and resources name the fields for containers, init containers and the resources of one.
 	main, init, resources string
 }
 
 // builtinPods finds the pod in any workload of Kubernetes itself.
 var builtinPods = pods{
-	path: `object.kind == 'Pod' ? '/spec' : object.kind == 'PodTemplate' ? '/template/spec' : object.kind == 'CronJob' ? '/spec/jobTemplate/spec/template/spec' : '/spec/template/spec'`,
-	spec: `(object.kind == 'Pod' ? object.?spec : object.kind == 'PodTemplate' ? object.?template.?spec : object.kind == 'CronJob' ? object.?spec.?jobTemplate.?spec.?template.?spec : object.?spec.?template.?spec).orValue({})`,
-	main: `'containers'`, init: `'initContainers'`, resources: `'resources'`,
+	path:     `object.kind == 'Pod' ? '/spec' : object.kind == 'PodTemplate' ? '/template/spec' : object.kind == 'CronJob' ? '/spec/jobTemplate/spec/template/spec' : '/spec/template/spec'`,
+	spec:     `(object.kind == 'Pod' ? object.?spec : object.kind == 'PodTemplate' ? object.?template.?spec : object.kind == 'CronJob' ? object.?spec.?jobTemplate.?spec.?template.?spec : object.?spec.?template.?spec).orValue({})`,
+	metadata: `(object.kind == 'Pod' ? object.?metadata : object.kind == 'PodTemplate' ? object.?template.?metadata : object.kind == 'CronJob' ? object.?spec.?jobTemplate.?spec.?template.?metadata : object.?spec.?template.?metadata).orValue({})`,
+	main:     `'containers'`, init: `'initContainers'`, resources: `'resources'`,
 }
 
 // maxPlaces is how many containers, and how many volumes, of one pod a rule looks at; a pod with more breaks every rule
@@ -30,9 +32,10 @@ const quickPods = "containers.size() <= 10 && volumes.size() <= 20"
 // workloadVariables find the pod inside any workload. They use only what servers of Kubernetes 1.30 know: there is no
 // enumeration of a list there, so a rule runs over each, the indices of containers, or eachVolume, those of volumes.
 func workloadVariables(p pods) []Variable {
-	return []Variable{
+	return append([]Variable{
 		{Name: "podPath", Late: true, Brief: "'/spec'", Expression: p.path},
 		{Name: "podSpec", Expression: p.spec},
+		{Name: "podMetadata", Expression: p.metadata},
 		{Name: "podSecurity", Expression: `variables.podSpec.?securityContext.orValue({})`},
 		{Name: "containers", Expression: `variables.podSpec.?containers.orValue([]) + variables.podSpec.?initContainers.orValue([]) + variables.podSpec.?ephemeralContainers.orValue([])`},
 		{Name: "mainCount", Expression: `variables.podSpec.?containers.orValue([]).size()`},
@@ -43,11 +46,15 @@ func workloadVariables(p pods) []Variable {
   : '/ephemeralContainers/' + string(i - variables.mainCount - variables.initCount)))`, p.main, p.init)},
 		{Name: "resourcesField", Expression: p.resources},
 		{Name: "volumes", Expression: `variables.podSpec.?volumes.orValue([])`},
-		{Name: "eachVolume", Expression: indices("variables.volumes", maxPlaces)},
+		eachVolume,
+		{Name: "volumePaths", Late: true, Brief: "variables.eachVolume.map(i, '')", Expression: `variables.eachVolume.map(i, variables.podPath + '/volumes/' + string(i))`},
 		{Name: TooManyVariable, Late: true, Expression: fmt.Sprintf(`(variables.containers.size() > %[1]d ? ['more than %[1]d containers at ' + variables.podPath + '/' + %[2]s] : [])
 + (variables.volumes.size() > %[1]d ? ['more than %[1]d volumes at ' + variables.podPath + '/volumes'] : [])`, maxPlaces, p.main)},
-	}
+	}, countVariables...)
 }
+
+// eachVolume is the indices of volumes.
+var eachVolume = Variable{Name: "eachVolume", Expression: indices("variables.volumes", maxPlaces)}
 
 // TooManyVariable is what breaks every rule that runs over each index of a list: more of them than the rule looks at.
 const TooManyVariable = "tooMany"
@@ -58,15 +65,32 @@ var countVariables = []Variable{{Name: "counting", Expression: numbers(maxPlaces
 // maxRules is how many rules of a role are looked at: the aggregated roles of a cluster with many operators have some 150.
 const maxRules = 300
 
-// rightsVariables are the rules of a role and the subjects of a binding.
-var rightsVariables = append([]Variable{
+// ruleVariables are the rules of a role and the subjects of a binding.
+var ruleVariables = []Variable{
 	{Name: "rules", Expression: `object.?rules.orValue(null) != null ? object.rules : []`}, // the API server writes null for none
 	{Name: "each", Expression: indices("variables.rules", maxRules)},
 	{Name: "subjects", Expression: `object.?subjects.orValue([])`},
 	{Name: "eachSubject", Expression: indices("variables.subjects", maxRules)},
+}
+
+// ruleCounts end ruleVariables.
+var ruleCounts = append([]Variable{
 	{Name: TooManyVariable, Late: true, Expression: fmt.Sprintf(`(variables.rules.size() > %[1]d ? ['more than %[1]d rules at /rules'] : [])
 + (variables.subjects.size() > %[1]d ? ['more than %[1]d subjects at /subjects'] : [])`, maxRules)},
 }, countVariables...)
+
+// persistentVolume is a PersistentVolume as a pod has its volumes: the one volume that it is.
+var persistentVolume = []Variable{
+	{Name: "volumes", Expression: `object.kind == 'PersistentVolume' ? [object.?spec.orValue({})] : []`},
+	eachVolume,
+	{Name: "volumePaths", Late: true, Expression: `variables.eachVolume.map(i, '/spec')`},
+}
+
+// The variables of the groups rbac and cluster. The second has those of the first, in the same order.
+var (
+	rightsVariables  = slices.Concat(ruleVariables, ruleCounts)
+	clusterVariables = slices.Concat(ruleVariables, persistentVolume, ruleCounts)
+)
 
 // indices is the CEL expression for the indices of a list, up to most; the usual short list is not filtered from a
 // long literal.

@@ -136,7 +136,7 @@ func TestKeys(t *testing.T) {
 		v    any
 		want string
 	}{
-		{Finding{}, "action control fingerprint fix found location message observed outcome path reason rule severity source subject title waiver wanted"},
+		{Finding{}, "action change control fingerprint fix found location message observed outcome path reason rule severity source subject title waiver wanted"},
 		{Summary{}, "errored exit fail files invalid objects pass skipped waived warned"},
 		{Waiver{}, "approver expires name ticket"},
 		{Location{}, "column file line"},
