@@ -31,7 +31,7 @@ func Single(c control.Control) *admissionv1.ValidatingAdmissionPolicy {
 	p := policy(strings.ToLower(c.ID))
 	for _, g := range control.Groups() {
 		if g.Holds(c) {
-			p.Spec.MatchConstraints.ResourceRules = rules(p.Spec.MatchConstraints.ResourceRules, g.Kinds, c.Kinds)
+			p.Spec.MatchConstraints.ResourceRules = rules(p.Spec.MatchConstraints.ResourceRules, g.Kinds, c.Kinds, "v1")
 		}
 	}
 	p.Spec.Variables = variables(append(control.Shared(c.Groups), control.Derived(c.Variables, nil)...))
@@ -82,7 +82,9 @@ func build(g control.Group, controls []control.Control, exempt []string, action 
 	p := policy(name)
 	p.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
 	p.Annotations = map[string]string{AnnotationCatalogue: digest}
-	p.Spec.MatchConstraints.ResourceRules = rules(nil, g.Kinds, nil)
+	// Every version, although the servers that are supported serve these kinds as v1 alone: where a version is named, the
+	// controller manager checks the types of every expression for every kind, which costs it 10 s of CPU a policy.
+	p.Spec.MatchConstraints.ResourceRules = rules(nil, g.Kinds, nil, "*")
 	p.Spec.Variables = variables(g.Twins())
 	p.Spec.MatchConditions = conditions(g, controls)
 	for _, c := range controls {
@@ -187,12 +189,13 @@ func policy(name string) *admissionv1.ValidatingAdmissionPolicy {
 }
 
 // rules adds to have every door to the kinds, or to those of them that only names, one rule an API group, version and scope.
-func rules(have []admissionv1.NamedRuleWithOperations, kinds []control.Kind, only []string) []admissionv1.NamedRuleWithOperations {
+// Kinds that say nothing of versions are matched in version.
+func rules(have []admissionv1.NamedRuleWithOperations, kinds []control.Kind, only []string, version string) []admissionv1.NamedRuleWithOperations {
 	for _, k := range kinds {
 		if len(only) > 0 && !slices.Contains(only, k.Kind) {
 			continue
 		}
-		version, scope := cmp.Or(k.Version, "v1"), admissionv1.NamespacedScope
+		version, scope := cmp.Or(k.Version, version), admissionv1.NamespacedScope
 		if k.ClusterScoped {
 			scope = admissionv1.ClusterScope
 		}
