@@ -2,6 +2,8 @@ package control
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -31,24 +33,35 @@ func Clean(g Group, controls []Control) string {
 	return bind(binds, g.Quick+" && "+strings.Join(clean, "\n&& "))
 }
 
-// clean is true where the control's own rule finds nothing.
+// clean is true where the control's own rule finds nothing. A variable that the rule does not need for that is left out:
+// checking the types of a CEL expression takes time that grows with the square of its length.
 func (c Control) clean(shared, late map[string]string) string {
-	names := map[string]string{}
-	for from, to := range shared {
-		names[from] = to
+	result, text := FoundVariable, "(%s).size() == 0"
+	if slices.ContainsFunc(c.Variables, func(v Variable) bool { return v.Name == SuspiciousVariable }) {
+		result, text = SuspiciousVariable, "!(%s)"
+	}
+	names := maps.Clone(shared)
+	needed := map[string]bool{result: true}
+	for _, v := range slices.Backward(c.Variables) {
+		expression := v.Expression
+		if v.Name == result {
+			expression = withoutMaps(expression)
+		}
+		for _, use := range variableWord.FindAllStringSubmatch(expression, -1) {
+			needed[use[1]] = needed[use[1]] || needed[v.Name]
+		}
 	}
 	var binds []Variable
-	found := ""
 	for _, v := range c.Variables {
-		text := inline(v.Expression, names, late)
-		if v.Name == FoundVariable {
-			found = text
-			continue
+		expression := inline(v.Expression, names, late)
+		if v.Name == result {
+			text = fmt.Sprintf(text, withoutMaps(expression))
+		} else if needed[v.Name] {
+			names[v.Name] = strings.ToLower(strings.ReplaceAll(c.ID, "-", "_")) + "_" + v.Name
+			binds = append(binds, Variable{Name: names[v.Name], Expression: expression})
 		}
-		names[v.Name] = strings.ToLower(strings.ReplaceAll(c.ID, "-", "_")) + "_" + v.Name
-		binds = append(binds, Variable{Name: names[v.Name], Expression: text})
 	}
-	return bind(binds, "("+found+").size() == 0")
+	return bind(binds, text)
 }
 
 // inline puts names, and the text of late variables, in the place of variables.<name>.

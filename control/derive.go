@@ -10,6 +10,10 @@ import (
 // each place that breaks the rule, empty where the object satisfies it.
 const FoundVariable = "found"
 
+// SuspiciousVariable is a variable that a policy.yaml may define where its rule is long: a bool that is true wherever
+// something is found, and cheap. Clean asks it in the place of the rule.
+const SuspiciousVariable = "suspicious"
+
 // ViolationsVariable is the derived variable that a validation reads: what was found and is not excused, because an
 // UPDATE leaves it as it was.
 const ViolationsVariable = "violations"

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -16,7 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -191,12 +193,15 @@ func (r *Reconciler) wanted(bundles []Bundle, builtFor []string) ([]client.Objec
 	for _, b := range bundles {
 		built = append(built, b.Policy, b.Binding)
 	}
+	var compile errgroup.Group
+	compile.SetLimit(runtime.GOMAXPROCS(0))
 	for _, o := range built {
 		if p, ok := o.(*admissionv1.ValidatingAdmissionPolicy); ok {
-			if err := Compile(p); err != nil {
-				return nil, err
-			}
+			compile.Go(func() error { return Compile(p) })
 		}
+	}
+	if err := compile.Wait(); err != nil {
+		return nil, err
 	}
 	r.built, r.builtFor = built, builtFor
 	return built, nil
@@ -224,7 +229,7 @@ func (r *Reconciler) existing(ctx context.Context) (map[string]client.Object, er
 		if err := r.Client.List(ctx, list, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}); err != nil {
 			return nil, fmt.Errorf("list what is in place: %w", err)
 		}
-		err := meta.EachListItem(list, func(o runtime.Object) error {
+		err := meta.EachListItem(list, func(o apiruntime.Object) error {
 			have[key(o.(client.Object))] = o.(client.Object)
 			return nil
 		})
