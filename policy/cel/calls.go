@@ -47,7 +47,12 @@ func (p *planner) call(e ast.Expr) expr {
 	case overloads.TypeConvertDyn:
 		return plans[0]
 	}
-	other := p.function(e, name, plans)
+	var other expr
+	switch name {
+	case operators.Equals, operators.NotEquals, operators.In, operators.Index: // of these cel-go calls no function
+	default:
+		other = p.function(e, name, plans)
+	}
 	switch fast := operations[name]; {
 	case fast == nil:
 		return other
@@ -323,7 +328,13 @@ func equal(a, b any) (same, sure bool) {
 	return bool(yes), ok
 }
 
+// in is a in b. Of an a that JSON has not cel-go may say otherwise: it hashes, and no bytes can be.
 func in(a, b any) (found, sure bool) {
+	switch a.(type) {
+	case nil, bool, int64, float64, string, []any, map[string]any:
+	default:
+		return false, false
+	}
 	switch b := b.(type) {
 	case []any:
 		for _, item := range b {

@@ -133,8 +133,7 @@ func (p *planner) isOptional(e ast.Expr) bool {
 
 // optional plans an expression of the optional type.
 func (p *planner) optional(e ast.Expr) maybe {
-	if e.Kind() == ast.SelectKind && !e.AsSelect().IsTestOnly() {
-		s := e.AsSelect()
+	if s := e.AsSelect(); e.Kind() == ast.SelectKind && !s.IsTestOnly() && p.isOptional(s.Operand()) {
 		return p.step(s.Operand(), func(*frame) (any, bool) { return s.FieldName(), true })
 	}
 	if e.Kind() != ast.CallKind {
@@ -143,7 +142,11 @@ func (p *planner) optional(e ast.Expr) maybe {
 	call := e.AsCall()
 	args := call.Args()
 	switch call.FunctionName() {
-	case operators.OptSelect, operators.OptIndex, operators.Index:
+	case operators.Index:
+		if p.isOptional(args[0]) { // else it is the item that is optional, not the index
+			return p.step(args[0], p.plan(args[1]))
+		}
+	case operators.OptSelect, operators.OptIndex:
 		return p.step(args[0], p.plan(args[1]))
 	case operators.Conditional:
 		test, yes, no := p.plan(args[0]), p.optional(args[1]), p.optional(args[2])
