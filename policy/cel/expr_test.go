@@ -334,6 +334,15 @@ object.a.map(x, x + 1)
 object.a.filter(x, x == 1)
 object.a.filter(x, true)
 object.a.filter(x, x)
+object.a.filter(x, x || x)
+object.a.filter(x, x.a == 1 || x == 1)
+object.a.filter(x, x == 1 || x.a == 1)
+object.a.filter(x, object.x || x == 1)
+object.a.filter(x, object.x && x == 1)
+object.a.filter(x, !(object.x || x == 1))
+object.a.filter(x, object.a.all(y, y.a == 1) || x == 1)
+object.a.map(x, x == 1 || object.x, x)
+object.a.map(x, x == 1 || object.x)
 object.a.filter(x, x != null).size()
 object.a.map(x, object.a.map(y, [x, y]))
 object.a.map(x, [1, 2].map(x, x)).size()
@@ -590,8 +599,15 @@ func (w *writer) leaf() string {
 	if len(w.vars) > 0 && w.IntN(2) == 0 {
 		return w.pick(w.vars...)
 	}
-	return w.pick("object.a", "object.b", "object.c", "object.x", "object", "oldObject", "1", "0", "-1", "2.0", "1u", "'a'", "'b'", "''", "'é'", "true", "false", "null",
+	if w.IntN(2) == 0 {
+		return w.pick("object.a", "object.b", "object.c", "object.x", "object", "variables.v")
+	}
+	literal := w.pick("oldObject", "1", "0", "-1", "2.0", "1u", "'a'", "'b'", "''", "'é'", "true", "false", "null",
 		"[]", "{}", "[1, 2]", "['a', 'b']", "{'a': 1}", "{1: 'a'}", "b'a'", "variables.v", "variables.bad", "variables.opt", "variables.q", "variables.list", "variables.map", "variables.imap")
+	if w.IntN(4) > 0 {
+		return "dyn(" + literal + ")" // else the checker refuses most of them
+	}
+	return literal
 }
 
 func (w *writer) maybe(depth int) string {

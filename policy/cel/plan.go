@@ -396,7 +396,7 @@ func (p *planner) gather(c ast.ComprehensionExpr, over expr, test, item ast.Expr
 			sure = each(f, v, at, func() bool {
 				if pass != nil {
 					yes, sure := pass(f)
-					if yes != true {
+					if !sure || yes != true {
 						return sure && yes == false
 					}
 				}
