@@ -1,7 +1,6 @@
 package cel
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -191,18 +190,3 @@ func items(l traits.Lister) (all []ref.Val) {
 func show(v ref.Val) string {
 	return fmt.Sprintf("%s %.300q", v.Type().TypeName(), fmt.Sprint(v.Value()))
 }
-
-// unplanned are the same programs without their plans: the engine as it is where no plan is sure.
-func unplanned(all []*program) []*program {
-	out := slices.Clone(all)
-	for i, p := range all {
-		if p != nil {
-			exact := *p
-			exact.plan = nil
-			out[i] = &exact
-		}
-	}
-	return out
-}
-
-var errUnsure = errors.New("the plan is not sure")

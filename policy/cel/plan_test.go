@@ -70,6 +70,21 @@ func hold(tb testing.TB) (all []held, cases []casefile.Case) {
 	return all, cases
 }
 
+// unplanned is the same without plans: what the engine says where no plan is sure.
+func (h held) unplanned() held {
+	p := &programs{all: slices.Clone(h.all), when: h.when, tooMany: h.tooMany}
+	for i, one := range p.all {
+		if one != nil {
+			exact := *one
+			exact.plan = nil
+			p.all[i] = &exact
+		}
+	}
+	p.frames.New = func() any { return &frame{programs: p.all, slots: make([]slot, len(p.all))} }
+	h.programs = p
+	return h
+}
+
 // tally counts answers.
 type tally struct{ sure, fell, errored, loose int }
 
@@ -272,6 +287,7 @@ func TestPlans(t *testing.T) {
 					for _, h := range all {
 						if h.judges(c.Object.Subject()) {
 							h.agree(t, in, &n)
+							h.unplanned().agree(t, in, &tally{})
 							h.verdict(t, in)
 						}
 					}
