@@ -32,6 +32,11 @@ func (p *planner) call(e ast.Expr) expr {
 		if of, re := p.plan(args[0]), pattern(args[1]); of != nil && re != nil {
 			return text(of, func(s string) any { return re.MatchString(s) })
 		}
+	case operators.Index:
+		if of, key := p.plan(args[0]), p.key(args[1]); of != nil && key != nil {
+			return binary(index, of, key, nil)
+		}
+		return nil
 	}
 	plans := p.plans(args)
 	if plans == nil {
@@ -49,7 +54,7 @@ func (p *planner) call(e ast.Expr) expr {
 	}
 	var other expr
 	switch name {
-	case operators.Equals, operators.NotEquals, operators.In, operators.Index: // of these cel-go calls no function
+	case operators.Equals, operators.NotEquals, operators.In: // of these cel-go calls no function
 	default:
 		other = p.function(e, name, plans)
 	}
@@ -69,7 +74,6 @@ var operations = map[string]func(a, b any) (any, bool){
 	operators.Equals:        func(a, b any) (any, bool) { return equal(a, b) },
 	operators.NotEquals:     func(a, b any) (any, bool) { same, ok := equal(a, b); return !same, ok },
 	operators.In:            func(a, b any) (any, bool) { return in(a, b) },
-	operators.Index:         index,
 	operators.Add:           add,
 	operators.Subtract:      subtract,
 	operators.Less:          func(a, b any) (any, bool) { c, ok := compare(a, b); return c < 0, ok },
@@ -227,12 +231,14 @@ func (p *planner) function(e ast.Expr, name string, args []expr) expr {
 	if !call.IsMemberFunction() && !fixed {
 		fixed = !slices.ContainsFunc(call.Args(), func(a ast.Expr) bool { _, ok := constant(a); return !ok })
 	}
-	if fixed { // a function of constants is one itself
-		if v, sure := run(nil); sure {
-			return func(*frame) (any, bool) { return v, true }
-		}
+	if !fixed {
+		return run
 	}
-	return run
+	v, sure := run(nil) // a function of constants is one itself, or cel-go makes no program of it
+	if !sure {
+		return nil
+	}
+	return func(*frame) (any, bool) { return v, true }
 }
 
 // overload is the implementation of a call: the checker's choice where there is one, else the one that chooses by type.

@@ -62,6 +62,7 @@ func compile(tb testing.TB, texts []string) *pair {
 	out := &pair{}
 	names := map[string]int{}
 	vars := slices.Clone(beside)
+	var unmade []string // cel-go checks them and makes no program of them
 	for i, v := range beside {
 		p, err := c.compile(v, map[string]int{"v": 0})
 		if err != nil {
@@ -76,12 +77,17 @@ func compile(tb testing.TB, texts []string) *pair {
 		if err != nil {
 			continue // what the checker refuses is no rule
 		}
-		if _, err := p.exact(); err != nil {
-			continue
+		out.texts, out.programs = append(out.texts, text), append(out.programs, p)
+		if _, err := p.exact(); err == nil {
+			vars = append(vars, v)
+		} else {
+			unmade = append(unmade, v.Name)
 		}
-		out.texts, out.programs, vars = append(out.texts, text), append(out.programs, p), append(vars, v)
 	}
 	out.oracle = newOracle(tb, nil, vars)
+	for _, name := range unmade {
+		out.oracle.programs[name] = nil
+	}
 	return out
 }
 

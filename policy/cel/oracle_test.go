@@ -100,7 +100,11 @@ func (s *state) value(tb testing.TB, name string) ref.Val {
 	return v
 }
 
+// eval is an error where cel-go makes no program of what it checked.
 func eval(program cel.Program, in any) ref.Val {
+	if program == nil {
+		return types.NewErr("no program")
+	}
 	out, _, err := program.Eval(in)
 	if err != nil {
 		return types.WrapErr(err)

@@ -144,10 +144,10 @@ func (p *planner) optional(e ast.Expr) maybe {
 	switch call.FunctionName() {
 	case operators.Index:
 		if p.isOptional(args[0]) { // else it is the item that is optional, not the index
-			return p.step(args[0], p.plan(args[1]))
+			return p.step(args[0], p.key(args[1]))
 		}
 	case operators.OptSelect, operators.OptIndex:
-		return p.step(args[0], p.plan(args[1]))
+		return p.step(args[0], p.key(args[1]))
 	case operators.Conditional:
 		test, yes, no := p.plan(args[0]), p.optional(args[1]), p.optional(args[2])
 		if test == nil || yes == nil || no == nil {
@@ -174,6 +174,18 @@ func (p *planner) optional(e ast.Expr) maybe {
 		}
 	}
 	return nil
+}
+
+// key plans what stands in brackets. Of a constant that can be no key cel-go makes no program, whether or not it is asked for.
+func (p *planner) key(e ast.Expr) expr {
+	if v, fixed := constant(e); fixed {
+		switch v.(type) {
+		case string, int64:
+		default:
+			return nil
+		}
+	}
+	return p.plan(e)
 }
 
 // step is x.?key, x[?key], and x.key and x[key] of an x that is optional itself.
@@ -212,8 +224,11 @@ func (p *planner) step(of ast.Expr, key expr) maybe {
 				}
 				return v[i], true, true
 			}
-		case nil, bool, int64, float64, string: // nothing is in them, and asking is no error
-			return nil, false, true
+		case nil, bool, int64, float64, string: // nothing is in them, and asking for what can be a key is no error
+			switch k.(type) {
+			case string, int64:
+				return nil, false, true
+			}
 		}
 		return nil, false, false
 	}
