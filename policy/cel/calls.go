@@ -32,6 +32,11 @@ func (p *planner) call(e ast.Expr) expr {
 		if of, re := p.plan(args[0]), pattern(args[1]); of != nil && re != nil {
 			return text(of, func(s string) any { return re.MatchString(s) })
 		}
+	case operators.Index:
+		if of, key := p.plan(args[0]), p.key(args[1]); of != nil && key != nil {
+			return binary(index, of, key, nil)
+		}
+		return nil
 	}
 	plans := p.plans(args)
 	if plans == nil {
@@ -47,7 +52,12 @@ func (p *planner) call(e ast.Expr) expr {
 	case overloads.TypeConvertDyn:
 		return plans[0]
 	}
-	other := p.function(e, name, plans)
+	var other expr
+	switch name {
+	case operators.Equals, operators.NotEquals, operators.In: // of these cel-go calls no function
+	default:
+		other = p.function(e, name, plans)
+	}
 	switch fast := operations[name]; {
 	case fast == nil:
 		return other
@@ -64,7 +74,6 @@ var operations = map[string]func(a, b any) (any, bool){
 	operators.Equals:        func(a, b any) (any, bool) { return equal(a, b) },
 	operators.NotEquals:     func(a, b any) (any, bool) { same, ok := equal(a, b); return !same, ok },
 	operators.In:            func(a, b any) (any, bool) { return in(a, b) },
-	operators.Index:         index,
 	operators.Add:           add,
 	operators.Subtract:      subtract,
 	operators.Less:          func(a, b any) (any, bool) { c, ok := compare(a, b); return c < 0, ok },
@@ -222,12 +231,14 @@ func (p *planner) function(e ast.Expr, name string, args []expr) expr {
 	if !call.IsMemberFunction() && !fixed {
 		fixed = !slices.ContainsFunc(call.Args(), func(a ast.Expr) bool { _, ok := constant(a); return !ok })
 	}
-	if fixed { // a function of constants is one itself
-		if v, sure := run(nil); sure {
-			return func(*frame) (any, bool) { return v, true }
-		}
+	if !fixed {
+		return run
 	}
-	return run
+	v, sure := run(nil) // a function of constants is one itself, or cel-go makes no program of it
+	if !sure {
+		return nil
+	}
+	return func(*frame) (any, bool) { return v, true }
 }
 
 // overload is the implementation of a call: the checker's choice where there is one, else the one that chooses by type.
@@ -323,7 +334,13 @@ func equal(a, b any) (same, sure bool) {
 	return bool(yes), ok
 }
 
+// in is a in b. Of an a that JSON has not cel-go may say otherwise: it hashes, and no bytes can be.
 func in(a, b any) (found, sure bool) {
+	switch a.(type) {
+	case nil, bool, int64, float64, string, []any, map[string]any:
+	default:
+		return false, false
+	}
 	switch b := b.(type) {
 	case []any:
 		for _, item := range b {

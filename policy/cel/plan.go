@@ -133,8 +133,7 @@ func (p *planner) isOptional(e ast.Expr) bool {
 
 // optional plans an expression of the optional type.
 func (p *planner) optional(e ast.Expr) maybe {
-	if e.Kind() == ast.SelectKind && !e.AsSelect().IsTestOnly() {
-		s := e.AsSelect()
+	if s := e.AsSelect(); e.Kind() == ast.SelectKind && !s.IsTestOnly() && p.isOptional(s.Operand()) {
 		return p.step(s.Operand(), func(*frame) (any, bool) { return s.FieldName(), true })
 	}
 	if e.Kind() != ast.CallKind {
@@ -143,8 +142,12 @@ func (p *planner) optional(e ast.Expr) maybe {
 	call := e.AsCall()
 	args := call.Args()
 	switch call.FunctionName() {
-	case operators.OptSelect, operators.OptIndex, operators.Index:
-		return p.step(args[0], p.plan(args[1]))
+	case operators.Index:
+		if p.isOptional(args[0]) { // else it is the item that is optional, not the index
+			return p.step(args[0], p.key(args[1]))
+		}
+	case operators.OptSelect, operators.OptIndex:
+		return p.step(args[0], p.key(args[1]))
 	case operators.Conditional:
 		test, yes, no := p.plan(args[0]), p.optional(args[1]), p.optional(args[2])
 		if test == nil || yes == nil || no == nil {
@@ -171,6 +174,18 @@ func (p *planner) optional(e ast.Expr) maybe {
 		}
 	}
 	return nil
+}
+
+// key plans what stands in brackets. Of a constant that can be no key cel-go makes no program, whether or not it is asked for.
+func (p *planner) key(e ast.Expr) expr {
+	if v, fixed := constant(e); fixed {
+		switch v.(type) {
+		case string, int64:
+		default:
+			return nil
+		}
+	}
+	return p.plan(e)
 }
 
 // step is x.?key, x[?key], and x.key and x[key] of an x that is optional itself.
@@ -209,8 +224,11 @@ func (p *planner) step(of ast.Expr, key expr) maybe {
 				}
 				return v[i], true, true
 			}
-		case nil, bool, int64, float64, string: // nothing is in them, and asking is no error
-			return nil, false, true
+		case nil, bool, int64, float64, string: // nothing is in them, and asking for what can be a key is no error
+			switch k.(type) {
+			case string, int64:
+				return nil, false, true
+			}
 		}
 		return nil, false, false
 	}
@@ -393,7 +411,7 @@ func (p *planner) gather(c ast.ComprehensionExpr, over expr, test, item ast.Expr
 			sure = each(f, v, at, func() bool {
 				if pass != nil {
 					yes, sure := pass(f)
-					if yes != true {
+					if !sure || yes != true {
 						return sure && yes == false
 					}
 				}

@@ -57,7 +57,12 @@ func (c *compiler) compile(v control.Variable, names map[string]int) (*program, 
 	p := planner{functions: c.functions, ast: checked.NativeRep(), names: names, locals: map[string]int{}}
 	out := &program{name: v.Name, names: names, uses: used, plan: p.plan(checked.NativeRep().Expr())}
 	out.stack = p.most
-	out.exact = sync.OnceValues(func() (cel.Program, error) {
+	out.exact = sync.OnceValues(func() (made cel.Program, err error) {
+		defer func() { // cel-go works out constants here, and faults over a map whose keys are bytes
+			if fault := recover(); fault != nil {
+				err = fmt.Errorf("cel-go: %v", fault)
+			}
+		}()
 		return c.env.Program(checked, cel.EvalOptions(cel.OptOptimize))
 	})
 	return out, nil
@@ -169,12 +174,10 @@ func (a activation) ResolveName(name string) (any, bool) {
 	case "request":
 		return a.request, true
 	case "variables":
-		return variables{noVariables, a}, true
+		return variables{types.NewStringInterfaceMap(types.DefaultTypeAdapter, nil), a}, true
 	}
 	return nil, false
 }
-
-var noVariables = types.NewStringInterfaceMap(types.DefaultTypeAdapter, map[string]any{})
 
 // variables is the map that rules read as variables.<name>: each is evaluated when it is asked for.
 type variables struct {
