@@ -169,12 +169,10 @@ func (a activation) ResolveName(name string) (any, bool) {
 	case "request":
 		return a.request, true
 	case "variables":
-		return variables{noVariables, a}, true
+		return variables{types.NewStringInterfaceMap(types.DefaultTypeAdapter, map[string]any{}), a}, true
 	}
 	return nil, false
 }
-
-var noVariables = types.NewStringInterfaceMap(types.DefaultTypeAdapter, map[string]any{})
 
 // variables is the map that rules read as variables.<name>: each is evaluated when it is asked for.
 type variables struct {
