@@ -16,6 +16,7 @@ import (
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/manifest"
+	"ringfence.dev/ringfence/policy/vap"
 	"ringfence.dev/ringfence/report"
 	"ringfence.dev/ringfence/schema"
 )
@@ -24,6 +25,8 @@ import (
 type checkOptions struct {
 	paths        []string
 	platform     []string
+	policy       []string
+	catalogue    bool
 	namespace    string
 	only         []string
 	all          bool
@@ -37,6 +40,11 @@ const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the contr
 PATH is a file, a folder (read recursively: *.yaml, *.yml, *.json) or - for standard input. --platform names files with
 the bank's Platform and its Tenants; without a Platform every control denies and those that compare with the bank's own
 settings are not judged.
+
+--policy names files with ValidatingAdmissionPolicies of anybody, their bindings and parameters, and the Namespaces and
+CustomResourceDefinitions that they read; Namespaces and definitions among the PATHs count too. They are judged by the API
+server's own code instead of the catalogue; --with-catalogue judges with both. A policy without a binding is judged as if
+it were bound with Deny everywhere. Defaults that a cluster fills in are not there, and nobody is known to ask.
 
 Exit codes: 0 nothing is refused; 1 something is; 2 an input cannot be read or is invalid (the others are judged and
 printed all the same); 3 a control that applies could not be decided.`
@@ -53,6 +61,8 @@ func newCheck(env Env) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVar(&o.platform, "platform", nil, "`FILE|DIR` with Platform and Tenant objects; may be repeated")
+	flags.StringArrayVar(&o.policy, "policy", nil, "judge with the policies in `FILE|DIR` instead of the catalogue; may be repeated")
+	flags.BoolVar(&o.catalogue, "with-catalogue", false, "judge with the catalogue beside --policy")
 	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `NS` of objects that name none")
 	flags.StringSliceVar(&o.only, "only", nil, "judge with these controls alone: `ID,...`")
 	flags.BoolVar(&o.all, "all", false, "show what passed and what does not apply, too")
@@ -81,6 +91,12 @@ func (o checkOptions) validate() error {
 		return usagef("ringfence check", "--fail-on %q: want deny or warn", o.failOn)
 	case o.namespace != "" && !namespaceName.MatchString(o.namespace):
 		return usagef("ringfence check", "--namespace %q: want a namespace: at most 63 lower-case letters, digits and -", o.namespace)
+	case o.catalogue && len(o.policy) == 0:
+		return usagef("ringfence check", "--with-catalogue: the catalogue judges anyway; give --policy too")
+	case len(o.only) > 0 && len(o.policy) > 0 && !o.catalogue:
+		return usagef("ringfence check", "--only names controls of the catalogue; give --with-catalogue too")
+	case slices.Contains(o.policy, "-"):
+		return usagef("ringfence check", "--policy -: want a file or folder; standard input is for what is judged")
 	case slices.Contains(o.platform, "-"):
 		return usagef("ringfence check", "--platform -: want a file or folder; standard input is for what is judged")
 	}
@@ -100,6 +116,17 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if cat, err = only(cat, o.only); err != nil {
 		return err
 	}
+	inputs := expand(o.paths)
+	var foreign *vap.Engine
+	var bad [][]error
+	if len(o.policy) > 0 {
+		if foreign, bad, err = loadForeign(env, o.policy, inputs); err != nil {
+			return err
+		}
+		if !o.catalogue {
+			cat = &control.Catalogue{Digest: cat.Digest}
+		}
+	}
 	schemas, err := schema.New()
 	if err != nil {
 		return err
@@ -109,10 +136,11 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if err != nil {
 		return err
 	}
+	j.foreign = foreign
 	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, o.output == "text", o.requireFacts
 	r := &report.Report{All: o.all, Quotes: map[finding.Location]report.Quote{}}
-	complain(env, r, invalid)
-	if err := j.run(ctx, env, expand(o.paths), r); err != nil {
+	complain(env, r, slices.Concat(bad, invalid))
+	if err := j.run(ctx, env, inputs, r); err != nil {
 		return err
 	}
 	r.Finish()
@@ -222,7 +250,7 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 			return true
 		}
 		for _, in := range inputs {
-			if !j.input(env, in, enqueue) {
+			if !j.input(ctx, env, in, enqueue) {
 				return
 			}
 		}
@@ -258,7 +286,7 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 }
 
 // input reads one input and enqueues the judging of each of its documents. It is false once nobody waits any more.
-func (j *judge) input(env Env, in input, enqueue func(func() outcome) bool) bool {
+func (j *judge) input(ctx context.Context, env Env, in input, enqueue func(func() outcome) bool) bool {
 	invalid := func(err error) bool {
 		return enqueue(func() outcome { return outcome{invalid: [][]error{{err}}} })
 	}
@@ -275,7 +303,7 @@ func (j *judge) input(env Env, in input, enqueue func(func() outcome) bool) bool
 			if !invalid(err) {
 				return false
 			}
-		} else if !enqueue(func() outcome { return j.document(doc) }) {
+		} else if !enqueue(func() outcome { return j.document(ctx, doc) }) {
 			return false
 		}
 	}

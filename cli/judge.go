@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/policy/cel"
+	"ringfence.dev/ringfence/policy/vap"
 	"ringfence.dev/ringfence/report"
 	"ringfence.dev/ringfence/schema"
 	"ringfence.dev/ringfence/tenant"
@@ -37,8 +40,10 @@ func needsPlatform(c control.Control) bool {
 type judge struct {
 	catalogue *control.Catalogue
 	engine    *policy.Engine
-	schemas   *schema.Set
-	settings  *settings
+	// foreign judges with the policies of others, nil where there are none.
+	foreign  *vap.Engine
+	schemas  *schema.Set
+	settings *settings
 	// namespace is where objects lie that name none.
 	namespace string
 	// all adds what NotApplicable controls say; quote keeps the lines that findings point at.
@@ -77,7 +82,7 @@ type outcome struct {
 }
 
 // document judges the objects of one document.
-func (j *judge) document(doc manifest.Document) (out outcome) {
+func (j *judge) document(ctx context.Context, doc manifest.Document) (out outcome) {
 	for o, err := range doc.Objects() {
 		if err != nil {
 			out.invalid = append(out.invalid, []error{err})
@@ -89,7 +94,7 @@ func (j *judge) document(doc manifest.Document) (out outcome) {
 				continue
 			}
 		}
-		findings, err := j.object(o)
+		findings, err := j.object(ctx, o)
 		if err != nil {
 			return outcome{err: err}
 		}
@@ -102,14 +107,16 @@ func (j *judge) document(doc manifest.Document) (out outcome) {
 }
 
 // object is every finding of one object, those of a control together.
-func (j *judge) object(o *manifest.Object) ([]finding.Finding, error) {
+func (j *judge) object(ctx context.Context, o *manifest.Object) ([]finding.Finding, error) {
 	subject := o.Subject()
 	kind, judged := j.engine.Match(subject.APIVersion, subject.Kind)
 	home := subject.Namespace // whose Guard decides
 	switch {
 	case judged && kind.ClusterScoped:
 		subject.Namespace, home = "", v1alpha1.SystemNamespace
-	case judged && subject.Namespace == "":
+	case j.foreign != nil && j.foreign.ClusterScoped(subject.APIVersion, subject.Kind):
+		subject.Namespace = ""
+	case (judged || j.foreign != nil) && subject.Namespace == "":
 		subject.Namespace, home = j.namespace, j.namespace
 	}
 	guard, err := j.settings.guard(home)
@@ -140,10 +147,28 @@ func (j *judge) object(o *manifest.Object) ([]finding.Finding, error) {
 		f.Location = o.Locate(f.Path)
 		kept = append(kept, f)
 	}
+	kept = append(kept, j.byOthers(ctx, o, subject)...)
 	if j.all {
 		kept = append(kept, j.others(o, subject, guard, kept)...)
 	}
 	return kept, nil
+}
+
+// byOthers are the findings of the policies of others.
+func (j *judge) byOthers(ctx context.Context, o *manifest.Object, subject finding.Subject) []finding.Finding {
+	if j.foreign == nil {
+		return nil
+	}
+	namespace := cmp.Or(subject.Namespace, "default")
+	findings := j.foreign.Judge(ctx, policy.Input{Object: o.Value, Namespace: namespace}, subject)
+	for i := range findings {
+		f := &findings[i]
+		f.Location = o.Locate("")
+		if j.requireFacts && f.Reason != nil && *f.Reason == vap.ReasonNamespace {
+			f.Outcome = finding.Errored
+		}
+	}
+	return findings
 }
 
 // notApplicable is what is said in the place of a control's findings where it must not judge.

@@ -127,6 +127,9 @@ func (d Document) Lines(wanted map[int]bool) map[int]string {
 	return lines
 }
 
+// Mentions reports whether the text has a word in it anywhere: whether decoding it can be worth while.
+func (d Document) Mentions(word string) bool { return bytes.Contains(d.text, []byte(word)) }
+
 // Objects decodes the document; it yields what Read yields of it.
 func (d Document) Objects() iter.Seq2[*Object, error] {
 	return func(yield func(*Object, error) bool) {

@@ -28,7 +28,7 @@ func object(name string, fs ...finding.Finding) []finding.Finding {
 func run(all bool) *Report {
 	r := &Report{All: all, Quotes: map[finding.Location]Quote{{File: "a.yaml", Line: 1, Column: 3}: NewQuote("  a: b", 3)}}
 	r.Add(object("refused",
-		finding.Finding{Control: "RF-WL-01", Outcome: finding.Fail, Action: finding.Deny, Found: "x", Path: "/a"},
+		finding.Finding{Source: "catalogue", Control: "RF-WL-01", Outcome: finding.Fail, Action: finding.Deny, Found: "x", Path: "/a"},
 		finding.Finding{Control: "RF-WL-01", Outcome: finding.Fail, Action: finding.Deny, Found: "y", Path: "/b"},
 		finding.Finding{Control: "RF-WL-02", Outcome: finding.Fail, Action: finding.Warn, Found: "z", Path: "/c"},
 		finding.Finding{Control: "RF-WL-03", Outcome: finding.Pass}))

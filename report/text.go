@@ -97,11 +97,7 @@ func (t *text) object(fs []finding.Finding, quotes map[finding.Location]Quote) {
 			}
 			t.found(f)
 			if i == len(fs)-1 || !together(f, fs[i+1]) {
-				t.printf("    wanted: %s\n    fix:    %s\n", f.Wanted, f.Fix)
-				if f.Change != nil {
-					t.printf("    action: %s\n", finding.Clean(*f.Change))
-				}
-				t.printf("    more:   ringfence explain %s\n", f.Control)
+				t.advice(f)
 			}
 		}
 	}
@@ -161,6 +157,21 @@ func (t *text) found(f finding.Finding) {
 		at = " at " + finding.Clean(f.Path)
 	}
 	t.printf("    found:  %s%s\n", finding.Value(f.Found), at)
+}
+
+// advice says what is wanted and where to read on. Policies of others have neither a fix nor an explanation.
+func (t *text) advice(f finding.Finding) {
+	for _, line := range [][2]string{{"wanted: ", f.Wanted}, {"fix:    ", f.Fix}} {
+		if line[1] != "" {
+			t.printf("    %s%s\n", line[0], line[1])
+		}
+	}
+	if f.Change != nil {
+		t.printf("    action: %s\n", finding.Clean(*f.Change))
+	}
+	if f.Source == "catalogue" {
+		t.printf("    more:   ringfence explain %s\n", f.Control)
+	}
 }
 
 // summary is the last line: 3 objects in 2 files: 2 refused, 1 passed; 5 findings.

@@ -1,10 +1,12 @@
 package cel_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
-	"strings"
+	"slices"
 	"testing"
+	"time"
 
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/controls"
@@ -26,10 +28,8 @@ func fullCatalogue(tb testing.TB) *control.Catalogue {
 	}
 	var own []control.Control
 	for _, c := range cat.Controls {
-		for _, g := range c.Groups {
-			if g == "workloads" {
-				own = append(own, c)
-			}
+		if slices.Contains(c.Groups, "workloads") {
+			own = append(own, c)
 		}
 	}
 	for i := len(own); i < workloadControls; i++ {
@@ -40,12 +40,12 @@ func fullCatalogue(tb testing.TB) *control.Catalogue {
 	return cat
 }
 
-func pod(tb testing.TB, name string) *manifest.Object {
+func readPod(tb testing.TB, name string) *manifest.Object {
 	text, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for o, err := range manifest.Read(strings.NewReader(string(text)), name) {
+	for o, err := range manifest.Read(bytes.NewReader(text), name) {
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -54,33 +54,72 @@ func pod(tb testing.TB, name string) *manifest.Object {
 	return nil
 }
 
+// block is how many objects each side judges before the other has its turn.
+const block = 25
+
+// BenchmarkPod judges one Pod with the whole catalogue, findings and all, in turn with the API server's own validator
+// over the Deny bundle of the same controls, without the match condition that ends what passes everything: the server
+// then says what the Engine says, control by control.
 func BenchmarkPod(b *testing.B) {
-	sets, err := cel.Compile(fullCatalogue(b))
+	cat := fullCatalogue(b)
+	sets, err := cel.Compile(cat)
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := policy.New(sets...)
-	g, err := policy.NewGuard(casefile.Guard())
+	engine := policy.New(sets...)
+	guard, err := policy.NewGuard(casefile.Guard())
 	if err != nil {
 		b.Fatal(err)
 	}
+	server := natives(b, cat)["workloads"]
 	for _, name := range []string{"good-pod", "bad-pod"} {
-		b.Run(name, func(b *testing.B) {
-			o := pod(b, name+".yaml")
-			n := 0
+		o := readPod(b, name+".yaml")
+		in := policy.Input{Object: o.Value, Namespace: "payments-dev", Guard: guard, Operation: "CREATE"}
+		judge := func() []finding.Finding { return engine.Judge(in, o.Subject()) }
+		b.Run(name+"/engine", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				n = 0
-				for _, f := range e.Judge(policy.Input{Object: o.Value, Namespace: "payments-dev", Guard: g}, o.Subject()) {
-					if f.Outcome == finding.Fail {
-						n++
-					}
-					if f.Outcome == finding.Errored {
-						b.Fatal(*f.Reason)
-					}
+				judge()
+			}
+		})
+		b.Run(name+"/with-server", func(b *testing.B) {
+			var ours, theirs []time.Duration
+			for b.Loop() {
+				for range block {
+					ours = append(ours, timed(func() { judge() }))
+				}
+				for range block {
+					theirs = append(theirs, timed(func() { server.judge(in) }))
 				}
 			}
-			b.ReportMetric(float64(n), "fails")
+			b.ReportMetric(quantile(ours, 0.5), "p50-µs")
+			b.ReportMetric(quantile(ours, 0.99), "p99-µs")
+			b.ReportMetric(quantile(theirs, 0.5), "server-p50-µs")
+			b.ReportMetric(quantile(theirs, 0.5)/quantile(ours, 0.5), "x-server")
+			b.ReportMetric(float64(len(judge())), "findings")
+			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// BenchmarkCompile compiles the whole catalogue, every group.
+func BenchmarkCompile(b *testing.B) {
+	cat := fullCatalogue(b)
+	for b.Loop() {
+		if _, err := cel.Compile(cat); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func timed(do func()) time.Duration {
+	start := time.Now()
+	do()
+	return time.Since(start)
+}
+
+// quantile is in microseconds.
+func quantile(of []time.Duration, q float64) float64 {
+	of = slices.Sorted(slices.Values(of))
+	return float64(of[int(float64(len(of)-1)*q)].Nanoseconds()) / 1000
 }

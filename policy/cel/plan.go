@@ -27,8 +27,6 @@ type planner struct {
 	depth, most int
 }
 
-var noItems any = []any{}
-
 func (p *planner) plan(e ast.Expr) expr {
 	if v, ok := constant(e); ok {
 		return func(*frame) (any, bool) { return v, true }
@@ -393,6 +391,7 @@ func each(f *frame, v any, at int, do func() bool) bool {
 // gather is the list of item for each that passes test, a nil test passes all.
 func (p *planner) gather(c ast.ComprehensionExpr, over expr, test, item ast.Expr) (out expr) {
 	p.local(c.IterVar(), func(at int) {
+		none := any([]any{}) // made once: most rules find nothing
 		pass, make := expr(nil), p.plan(item)
 		if test != nil {
 			if pass = p.plan(test); pass == nil {
@@ -420,7 +419,7 @@ func (p *planner) gather(c ast.ComprehensionExpr, over expr, test, item ast.Expr
 				return sure
 			})
 			if len(all) == 0 {
-				return noItems, sure
+				return none, sure
 			}
 			return all, sure
 		}
