@@ -63,7 +63,7 @@ var direction = []archtest.Edge{
 	{
 		From:   []string{"..."},
 		Except: []string{"cli/...", "server/...", "test/..."},
-		Never: []string{"policy/cel", "policy/kyverno", "detect/auditlog", "detect/sigma", "image/cosign", "image/registry", "image/scanner",
+		Never: []string{"policy/cel", "policy/vap", "policy/kyverno", "detect/auditlog", "detect/sigma", "image/cosign", "image/registry", "image/scanner",
 			"secret/vault", "secret/cyberark", "ledger/filelog", "ledger/pglog", "forward/splunk", "forward/syslog", "forward/ocsf", "compliance/oscal"},
 		Why: "a plug-in is chosen in a literal of cli or server, and nobody else imports it",
 	},
