@@ -127,8 +127,7 @@ func FuzzPlan(f *testing.F) {
 	known := map[string]bool{}
 	for i, c := range cases {
 		fields(c.Object.Value, known)
-		f.Add(uint16(i), []byte{})
-		f.Add(uint16(i), []byte(fmt.Sprint(c.File, i, i*i)))
+		f.Add(uint16(i), fmt.Append(nil, c.File, i*i))
 	}
 	names := slices.Sorted(maps.Keys(known))
 	f.Fuzz(func(t *testing.T, which uint16, data []byte) {
