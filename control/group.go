@@ -120,7 +120,7 @@ func (g Group) kindNames() (names []string) {
 
 // controlPlane are the users that write the roles of Kubernetes itself, at the start of an API server and when it joins
 // aggregated roles out of others, each judged when it was written.
-const controlPlane = `request.userInfo.username in ['system:apiserver', 'system:kube-controller-manager', 'system:serviceaccount:kube-system:clusterrole-aggregation-controller']`
+const controlPlane = `request.userInfo.?username.orValue('') in ['system:apiserver', 'system:kube-controller-manager', 'system:serviceaccount:kube-system:clusterrole-aggregation-controller']`
 
 func clusterKinds(rbac string) []Kind {
 	kinds := []Kind{

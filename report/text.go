@@ -121,7 +121,7 @@ func outcome(f finding.Finding) string {
 // together reports whether two findings are told as one: of one control at one place of the file, as several missing
 // fields of one parent are.
 func together(a, b finding.Finding) bool {
-	return a.Control == b.Control && a.Location == b.Location && a.Outcome == b.Outcome && a.Action == b.Action && a.Waiver == b.Waiver
+	return a.Control == b.Control && a.Wanted == b.Wanted && a.Location == b.Location && a.Outcome == b.Outcome && a.Action == b.Action && a.Waiver == b.Waiver
 }
 
 // head says which control speaks and shows the line it speaks of.
@@ -169,7 +169,7 @@ func (t *text) advice(f finding.Finding) {
 	if f.Change != nil {
 		t.printf("    action: %s\n", finding.Clean(*f.Change))
 	}
-	if f.Source == "catalogue" {
+	if f.Source != "vap" && f.Source != "kyverno" {
 		t.printf("    more:   ringfence explain %s\n", f.Control)
 	}
 }
