@@ -80,8 +80,8 @@ func Groups() []Group {
 	return []Group{
 		{Name: "workloads", Kinds: workloadKinds, Variables: workloadVariables(builtinPods), Quick: quickPods},
 		{Name: "services", Quick: "true", Kinds: []Kind{
-			{Kind: "Service", Resource: "services"},
-			{APIGroup: "networking.k8s.io", Kind: "Ingress", Resource: "ingresses", OldAPIGroups: []string{"extensions"}},
+			{Kind: "Service", Resource: "services", Subresources: []string{"status"}}, // which carries annotations, too
+			{APIGroup: "networking.k8s.io", Kind: "Ingress", Resource: "ingresses", Subresources: []string{"status"}, OldAPIGroups: []string{"extensions"}},
 			{APIGroup: "gateway.networking.k8s.io", Kind: "HTTPRoute", Resource: "httproutes", Version: "*"},
 			{APIGroup: "gateway.networking.k8s.io", Kind: "Gateway", Resource: "gateways", Version: "*"},
 		}},
