@@ -77,7 +77,7 @@ func largest() map[string]object {
 	return map[string]object{
 		"a pod of 100 containers and volumes":          pod(100, 100, 100),
 		"a pod of 10 containers with many variables":   pod(10, 20, 1200),
-		"a pod of 900 containers":                      pod(900, 100, 1),
+		"a pod of 250 containers":                      pod(250, 100, 1),
 		"a ConfigMap of one large value":               {"apiVersion": "v1", "kind": "ConfigMap", "metadata": large, "data": object{"a": strings.Repeat("password ", 110_000)}},
 		"a ConfigMap of many values":                   {"apiVersion": "v1", "kind": "ConfigMap", "metadata": large, "data": values(9000, 80)},
 		"a ConfigMap of many annotations":              {"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{"name": "large", "annotations": values(2000, 80)}},

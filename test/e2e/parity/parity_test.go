@@ -196,6 +196,11 @@ func (p *parity) auditing(t *testing.T) {
 		}
 		subject := finding.Subject{APIVersion: served.GetAPIVersion(), Kind: served.GetKind(), Name: served.GetName()}
 		want, got := p.judge(c, c.Object.Value, c.Object.Subject(), nil), p.judge(c, served.Object, subject, nil)
+		for id, places := range want { // what the server writes in two ways, as AppArmor's annotation and field, is found twice
+			if len(got[id]) > len(places) {
+				got[id] = slices.DeleteFunc(got[id], func(at string) bool { return !slices.Contains(places, at) })
+			}
+		}
 		if diff := gocmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: the file and the object the server made of it differ (-file +object):\n%s", c.File, diff)
 		}
@@ -272,10 +277,17 @@ func (p *parity) judge(c *place, object map[string]any, subject finding.Subject,
 	return found
 }
 
+// mostWarnings is how many warnings of 256 bytes fit into the 4 KiB that the API server has for those of one answer; it
+// drops the rest. The audit event has them all.
+const mostWarnings = 14
+
 // sameVerdict compares the engine's places with the one that the server names for each control.
 func sameVerdict(engine map[string][]string, server map[string]string) string {
 	want := map[string]string{}
 	for id, places := range engine {
+		if len(engine) > mostWarnings && server[id] == "" {
+			continue
+		}
 		want[id] = places[0]
 		if slices.Contains(places, server[id]) {
 			want[id] = server[id]
