@@ -2,7 +2,6 @@ package control
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -36,26 +35,27 @@ func Clean(g Group, controls []Control) string {
 // clean is true where the control's own rule finds nothing. A variable that the rule does not need for that is left out:
 // checking the types of a CEL expression takes time that grows with the square of its length.
 func (c Control) clean(shared, late map[string]string) string {
-	result, text := FoundVariable, "(%s).size() == 0"
+	result, clean := FoundVariable, nothing
 	if slices.ContainsFunc(c.Variables, func(v Variable) bool { return v.Name == SuspiciousVariable }) {
-		result, text = SuspiciousVariable, "!(%s)"
+		result, clean = SuspiciousVariable, func(suspicious string) string { return "!(" + suspicious + ")" }
 	}
 	names := maps.Clone(shared)
 	needed := map[string]bool{result: true}
 	for _, v := range slices.Backward(c.Variables) {
 		expression := v.Expression
 		if v.Name == result {
-			expression = withoutMaps(expression)
+			expression = clean(expression)
 		}
 		for _, use := range variableWord.FindAllStringSubmatch(expression, -1) {
 			needed[use[1]] = needed[use[1]] || needed[v.Name]
 		}
 	}
 	var binds []Variable
+	text := ""
 	for _, v := range c.Variables {
 		expression := inline(v.Expression, names, late)
 		if v.Name == result {
-			text = fmt.Sprintf(text, withoutMaps(expression))
+			text = clean(expression)
 		} else if needed[v.Name] {
 			names[v.Name] = strings.ToLower(strings.ReplaceAll(c.ID, "-", "_")) + "_" + v.Name
 			binds = append(binds, Variable{Name: names[v.Name], Expression: expression})

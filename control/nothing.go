@@ -2,10 +2,13 @@ package control
 
 import "strings"
 
-// withoutMaps is a CEL expression of a list, shorter, that is empty just where found is: at the end of each of the lists
-// that found joins with +, what only says where something was found, .map(x, ...), is left out.
-func withoutMaps(found string) string {
-	parts := operands(found)
+// nothing is a CEL expression that is true just where the list found is empty: where each of the lists that it joins
+// with + is. What only says where something was found, .map(x, ...) at the end of one of them, is left out.
+func nothing(found string) string {
+	parts, ok := operands(found)
+	if !ok {
+		return "(" + found + ").size() == 0"
+	}
 	for i, part := range parts {
 		part = strings.TrimSpace(part)
 		for {
@@ -15,14 +18,14 @@ func withoutMaps(found string) string {
 			}
 			part = strings.TrimSpace(shorter)
 		}
-		parts[i] = part
+		parts[i] = "(" + part + ").size() == 0"
 	}
-	return strings.Join(parts, " + ")
+	return strings.Join(parts, " && ")
 }
 
-// operands splits an expression at each + that stands outside of brackets and quotes. One with an operator that binds
-// less than + stays whole.
-func operands(s string) (parts []string) {
+// operands splits an expression at each + that stands outside of brackets and quotes. It is false for one with an operator
+// that binds less than +, which cannot be split.
+func operands(s string) (parts []string, ok bool) {
 	start := 0
 	for i, depth := range outside(s) {
 		if depth != 0 {
@@ -33,15 +36,15 @@ func operands(s string) (parts []string) {
 			if i+1 < len(s) && (s[i-1] == '.' || s[i-1] == '[') { // an optional selection
 				continue
 			}
-			return []string{s}
+			return nil, false
 		case '<', '>', '=', '!', '&', '|':
-			return []string{s}
+			return nil, false
 		case '+':
 			parts = append(parts, s[start:i])
 			start = i + 1
 		}
 	}
-	return append(parts, s[start:])
+	return append(parts, s[start:]), true
 }
 
 // withoutLastMap takes a last .map(x, ...) of two arguments away.
@@ -69,13 +72,18 @@ func withoutLastMap(s string) (string, bool) {
 	return strings.TrimSuffix(s[:open], ".map"), true
 }
 
-// outside yields the index of each byte that is not part of a string literal, with the number of brackets around it; a
+// outside yields the index of each byte that is not part of a string literal or comment, with the number of brackets around it; a
 // bracket itself counts as outside its pair.
 func outside(s string) func(yield func(i, depth int) bool) {
 	return func(yield func(i, depth int) bool) {
 		depth := 0
 		for i := 0; i < len(s); i++ {
 			switch c := s[i]; {
+			case strings.HasPrefix(s[i:], "//"): // a comment
+				for i < len(s) && s[i] != '\n' {
+					i++
+				}
+				continue
 			case c == '\'' || c == '"':
 				raw := i > 0 && (s[i-1] == 'r' || s[i-1] == 'R')
 				for i++; i < len(s) && s[i] != c; i++ {
