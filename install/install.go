@@ -1,4 +1,4 @@
-// Package install puts Ringfence's own kinds into a cluster and waits until they are served.
+// Package install puts Ringfence's own kinds and namespace into a cluster and waits until the kinds are served.
 //
 // It installs no policy (policy/bundle does), no tenant and no workload. The control plane calls it at start.
 package install
@@ -9,12 +9,15 @@ import (
 	"io/fs"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/manifest"
 )
 
@@ -40,6 +43,18 @@ func CRDs(ctx context.Context, c client.Client, tree fs.FS) error {
 		if err := put(ctx, c, &crd); err != nil {
 			return fmt.Errorf("install kind %s: %w", crd.Spec.Names.Kind, err)
 		}
+	}
+	return nil
+}
+
+// Namespace makes Ringfence's own namespace, where the Guard for what lies in no namespace is kept, if it is not there. It
+// carries the Pod Security labels that every namespace must have.
+func Namespace(ctx context.Context, c client.Client) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace, Labels: map[string]string{
+		"pod-security.kubernetes.io/audit": "restricted", "pod-security.kubernetes.io/warn": "restricted",
+	}}}
+	if err := client.IgnoreAlreadyExists(c.Create(ctx, ns)); err != nil {
+		return fmt.Errorf("make namespace %s: %w", ns.Name, err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -102,10 +103,10 @@ func (s *story) play(ctx context.Context, config *rest.Config, c *cluster, o Opt
 	if err != nil {
 		return err
 	}
-	if err := s.inForce(ctx, clusterAdmin, warnings); err != nil {
+	if err := s.admit(ctx, developer, c.simulated); err != nil { // the account of the samples, too
 		return err
 	}
-	if err := s.admit(ctx, developer, c.simulated); err != nil {
+	if err := s.inForce(ctx, clusterAdmin, warnings); err != nil {
 		return err
 	}
 	if err := s.refuse(ctx, map[string]client.Client{"": developer, "cluster-admin": clusterAdmin}, warnings); err != nil {
@@ -208,7 +209,11 @@ func (s *story) admit(ctx context.Context, c client.Client, simulated bool) erro
 	if !simulated {
 		field, done = "replicas", "is admitted"
 	}
-	deployment := objects[0]
+	at := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
+	if at < 0 {
+		return errors.New("the sample compliant.yaml has no Deployment")
+	}
+	deployment := objects[at]
 	err = s.until(ctx, "the compliant workload", func(ctx context.Context) (string, error) {
 		if err := c.Get(ctx, client.ObjectKeyFromObject(deployment), deployment); err != nil {
 			return "", err

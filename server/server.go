@@ -195,7 +195,7 @@ func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := install.CRDs(ctx, c, v1alpha1.CRDs()); err != nil {
+	if err := errors.Join(install.CRDs(ctx, c, v1alpha1.CRDs()), install.Namespace(ctx, c)); err != nil {
 		return err
 	}
 	mgr, err := s.manager(rest, c.Scheme())

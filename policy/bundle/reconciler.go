@@ -254,8 +254,11 @@ func (r *Reconciler) unguarded(ctx context.Context, p *v1alpha1.Platform) (strin
 	for _, g := range guards.Items {
 		guarded[g.Namespace] = true
 	}
+	if !guarded[v1alpha1.SystemNamespace] { // its Guard decides about what lies in no namespace, namespaces among it
+		return v1alpha1.SystemNamespace, nil
+	}
 	for _, ns := range namespaces.Items {
-		exempt := ns.Name != v1alpha1.SystemNamespace && slices.Contains(v1alpha1.PinnedExemptNamespaces, ns.Name) || slices.Contains(p.Spec.ExemptNamespaces, v1alpha1.NamespaceName(ns.Name))
+		exempt := slices.Contains(v1alpha1.PinnedExemptNamespaces, ns.Name) || slices.Contains(p.Spec.ExemptNamespaces, v1alpha1.NamespaceName(ns.Name))
 		if !exempt && !guarded[ns.Name] && ns.DeletionTimestamp == nil {
 			return ns.Name, nil
 		}

@@ -1,6 +1,7 @@
 package cel
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -199,6 +200,9 @@ func (p *planner) unwrap(name string, args []ast.Expr) expr {
 
 // function plans any other function of the environment: the one that cel-go itself would call.
 func (p *planner) function(e ast.Expr, name string, args []expr) expr {
+	if planned := p.search(e, name, args); planned != nil {
+		return planned
+	}
 	impl := p.overload(e.ID(), name)
 	if impl == nil || impl.NonStrict || impl.Async != nil || len(args) == 0 {
 		return nil
@@ -239,6 +243,42 @@ func (p *planner) function(e ast.Expr, name string, args []expr) expr {
 		return nil
 	}
 	return func(*frame) (any, bool) { return v, true }
+}
+
+// search plans the search for a constant regular expression, which is compiled once, as cel-go does too.
+func (p *planner) search(e ast.Expr, name string, args []expr) expr {
+	find := map[string]func(*regexp.Regexp, string) any{
+		"matches": func(r *regexp.Regexp, s string) any { return r.MatchString(s) },
+		"find":    func(r *regexp.Regexp, s string) any { return r.FindString(s) },
+		"findAll": func(r *regexp.Regexp, s string) any {
+			all := []any{}
+			for _, one := range r.FindAllString(s, -1) {
+				all = append(all, one)
+			}
+			return all
+		},
+	}[name]
+	given := e.AsCall().Args()
+	if find == nil || len(args) != 2 || len(given) == 0 {
+		return nil
+	}
+	pattern, _ := constant(given[len(given)-1])
+	text, ok := pattern.(string)
+	if !ok {
+		return nil
+	}
+	compiled, err := regexp.Compile(text)
+	if err != nil {
+		return nil
+	}
+	return func(f *frame) (any, bool) {
+		v, sure := args[0](f)
+		s, is := v.(string)
+		if !sure || !is {
+			return nil, false
+		}
+		return find(compiled, s), true
+	}
 }
 
 // overload is the implementation of a call: the checker's choice where there is one, else the one that chooses by type.

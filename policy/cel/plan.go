@@ -125,9 +125,6 @@ func (p *planner) isVariables(e ast.Expr) bool {
 
 // isOptional reports whether an expression is of CEL's optional type.
 func (p *planner) isOptional(e ast.Expr) bool {
-	if e.Kind() == ast.CallKind && (e.AsCall().FunctionName() == operators.OptIndex || e.AsCall().FunctionName() == operators.OptSelect) {
-		return true // of a dyn the checker calls it a dyn
-	}
 	t := p.ast.GetType(e.ID())
 	return t.Kind() == types.OpaqueKind && t.TypeName() == "optional_type"
 }
