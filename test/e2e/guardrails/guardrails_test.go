@@ -400,7 +400,8 @@ func TestGapIsPublished(t *testing.T) {
 			return err
 		}
 		enforced := meta.FindStatusCondition(p.Status.Conditions, bundle.ConditionEnforced)
-		if now := b.read(t, bundle.Name("services", "Deny")); !strings.Contains(now, "monitoring") || enforced.ObservedGeneration != p.Generation {
+		// The cluster's policies are the last that are written: then all are.
+		if now := b.read(t, bundle.Name("cluster", "Warn")); !strings.Contains(now, "monitoring") || enforced.ObservedGeneration != p.Generation {
 			return fmt.Errorf("%s %v", now, enforced)
 		}
 		return nil
