@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/manifest"
 )
 
@@ -48,15 +49,25 @@ func CRDs(ctx context.Context, c client.Client, tree fs.FS) error {
 }
 
 // Namespace makes Ringfence's own namespace, where the Guard for what lies in no namespace is kept, if it is not there. It
-// carries the Pod Security labels that every namespace must have.
+// carries the Pod Security labels that every namespace must have. Policies of an earlier run judge it too, and an API
+// server that was just started may not be ready to, so that refusal is tried again for establishTimeout.
 func Namespace(ctx context.Context, c client.Client) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace, Labels: map[string]string{
 		"pod-security.kubernetes.io/audit": "restricted", "pod-security.kubernetes.io/warn": "restricted",
 	}}}
-	if err := client.IgnoreAlreadyExists(c.Create(ctx, ns)); err != nil {
-		return fmt.Errorf("make namespace %s: %w", ns.Name, err)
+	err := c.Get(ctx, client.ObjectKeyFromObject(ns), &corev1.Namespace{})
+	if !apierrors.IsNotFound(err) {
+		return err
 	}
-	return nil
+	var refusal error
+	_ = wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, establishTimeout, true, func(ctx context.Context) (bool, error) {
+		refusal = client.IgnoreAlreadyExists(c.Create(ctx, ns.DeepCopy()))
+		return !kube.NotReady(refusal), nil
+	})
+	if refusal != nil {
+		return fmt.Errorf("make namespace %s: %w", ns.Name, refusal)
+	}
+	return ctx.Err()
 }
 
 func put(ctx context.Context, c client.Client, want *apiextensionsv1.CustomResourceDefinition) error {

@@ -332,7 +332,7 @@ func untilServed(ctx context.Context, do func() error) error {
 }
 
 func ignoreForbidden(err error) error {
-	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || kube.NotReady(err) {
 		return nil
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -48,4 +49,10 @@ func Config(path string) (*rest.Config, error) {
 		return nil, fmt.Errorf("read kubeconfig %q: %w", path, err)
 	}
 	return config, nil
+}
+
+// NotReady reports whether err is the refusal of an API server that does not know yet the kind of a policy's parameter: for
+// up to some twenty seconds after its start it refuses whatever such a policy judges.
+func NotReady(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "failed to find resource referenced by paramKind")
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -77,6 +78,8 @@ type Reconciler struct {
 	Now     func() time.Time
 	// OnGap is told of each gap once it is closed. It must not block. Nil is nobody.
 	OnGap func(Gap)
+
+	inPlaceFor atomic.Int64 // the generation of the Platform for which this process last put all in place; 0 is none
 
 	mu       sync.Mutex // guards the last good set, and what it was built for
 	builtFor []string
@@ -152,9 +155,12 @@ func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason,
 	// process did; what a new Platform or catalogue wants otherwise is none.
 	was := meta.FindStatusCondition(p.Status.Conditions, ConditionEnforced)
 	installed := was != nil && was.Status == metav1.ConditionTrue && was.ObservedGeneration == p.Generation && p.Status.CatalogueDigest == r.Catalogue.Digest
+	// The Platform is read from a cache, which may not know yet what was reported a moment ago.
+	installed = installed || r.inPlaceFor.Load() == p.Generation
 	if err := r.apply(ctx, Plan(want, have), installed); err != nil {
 		return reasonApplyFailed, err.Error(), err
 	}
+	r.inPlaceFor.Store(p.Generation)
 	return reasonInPlace, fmt.Sprintf("%d controls in %d policies, bindings and roles", len(r.Catalogue.Controls), len(want)), nil
 }
 
