@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/local"
+	"ringfence.dev/ringfence/server"
 )
 
 // defaultDir is where `ringfence up` keeps its state and where `ringfence findings` looks for it.
@@ -15,7 +17,7 @@ const defaultDir = ".ringfence"
 
 // newUp is `ringfence up`: the whole platform on this machine.
 func newUp(env Env) *cobra.Command {
-	o := local.Options{Out: env.Stdout}
+	o := local.Options{Out: env.Stdout, NewServer: newServer}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the whole platform on this machine: a real API server, Ringfence and a sample bank",
@@ -42,6 +44,15 @@ refusal was refused and every expected success succeeded: 0 yes, 1 no.`,
 	flags.BoolVar(&o.Yes, "yes", false, "guard the cluster of --kubeconfig although workloads of others run on it")
 	flags.StringVar(&o.Devcluster, "devcluster", "", "the control plane's program (default: beside ringfence, then in PATH)")
 	return cmd
+}
+
+// newServer is the control plane of `ringfence up`: the API server on this machine sends it audit events.
+func newServer(socket string, log *slog.Logger) (local.Server, error) {
+	s, err := server.New(server.Config{AuditAddress: "127.0.0.1:0", Socket: socket}, log)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func up(ctx context.Context, o local.Options) error {

@@ -16,8 +16,8 @@ type Group struct {
 	// Variables are shared CEL variables, in the order in which they may use each other. Each has a twin over
 	// oldObject, named as Before says.
 	Variables []Variable
-	// Quick is a CEL expression over the shared variables that bounds the objects for which Clean answers; "" where
-	// Clean is too dear to ask.
+	// Quick is a CEL expression, over the names of the shared variables, that bounds the objects of which package clean asks
+	// whether all is well; "" where that is too dear to ask.
 	Quick string
 	// When is a CEL expression over object for the objects that are judged, "" for all.
 	When string
@@ -25,6 +25,17 @@ type Group struct {
 	Unless string
 	// Unreachable says that no native policy can judge the kinds: the API server asks none about them.
 	Unreachable bool
+}
+
+// Elements names for each variable that lists indices the one whose they are.
+func (g Group) Elements() map[string]string {
+	elements := map[string]string{}
+	for _, v := range g.Variables {
+		if v.Of != "" {
+			elements[v.Name] = v.Of
+		}
+	}
+	return elements
 }
 
 // Holds reports whether a control judges objects of the group.
@@ -69,8 +80,10 @@ type Variable struct {
 	Expression string `json:"expression"`
 	// Late says that rules need it only once they found something: it says where, not whether.
 	Late bool `json:"-"`
-	// Brief stands for the expression of one that is Late where only whether is asked.
+	// Brief stands for the expression where only whether is asked, of an object that the group's Quick holds for.
 	Brief string `json:"-"`
+	// Of is the shared variable whose indices this one lists, "" for any other.
+	Of string `json:"-"`
 }
 
 // Groups are the match groups that are always there, in the order in which bundles are listed; Catalogue.Groups has those

@@ -26,8 +26,12 @@ var builtinPods = pods{
 // that looks. It bounds what an object can cost the API server, whose own limit counts such work too cheaply.
 const maxPlaces = 100
 
-// quickPods bounds the pods that Clean answers for; larger ones take the way that costs more and is bounded otherwise.
-const quickPods = "containers.size() <= 10 && volumes.size() <= 20"
+// The pods that package clean answers for; larger ones take the way that costs more and is bounded otherwise.
+const (
+	quickPods       = "containers.size() <= 10 && volumes.size() <= 20"
+	quickContainers = 10
+	quickVolumes    = 20
+)
 
 // workloadVariables find the pod inside any workload. They use only what servers of Kubernetes 1.30 know: there is no
 // enumeration of a list there, so a rule runs over each, the indices of containers, or eachVolume, those of volumes.
@@ -40,7 +44,7 @@ func workloadVariables(p pods) []Variable {
 		{Name: "containers", Expression: `variables.podSpec.?containers.orValue([]) + variables.podSpec.?initContainers.orValue([]) + variables.podSpec.?ephemeralContainers.orValue([])`},
 		{Name: "mainCount", Expression: `variables.podSpec.?containers.orValue([]).size()`},
 		{Name: "initCount", Expression: `variables.podSpec.?initContainers.orValue([]).size()`},
-		{Name: "each", Expression: indices("variables.containers", maxPlaces)},
+		{Name: "each", Of: "containers", Expression: indices("variables.containers", maxPlaces), Brief: indices("variables.containers", quickContainers)},
 		{Name: "containerPaths", Late: true, Brief: "variables.each.map(i, '')", Expression: fmt.Sprintf(`variables.each.map(i, variables.podPath + (i < variables.mainCount ? '/' + %s + '/' + string(i)
   : i < variables.mainCount + variables.initCount ? '/' + %s + '/' + string(i - variables.mainCount)
   : '/ephemeralContainers/' + string(i - variables.mainCount - variables.initCount)))`, p.main, p.init)},
@@ -54,7 +58,9 @@ func workloadVariables(p pods) []Variable {
 }
 
 // eachVolume is the indices of volumes.
-var eachVolume = Variable{Name: "eachVolume", Expression: indices("variables.volumes", maxPlaces)}
+var eachVolume = Variable{
+	Name: "eachVolume", Of: "volumes", Expression: indices("variables.volumes", maxPlaces), Brief: indices("variables.volumes", quickVolumes),
+}
 
 // TooManyVariable is what breaks every rule that runs over each index of a list: more of them than the rule looks at.
 const TooManyVariable = "tooMany"
@@ -68,9 +74,9 @@ const maxRules = 300
 // ruleVariables are the rules of a role and the subjects of a binding.
 var ruleVariables = []Variable{
 	{Name: "rules", Expression: `object.?rules.orValue(null) != null ? object.rules : []`}, // the API server writes null for none
-	{Name: "each", Expression: indices("variables.rules", maxRules)},
+	{Name: "each", Of: "rules", Expression: indices("variables.rules", maxRules)},
 	{Name: "subjects", Expression: `object.?subjects.orValue([])`},
-	{Name: "eachSubject", Expression: indices("variables.subjects", maxRules)},
+	{Name: "eachSubject", Of: "subjects", Expression: indices("variables.subjects", maxRules)},
 }
 
 // ruleCounts end ruleVariables.

@@ -21,7 +21,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"ringfence.dev/ringfence/internal/kube"
-	"ringfence.dev/ringfence/server"
 )
 
 // Options is what the user asked of `ringfence up`.
@@ -40,6 +39,18 @@ type Options struct {
 	Devcluster string
 	// Out is where the story is told.
 	Out io.Writer
+	// NewServer makes the control plane, which answers on the unix socket at a path.
+	NewServer func(socket string, log *slog.Logger) (Server, error)
+}
+
+// Server is Ringfence's control plane.
+type Server interface {
+	// AuditURL is where the API server is to send audit events.
+	AuditURL() string
+	// Run runs the control plane on a cluster until ctx ends, which is no error.
+	Run(ctx context.Context, cluster *rest.Config) error
+	// Close stops what the server listens on. It is safe to call more than once.
+	Close()
 }
 
 // SocketPath is where a platform whose state is in dir answers questions such as `ringfence findings`.
@@ -77,7 +88,7 @@ func Up(ctx context.Context, o Options) error {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	defer logs.Close()
-	srv, err := server.New(server.Config{AuditAddress: "127.0.0.1:0", Socket: SocketPath(dir)}, slog.New(slog.NewTextHandler(logs, nil)))
+	srv, err := o.NewServer(SocketPath(dir), slog.New(slog.NewTextHandler(logs, nil)))
 	if err != nil {
 		return err
 	}
@@ -86,7 +97,7 @@ func Up(ctx context.Context, o Options) error {
 }
 
 // run starts the cluster, then the control plane, then plays the story; the first of them to end ends all.
-func run(ctx context.Context, o Options, srv *server.Server, story *story) error {
+func run(ctx context.Context, o Options, srv Server, story *story) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cluster, err := connect(ctx, o, srv.AuditURL(), story)

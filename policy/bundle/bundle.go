@@ -16,6 +16,7 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/policy/clean"
 )
 
 // Bundle is one installed policy with its binding.
@@ -123,8 +124,11 @@ func conditions(g control.Group, controls []control.Control) (all []admissionv1.
 	if g.When != "" {
 		add("has-this-template", g.When)
 	}
-	if g.Quick != "" {
-		add("something-is-wrong", "request.operation != 'CREATE' || !("+control.Clean(g, controls)+")")
+	if g.Quick == "" {
+		return all
+	}
+	if well, err := clean.Group(g, controls); err == nil { // a rule that cannot be read is what Compile refuses
+		add("something-is-wrong", "request.operation != 'CREATE' || !"+well)
 	}
 	return all
 }

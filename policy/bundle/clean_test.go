@@ -15,6 +15,7 @@ import (
 	"ringfence.dev/ringfence/internal/casefile"
 	"ringfence.dev/ringfence/policy"
 	rules "ringfence.dev/ringfence/policy/cel"
+	"ringfence.dev/ringfence/policy/clean"
 )
 
 // TestClean holds the match condition of the bundles to the rules: for every case, and every control alone, it is true only
@@ -93,7 +94,11 @@ func cleanPrograms(t *testing.T, cat *control.Catalogue) map[string]map[string]c
 			if g.Quick == "" || g.Of != "" || !g.Holds(c) {
 				continue
 			}
-			ast, issues := env.Compile(control.Clean(g, []control.Control{c}))
+			well, err := clean.Group(g, []control.Control{c})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast, issues := env.Compile(well)
 			if issues.Err() != nil {
 				t.Fatalf("%s: %v", c.ID, issues.Err())
 			}

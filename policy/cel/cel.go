@@ -19,12 +19,13 @@ import (
 
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/policy"
+	"ringfence.dev/ringfence/policy/clean"
 )
 
 // rule is one control. Every group that holds the control shares it.
 type rule struct {
 	control *control.Control
-	// first is the slot of the first of the control's own variables; the others follow.
+	// first is the slot of the first of the control's own variables; the others follow, and cleanVariable is the last.
 	first int
 	// counts says that what the group's tooMany names breaks the rule too.
 	counts bool
@@ -58,8 +59,11 @@ type programs struct {
 
 var _ policy.Set = (*set)(nil)
 
-// whenVariable is the group's condition, compiled like its variables.
-const whenVariable = "when"
+// whenVariable is the group's condition, compiled like its variables, and cleanVariable what package clean asks of a rule.
+const (
+	whenVariable  = "when"
+	cleanVariable = "clean"
+)
 
 // Compile compiles a catalogue into one Set for each match group that has controls. The error names the control and the
 // expression, with the compiler's own words.
@@ -94,8 +98,12 @@ func Lazy(cat *control.Catalogue) ([]policy.Set, error) {
 	}
 	rules, slots := make([]*rule, len(cat.Controls)), len(shared)
 	for i := range cat.Controls {
-		rules[i] = c.rule(&cat.Controls[i], shared, slots)
-		slots += len(cat.Controls[i].Variables)
+		at := slices.IndexFunc(groups, func(g control.Group) bool { return g.Holds(cat.Controls[i]) })
+		if at < 0 {
+			return nil, fmt.Errorf("compile control %s: no group judges it", cat.Controls[i].ID)
+		}
+		rules[i] = c.rule(&cat.Controls[i], groups[at].Elements(), shared, slots)
+		slots += rules[i].slots()
 	}
 	var sets []policy.Set
 	for _, g := range groups {
@@ -114,11 +122,15 @@ func Lazy(cat *control.Catalogue) ([]policy.Set, error) {
 }
 
 // rule is a control whose own variables have the slots from first on.
-func (c *compiler) rule(of *control.Control, shared map[string]int, first int) *rule {
+func (c *compiler) rule(of *control.Control, elements map[string]string, shared map[string]int, first int) *rule {
 	r := &rule{control: of, first: first, counts: control.Counts(of.Variables)}
 	r.programs = sync.OnceValues(func() (all []*program, err error) {
+		well, err := clean.Rule(*of, elements)
+		if err != nil {
+			return nil, fmt.Errorf("compile control %s: %w", of.ID, err)
+		}
 		names := maps.Clone(shared)
-		for i, v := range of.Variables {
+		for i, v := range append(slices.Clone(of.Variables), control.Variable{Name: cleanVariable, Expression: well}) {
 			p, err := c.compile(v, maps.Clone(names))
 			if err != nil {
 				return nil, fmt.Errorf("compile control %s: %w", of.ID, err)
@@ -130,6 +142,9 @@ func (c *compiler) rule(of *control.Control, shared map[string]int, first int) *
 	})
 	return r
 }
+
+// slots is how many the control's own variables and cleanVariable take.
+func (r *rule) slots() int { return len(r.control.Variables) + 1 }
 
 // slot is that of one of the control's own variables, -1 where there is none of that name.
 func (r *rule) slot(name string) int {
@@ -185,7 +200,7 @@ func (c *compiler) shared(g control.Group, into *programs, slots map[string]int)
 // complete refuses a rule that uses a variable which other groups have and this one lacks.
 func (p *programs) complete(s *set, shared int) error {
 	for _, r := range s.rules {
-		for _, own := range p.all[r.first : r.first+len(r.control.Variables)] {
+		for _, own := range p.all[r.first : r.first+r.slots()] {
 			for _, name := range own.uses {
 				if at := own.names[name]; at < shared && p.all[at] == nil {
 					return fmt.Errorf("compile control %s: variable %s: the group %s has no variables.%s", r.control.ID, own.name, s.group.Name, name)
@@ -281,18 +296,22 @@ func (p *programs) violations(r bound, now, before *frame) ([]policy.Violation, 
 
 // found is what a rule found, and what it cannot look at.
 func (p *programs) found(r bound, f *frame) ([]any, error) {
-	v, err := f.value(r.found)
-	if err != nil {
-		return nil, err
-	}
-	found, ok := v.([]any)
-	if !ok {
-		return nil, fmt.Errorf("the rule returned %s, not a list", val(v).Type().TypeName())
+	var found []any
+	if well, sure := f.run(p.all[r.first+r.slots()-1]); !sure || well != true {
+		v, err := f.value(r.found)
+		if err != nil {
+			return nil, err
+		}
+		list, ok := v.([]any)
+		if !ok {
+			return nil, fmt.Errorf("the rule returned %s, not a list", val(v).Type().TypeName())
+		}
+		found = list
 	}
 	if !r.counts || p.tooMany < 0 {
 		return found, nil
 	}
-	v, err = f.value(p.tooMany)
+	v, err := f.value(p.tooMany)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,323 @@
+package clean
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/google/cel-go/common"
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/parser"
+
+	"ringfence.dev/ringfence/control"
+)
+
+// The functions and macros that are rewritten.
+const (
+	sizeFunction  = "size"
+	joinFunction  = "join"
+	splitFunction = "split"
+	mapMacro      = "map"
+	filterMacro   = "filter"
+	existsMacro   = "exists"
+)
+
+// writer reads CEL without expanding macros, so that it can be written again, and rewrites it.
+type writer struct {
+	ast.ExprFactory
+	parser *parser.Parser
+	// elements names for each list of indices the list whose they are.
+	elements map[string]string
+	// constants are the lists of literals that hoist took out.
+	constants []bind
+	last      int64 // the last id given
+}
+
+func newWriter(elements map[string]string) (*writer, error) {
+	p, err := parser.NewParser(parser.Macros(), parser.EnableOptionalSyntax(true))
+	return &writer{ExprFactory: ast.NewExprFactory(), parser: p, elements: elements}, err
+}
+
+func (w *writer) id() int64 {
+	w.last++
+	return w.last
+}
+
+func (w *writer) parse(expression string) (ast.Expr, error) {
+	parsed, faults := w.parser.Parse(common.NewTextSource(expression))
+	if len(faults.GetErrors()) > 0 {
+		return nil, errors.New(faults.ToDisplayString())
+	}
+	return parsed.Expr(), nil
+}
+
+func text(e ast.Expr) (string, error) {
+	return parser.Unparse(e, ast.NewSourceInfo(common.NewTextSource("")))
+}
+
+// rule is true only where the control's rule finds nothing.
+func (w *writer) rule(c control.Control) (ast.Expr, error) {
+	for _, v := range c.Variables {
+		if v.Name != control.SuspiciousVariable {
+			continue
+		}
+		suspicious, err := w.parse(v.Expression)
+		if err != nil {
+			return nil, fmt.Errorf("variable %s: %w", v.Name, err)
+		}
+		return w.call(operators.LogicalNot, suspicious), nil
+	}
+	at := slices.IndexFunc(c.Variables, func(v control.Variable) bool { return v.Name == control.FoundVariable })
+	if at < 0 {
+		return nil, fmt.Errorf("there is no variable %s", control.FoundVariable)
+	}
+	found, err := w.parse(c.Variables[at].Expression)
+	if err != nil {
+		return nil, fmt.Errorf("variable %s: %w", control.FoundVariable, err)
+	}
+	return w.merge(w.nothing(found), c.Variables[:at])
+}
+
+// merge asks of a list that has a name only to be asked whether it is empty what it holds, the last first.
+func (w *writer) merge(rule ast.Expr, own []control.Variable) (ast.Expr, error) {
+	for i, v := range slices.Backward(own) {
+		if count(rule, v.Name) != 1 {
+			continue
+		}
+		needed, err := w.needed(rule, own)
+		if err != nil {
+			return nil, err
+		}
+		list := needed[v.Name]
+		if slices.ContainsFunc(own[i:], func(u control.Variable) bool {
+			return needed[u.Name] != nil && count(needed[u.Name], v.Name) > 0
+		}) {
+			continue
+		}
+		rewrite(rule, func(e ast.Expr) ast.Expr {
+			if of := sized(e); of != nil && variable(of) == v.Name {
+				return w.nothing(list)
+			}
+			return nil
+		})
+	}
+	return rule, nil
+}
+
+// needed are those of a control's own variables that an expression uses, directly or not, and theirs.
+func (w *writer) needed(e ast.Expr, own []control.Variable) (map[string]ast.Expr, error) {
+	needed, names := map[string]ast.Expr{}, uses(e)
+	for _, v := range slices.Backward(own) {
+		if !names[v.Name] {
+			continue
+		}
+		e, err := w.parse(v.Expression)
+		if err != nil {
+			return nil, fmt.Errorf("variable %s: %w", v.Name, err)
+		}
+		needed[v.Name] = e
+		maps.Copy(names, uses(e))
+	}
+	return needed, nil
+}
+
+// nothing is true only where the list is empty and can be evaluated. What only says where something was found, the last
+// map of a chain, is left out, and a filter is asked whether anything passes. Where it would be long it is false.
+func (w *writer) nothing(list ast.Expr) ast.Expr {
+	if list.Kind() == ast.ListKind {
+		return w.NewLiteral(w.id(), types.Bool(list.AsList().Size() == 0))
+	}
+	if list.Kind() == ast.CallKind {
+		call := list.AsCall()
+		args := call.Args()
+		switch {
+		case call.FunctionName() == operators.Add:
+			return w.call(operators.LogicalAnd, w.nothing(args[0]), w.nothing(args[1]))
+		case call.FunctionName() == operators.Conditional:
+			return w.conditional(args[0], w.nothing(args[1]), w.nothing(args[2]))
+		case call.IsMemberFunction() && call.FunctionName() == mapMacro && len(args) == 2:
+			return w.nothing(call.Target())
+		case call.FunctionName() == splitFunction: // it has one element at least
+			return w.NewLiteral(w.id(), types.False)
+		case call.IsMemberFunction() && call.FunctionName() == filterMacro && len(args) == 2:
+			if joined := lines(call.Target(), args[0], args[1]); joined != nil {
+				return w.nothing(joined)
+			}
+			return w.call(operators.LogicalNot, w.exists(call.Target(), args[0], args[1]))
+		}
+	}
+	return w.call(operators.Equals, w.NewMemberCall(w.id(), sizeFunction, list), w.NewLiteral(w.id(), types.IntZero))
+}
+
+// sized is the list in list.size() == 0, nil for anything else.
+func sized(e ast.Expr) ast.Expr {
+	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != operators.Equals {
+		return nil
+	}
+	size, zero := e.AsCall().Args()[0], e.AsCall().Args()[1]
+	if size.Kind() != ast.CallKind || size.AsCall().FunctionName() != sizeFunction || !size.AsCall().IsMemberFunction() ||
+		zero.Kind() != ast.LiteralKind || zero.AsLiteral() != types.IntZero {
+		return nil
+	}
+	return size.AsCall().Target()
+}
+
+// lines is the list in list.join(...).split(...).filter(line, line != ”), which is empty where list is; nil for anything else.
+func lines(list, name, passes ast.Expr) ast.Expr {
+	for _, function := range []string{splitFunction, joinFunction} {
+		if list.Kind() != ast.CallKind || list.AsCall().FunctionName() != function || !list.AsCall().IsMemberFunction() {
+			return nil
+		}
+		list = list.AsCall().Target()
+	}
+	if passes.Kind() != ast.CallKind || passes.AsCall().FunctionName() != operators.NotEquals {
+		return nil
+	}
+	line, empty := passes.AsCall().Args()[0], passes.AsCall().Args()[1]
+	if line.Kind() != ast.IdentKind || line.AsIdent() != name.AsIdent() || empty.Kind() != ast.LiteralKind || empty.AsLiteral() != types.String("") {
+		return nil
+	}
+	return list
+}
+
+// conditional is condition ? a : b, in brief where both are known.
+func (w *writer) conditional(condition, a, b ast.Expr) ast.Expr {
+	switch {
+	case isBool(a, true) && isBool(b, false):
+		return condition
+	case isBool(a, false) && isBool(b, true):
+		return w.call(operators.LogicalNot, condition)
+	case isBool(a, false) && isBool(b, false):
+		return a
+	}
+	return w.call(operators.Conditional, condition, a, b)
+}
+
+func isBool(e ast.Expr, b bool) bool {
+	return e.Kind() == ast.LiteralKind && e.AsLiteral() == types.Bool(b)
+}
+
+// exists is true where an element passes. A filter of a filter asks both at once; an index that serves only to find its
+// element is that element.
+func (w *writer) exists(list, name, passes ast.Expr) ast.Expr {
+	for list.Kind() == ast.CallKind {
+		call := list.AsCall()
+		args := call.Args()
+		if !call.IsMemberFunction() || call.FunctionName() != filterMacro || len(args) != 2 || args[0].AsIdent() != name.AsIdent() {
+			break
+		}
+		// Not a conjunction: that is false also where one side cannot be evaluated.
+		passes = w.call(operators.Conditional, args[1], passes, w.NewLiteral(w.id(), types.False))
+		list = call.Target()
+	}
+	if elements := w.elements[variable(list)]; elements != "" && w.onlyIndexes(passes, elements, name.AsIdent()) {
+		list = w.NewSelect(w.id(), w.NewIdent(w.id(), "variables"), elements)
+		rewrite(passes, func(e ast.Expr) ast.Expr {
+			if indexes(e, elements, name.AsIdent()) {
+				return name
+			}
+			return nil
+		})
+	}
+	return w.NewMemberCall(w.id(), existsMacro, list, name, passes)
+}
+
+// onlyIndexes reports whether every use of the index is elements[index].
+func (w *writer) onlyIndexes(e ast.Expr, elements, index string) bool {
+	all, indexing := 0, 0
+	visit(e, func(e ast.Expr) {
+		if e.Kind() == ast.IdentKind && e.AsIdent() == index {
+			all++
+		} else if indexes(e, elements, index) {
+			indexing++
+		}
+	})
+	return all == indexing
+}
+
+// indexes reports whether e is variables.<elements>[index].
+func indexes(e ast.Expr, elements, index string) bool {
+	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != operators.Index {
+		return false
+	}
+	args := e.AsCall().Args()
+	return variable(args[0]) == elements && args[1].Kind() == ast.IdentKind && args[1].AsIdent() == index
+}
+
+// hoist replaces the lists of three or more literals within e by names. The type checker copies all that it has found so
+// far for each element of a list, so a list costs nearly nothing at the beginning of an expression and much at its end.
+func (w *writer) hoist(e ast.Expr) ast.Expr {
+	rewrite(e, func(e ast.Expr) ast.Expr {
+		if e.Kind() != ast.ListKind || e.AsList().Size() < 3 || slices.ContainsFunc(e.AsList().Elements(), func(e ast.Expr) bool { return e.Kind() != ast.LiteralKind }) {
+			return nil
+		}
+		list, _ := text(e) // of literals, which can be written
+		for _, c := range w.constants {
+			if have, _ := text(c.expr); have == list {
+				return w.NewIdent(w.id(), c.name)
+			}
+		}
+		w.constants = append(w.constants, bind{fmt.Sprintf("constant%d", len(w.constants)), w.CopyExpr(e)})
+		return w.NewIdent(w.id(), w.constants[len(w.constants)-1].name)
+	})
+	return e
+}
+
+// substitute puts an expression in the place of each variable that is named.
+func (w *writer) substitute(e ast.Expr, by map[string]ast.Expr) ast.Expr {
+	rewrite(e, func(e ast.Expr) ast.Expr {
+		if to := by[variable(e)]; to != nil {
+			return w.CopyExpr(to)
+		}
+		return nil
+	})
+	return e
+}
+
+func (w *writer) call(function string, args ...ast.Expr) ast.Expr {
+	return w.NewCall(w.id(), function, args...)
+}
+
+// variable is the name in variables.<name>, "" for anything else.
+func variable(e ast.Expr) string {
+	if e.Kind() != ast.SelectKind {
+		return ""
+	}
+	s := e.AsSelect()
+	if s.Operand().Kind() != ast.IdentKind || s.Operand().AsIdent() != "variables" {
+		return ""
+	}
+	return s.FieldName()
+}
+
+// uses are the variables that an expression names.
+func uses(e ast.Expr) map[string]bool {
+	names := map[string]bool{}
+	visit(e, func(e ast.Expr) { names[variable(e)] = true })
+	delete(names, "")
+	return names
+}
+
+// count is how often an expression names a variable.
+func count(e ast.Expr, name string) (n int) {
+	visit(e, func(e ast.Expr) {
+		if variable(e) == name {
+			n++
+		}
+	})
+	return n
+}
+
+func visit(e ast.Expr, do func(ast.Expr)) { ast.PostOrderVisit(e, ast.NewExprVisitor(do)) }
+
+// rewrite replaces every expression within e, and e itself, for which to is not nil.
+func rewrite(e ast.Expr, to func(ast.Expr) ast.Expr) {
+	visit(e, func(e ast.Expr) {
+		if by := to(e); by != nil {
+			e.SetKindCase(by)
+		}
+	})
+}
