@@ -74,15 +74,18 @@ func Compile(cat *control.Catalogue) ([]policy.Set, error) {
 	}
 	var faults []error
 	for _, s := range sets {
-		_, err := s.(*set).compiled()
+		p, err := s.(*set).compiled()
+		if err == nil {
+			err = p.complete(s.(*set))
+		}
 		faults = append(faults, err)
 	}
 	return sets, errors.Join(faults...)
 }
 
-// Lazy is Compile for a catalogue that is known to compile, such as the embedded one: each group is compiled when its
-// first object comes, so that a short command waits for no rule that it does not ask. Should a group not compile after
-// all, all its controls are undecided.
+// Lazy is Compile for a catalogue that is known to compile, such as the embedded one: when the first object of a group
+// comes, it compiles whether a rule finds anything, and what a rule finds when one does, so that a short command waits for
+// no rule that it does not ask. What does not compile after all is undecided.
 func Lazy(cat *control.Catalogue) ([]policy.Set, error) {
 	c, err := newCompiler()
 	if err != nil {
@@ -124,21 +127,21 @@ func Lazy(cat *control.Catalogue) ([]policy.Set, error) {
 // rule is a control whose own variables have the slots from first on.
 func (c *compiler) rule(of *control.Control, elements map[string]string, shared map[string]int, first int) *rule {
 	r := &rule{control: of, first: first, counts: control.Counts(of.Variables)}
-	r.programs = sync.OnceValues(func() (all []*program, err error) {
+	r.programs = sync.OnceValues(func() ([]*program, error) {
 		well, err := clean.Rule(*of, elements)
 		if err != nil {
 			return nil, fmt.Errorf("compile control %s: %w", of.ID, err)
 		}
-		names := maps.Clone(shared)
-		for i, v := range append(slices.Clone(of.Variables), control.Variable{Name: cleanVariable, Expression: well}) {
-			p, err := c.compile(v, maps.Clone(names))
-			if err != nil {
-				return nil, fmt.Errorf("compile control %s: %w", of.ID, err)
-			}
-			all = append(all, p)
+		names, all := maps.Clone(shared), make([]*program, 0, r.slots())
+		for i, v := range of.Variables {
+			all = append(all, c.later(v, maps.Clone(names)))
 			names[v.Name] = first + i
 		}
-		return all, nil
+		p, err := c.compile(control.Variable{Name: cleanVariable, Expression: well}, names)
+		if err != nil {
+			return nil, fmt.Errorf("compile control %s: %w", of.ID, err)
+		}
+		return append(all, p), nil
 	})
 	return r
 }
@@ -172,7 +175,7 @@ func (c *compiler) programs(s *set, shared map[string]int, slots int) (*programs
 		return nil, err
 	}
 	p.frames.New = func() any { return &frame{programs: p.all, slots: make([]slot, slots)} }
-	return p, p.complete(s, len(shared))
+	return p, nil
 }
 
 // shared compiles the shared variables of a group, and its condition.
@@ -197,12 +200,15 @@ func (c *compiler) shared(g control.Group, into *programs, slots map[string]int)
 	return nil
 }
 
-// complete refuses a rule that uses a variable which other groups have and this one lacks.
-func (p *programs) complete(s *set, shared int) error {
+// complete compiles what is left. It refuses a rule that uses a variable which other groups have and this one lacks.
+func (p *programs) complete(s *set) error {
 	for _, r := range s.rules {
 		for _, own := range p.all[r.first : r.first+r.slots()] {
+			if err := own.ready(); err != nil {
+				return fmt.Errorf("compile control %s: %w", r.control.ID, err)
+			}
 			for _, name := range own.uses {
-				if at := own.names[name]; at < shared && p.all[at] == nil {
+				if p.all[own.names[name]] == nil {
 					return fmt.Errorf("compile control %s: variable %s: the group %s has no variables.%s", r.control.ID, own.name, s.group.Name, name)
 				}
 			}

@@ -91,7 +91,7 @@ func TestPlanned(t *testing.T) {
 		}
 		var left []string
 		for _, p := range programs.all {
-			if p != nil && p.plan == nil {
+			if p != nil && (p.ready() != nil || p.plan == nil) {
 				left = append(left, p.name)
 			}
 		}

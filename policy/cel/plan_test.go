@@ -74,7 +74,7 @@ func hold(tb testing.TB) (all []held, cases []casefile.Case) {
 func (h held) unplanned() held {
 	p := &programs{all: slices.Clone(h.all), when: h.when, tooMany: h.tooMany}
 	for i, one := range p.all {
-		if one != nil {
+		if one != nil && one.ready() == nil {
 			exact := *one
 			exact.plan = nil
 			p.all[i] = &exact
@@ -269,7 +269,7 @@ func TestPlans(t *testing.T) {
 			if p == nil || seen[p] {
 				continue
 			}
-			if seen[p] = true; p.plan != nil {
+			if seen[p] = true; p.ready() == nil && p.plan != nil {
 				planned++
 			} else {
 				bare = append(bare, h.group.Name+"/"+p.name)

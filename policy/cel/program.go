@@ -15,9 +15,11 @@ import (
 	"ringfence.dev/ringfence/control"
 )
 
-// program is one compiled variable.
+// program is one variable. What it is compiled to is there once ready was called.
 type program struct {
 	name string
+	// ready compiles it, once. The error has the compiler's own words.
+	ready func() error
 	// names are the slots of the variables it may use, uses the names of those it does.
 	names map[string]int
 	uses  []string
@@ -44,18 +46,31 @@ func newCompiler() (*compiler, error) {
 
 // compile compiles a variable that may use those in names. The error has the compiler's own words.
 func (c *compiler) compile(v control.Variable, names map[string]int) (*program, error) {
-	checked, issues := c.env.Compile(v.Expression)
+	p := c.later(v, names)
+	return p, p.ready()
+}
+
+// later is a variable that is compiled when it is first evaluated.
+func (c *compiler) later(v control.Variable, names map[string]int) *program {
+	p := &program{name: v.Name, names: names}
+	p.ready = sync.OnceValue(func() error { return c.fill(p, v.Expression) })
+	return p
+}
+
+// fill puts into out what an expression is compiled to.
+func (c *compiler) fill(out *program, expression string) error {
+	checked, issues := c.env.Compile(expression)
 	if issues.Err() != nil {
-		return nil, fmt.Errorf("variable %s: %w", v.Name, issues.Err())
+		return fmt.Errorf("variable %s: %w", out.name, issues.Err())
 	}
-	used := uses(checked.NativeRep().Expr())
-	for _, used := range used {
-		if _, ok := names[used]; !ok {
-			return nil, fmt.Errorf("variable %s: there is no variables.%s before it", v.Name, used)
+	out.uses = uses(checked.NativeRep().Expr())
+	for _, used := range out.uses {
+		if _, ok := out.names[used]; !ok {
+			return fmt.Errorf("variable %s: there is no variables.%s before it", out.name, used)
 		}
 	}
-	p := planner{functions: c.functions, ast: checked.NativeRep(), names: names, locals: map[string]int{}}
-	out := &program{name: v.Name, names: names, uses: used, plan: p.plan(checked.NativeRep().Expr())}
+	p := planner{functions: c.functions, ast: checked.NativeRep(), names: out.names, locals: map[string]int{}}
+	out.plan = p.plan(checked.NativeRep().Expr())
 	out.stack = p.most
 	out.exact = sync.OnceValues(func() (made cel.Program, err error) {
 		defer func() { // cel-go works out constants here, and faults over a map whose keys are bytes
@@ -65,7 +80,7 @@ func (c *compiler) compile(v control.Variable, names map[string]int) (*program, 
 		}()
 		return c.env.Program(checked, cel.EvalOptions(cel.OptOptimize))
 	})
-	return out, nil
+	return nil
 }
 
 // uses are the names in variables.<name>.
@@ -117,7 +132,7 @@ func (f *frame) value(at int) (any, error) {
 
 // run evaluates the plan of a program.
 func (f *frame) run(p *program) (v any, sure bool) {
-	if p.plan == nil {
+	if p.ready() != nil || p.plan == nil {
 		return nil, false
 	}
 	base, size := f.base, len(f.stack)
@@ -136,6 +151,9 @@ func (f *frame) run(p *program) (v any, sure bool) {
 
 // exactly evaluates a program with cel-go.
 func (f *frame) exactly(p *program) (any, error) {
+	if err := p.ready(); err != nil {
+		return nil, err
+	}
 	program, err := p.exact()
 	if err != nil {
 		return nil, err
