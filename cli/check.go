@@ -211,7 +211,7 @@ func complain(env Env, r *report.Report, invalid [][]error) {
 
 // exitCode is 2 before 1 before 3 before 0.
 func exitCode(r *report.Report, failOn string) int {
-	fails := r.Summary.Fail > 0 || failOn == "warn" && slices.ContainsFunc(r.Findings, func(f finding.Finding) bool {
+	fails := r.Summary.Fail > 0 || failOn == "warn" && slices.ContainsFunc(r.Findings, func(f *finding.Finding) bool {
 		return f.Outcome == finding.Fail && f.Action == finding.Warn && f.Waiver == nil
 	})
 	switch {

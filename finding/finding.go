@@ -256,8 +256,8 @@ func Fingerprint(control string, s Subject, path string) string {
 }
 
 // Sort orders findings by file, line, column, control and path.
-func Sort(fs []Finding) {
-	slices.SortStableFunc(fs, func(a, b Finding) int {
+func Sort(fs []*Finding) {
+	slices.SortStableFunc(fs, func(a, b *Finding) int {
 		return cmp.Or(
 			cmp.Compare(a.Location.File, b.Location.File),
 			cmp.Compare(a.Location.Line, b.Location.Line),

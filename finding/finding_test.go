@@ -113,10 +113,10 @@ func TestFingerprint(t *testing.T) {
 }
 
 func TestSort(t *testing.T) {
-	at := func(file string, line, column int, control, path string) Finding {
-		return Finding{Control: control, Path: path, Location: Location{file, line, column}}
+	at := func(file string, line, column int, control, path string) *Finding {
+		return &Finding{Control: control, Path: path, Location: Location{file, line, column}}
 	}
-	want := []Finding{
+	want := []*Finding{
 		at("a", 1, 1, "RF-WL-02", "/z"), at("a", 1, 2, "RF-WL-01", "/z"), at("a", 1, 2, "RF-WL-02", "/a"),
 		at("a", 1, 2, "RF-WL-02", "/b"), at("a", 2, 1, "RF-IM-01", ""), at("a", 10, 1, "RF-IM-01", ""), at("b", 1, 1, "RF-IM-01", ""),
 	}

@@ -57,8 +57,8 @@ type record struct {
 	Location *finding.Location `json:"location"`
 }
 
-func entry(f finding.Finding) record {
-	e := record{Finding: f}
+func entry(f *finding.Finding) record {
+	e := record{Finding: *f}
 	if f.Message != "" {
 		e.Message = &f.Message
 	}

@@ -15,7 +15,7 @@ type Report struct {
 	// All keeps Pass and NotApplicable too. Set it before the first Add.
 	All bool
 	// Findings are those to be shown; Finish sorts them.
-	Findings []finding.Finding
+	Findings []*finding.Finding
 	// Summary is counted by Add as follows; the caller counts Files (opened and read, standard input among them) and
 	// Invalid (files, documents and objects that could not be used), and sets Exit.
 	//
@@ -42,13 +42,17 @@ type Verdicts struct {
 // Add counts the findings of one object, those of one control next to each other, and keeps what is to be shown.
 func (r *Report) Add(object []finding.Finding) {
 	r.Summary.Objects++
+	var shown []finding.Finding
 	for i, f := range object {
 		if i == 0 || object[i-1].Control != f.Control {
 			count(&r.Summary, f)
 		}
 		if r.All || f.Outcome != finding.Pass && f.Outcome != finding.NotApplicable {
-			r.Findings = append(r.Findings, f)
+			shown = append(shown, f)
 		}
+	}
+	for i := range shown {
+		r.Findings = append(r.Findings, &shown[i])
 	}
 	switch verdict(object) {
 	case refused:

@@ -22,7 +22,7 @@ func Text(w io.Writer, r *Report, colour bool) error {
 }
 
 // byObject gathers findings by file and subject, in the order of each one's first finding.
-func byObject(fs []finding.Finding) [][]finding.Finding {
+func byObject(fs []*finding.Finding) [][]finding.Finding {
 	type key struct {
 		file    string
 		subject finding.Subject
@@ -36,7 +36,7 @@ func byObject(fs []finding.Finding) [][]finding.Finding {
 			i = len(groups)
 			index[k], groups = i, append(groups, nil)
 		}
-		groups[i] = append(groups[i], f)
+		groups[i] = append(groups[i], *f)
 	}
 	return groups
 }
