@@ -82,9 +82,12 @@ type Variable struct {
 	Late bool `json:"-"`
 	// Brief stands for the expression where only whether is asked, of an object that the group's Quick holds for.
 	Brief string `json:"-"`
-	// Of is the shared variable whose indices this one lists, "" for any other.
+	// Of is the shared variable whose indices this one lists, AnyList where it lists those of any list, "" for any other.
 	Of string `json:"-"`
 }
+
+// AnyList as what a variable is Of says that it counts from 0 on, for rules that look up to where a list ends.
+const AnyList = "*"
 
 // Groups are the match groups that are always there, in the order in which bundles are listed; Catalogue.Groups has those
 // of its templates too.

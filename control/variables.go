@@ -66,7 +66,7 @@ var eachVolume = Variable{
 const TooManyVariable = "tooMany"
 
 // countVariables serve rules over lists of lists: counting is 0 to 99, to be filtered by the size of a list.
-var countVariables = []Variable{{Name: "counting", Expression: numbers(maxPlaces)}}
+var countVariables = []Variable{{Name: "counting", Of: AnyList, Expression: numbers(maxPlaces)}}
 
 // maxRules is how many rules of a role are looked at: the aggregated roles of a cluster with many operators have some 150.
 const maxRules = 300

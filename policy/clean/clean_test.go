@@ -20,6 +20,11 @@ func TestRule(t *testing.T) {
 			"!(variables.each.exists(i, variables.containers[i].tty && variables.pinned[i]))"},
 		{"the index itself", "variables.each.filter(i, variables.containers[i].tty && i > 0)", "!(variables.each.exists(i, variables.containers[i].tty && i > 0))"},
 		{"a list without elements", "variables.counting.filter(j, j < 3)", "!(variables.counting.exists(j, j < 3))"},
+		{"a list to its end", "variables.counting.filter(j, j < object.a.size() && object.a[j] != 0 && object.a[j] < 7)", "!(object.a.exists(j, j != 0 && j < 7))"},
+		{"a list to the end of another", "variables.counting.filter(j, j < object.a.size() && object.b[j] == 0)",
+			"!(variables.counting.exists(j, j < object.a.size() && object.b[j] == 0))"},
+		{"lists to their ends", "variables.counting.filter(j, j < object.a[j].size() && object.a[j].size() == 0)",
+			"!(variables.counting.exists(j, j < object.a[j].size() && object.a[j].size() == 0))"},
 		{"two lists", "object.a.filter(x, x > 0) + object.b", "!(object.a.exists(x, x > 0)) && object.b.size() == 0"},
 		// Not a conjunction: it would be false, and all well, where the first side cannot be evaluated and the second is false.
 		{"a filter of a filter", "object.a.filter(x, x.p).filter(x, x.q)", "!(object.a.exists(x, x.p ? x.q : false))"},
@@ -29,7 +34,7 @@ func TestRule(t *testing.T) {
 		{"a split", "object.a.join(',').split(',')", "false"},
 		{"unknown", "object.a", "object.a.size() == 0"},
 	} {
-		got, err := clean.Rule(control.Control{Variables: []control.Variable{{Name: control.FoundVariable, Expression: c.found}}}, map[string]string{"each": "containers"})
+		got, err := clean.Rule(control.Control{Variables: []control.Variable{{Name: control.FoundVariable, Expression: c.found}}}, map[string]string{"each": "containers", "counting": control.AnyList})
 		if err != nil || got != c.want {
 			t.Errorf("%s: %s\n got  %s %v\n want %s", c.why, c.found, got, err, c.want)
 		}

@@ -154,11 +154,11 @@ func (w *writer) nothing(list ast.Expr) ast.Expr {
 
 // sized is the list in list.size() == 0, nil for anything else.
 func sized(e ast.Expr) ast.Expr {
-	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != operators.Equals {
+	if !calls(e, operators.Equals) {
 		return nil
 	}
 	size, zero := e.AsCall().Args()[0], e.AsCall().Args()[1]
-	if size.Kind() != ast.CallKind || size.AsCall().FunctionName() != sizeFunction || !size.AsCall().IsMemberFunction() ||
+	if !calls(size, sizeFunction) || !size.AsCall().IsMemberFunction() ||
 		zero.Kind() != ast.LiteralKind || zero.AsLiteral() != types.IntZero {
 		return nil
 	}
@@ -168,12 +168,12 @@ func sized(e ast.Expr) ast.Expr {
 // lines is the list in list.join(...).split(...).filter(line, line != ”), which is empty where list is; nil for anything else.
 func lines(list, name, passes ast.Expr) ast.Expr {
 	for _, function := range []string{splitFunction, joinFunction} {
-		if list.Kind() != ast.CallKind || list.AsCall().FunctionName() != function || !list.AsCall().IsMemberFunction() {
+		if !calls(list, function) || !list.AsCall().IsMemberFunction() {
 			return nil
 		}
 		list = list.AsCall().Target()
 	}
-	if passes.Kind() != ast.CallKind || passes.AsCall().FunctionName() != operators.NotEquals {
+	if !calls(passes, operators.NotEquals) {
 		return nil
 	}
 	line, empty := passes.AsCall().Args()[0], passes.AsCall().Args()[1]
@@ -203,33 +203,71 @@ func isBool(e ast.Expr, b bool) bool {
 // exists is true where an element passes. A filter of a filter asks both at once; an index that serves only to find its
 // element is that element.
 func (w *writer) exists(list, name, passes ast.Expr) ast.Expr {
-	for list.Kind() == ast.CallKind {
+	for calls(list, filterMacro) {
 		call := list.AsCall()
 		args := call.Args()
-		if !call.IsMemberFunction() || call.FunctionName() != filterMacro || len(args) != 2 || args[0].AsIdent() != name.AsIdent() {
+		if !call.IsMemberFunction() || len(args) != 2 || args[0].AsIdent() != name.AsIdent() {
 			break
 		}
 		// Not a conjunction: that is false also where one side cannot be evaluated.
 		passes = w.call(operators.Conditional, args[1], passes, w.NewLiteral(w.id(), types.False))
 		list = call.Target()
 	}
-	if elements := w.elements[variable(list)]; elements != "" && w.onlyIndexes(passes, elements, name.AsIdent()) {
-		list = w.NewSelect(w.id(), w.NewIdent(w.id(), "variables"), elements)
-		rewrite(passes, func(e ast.Expr) ast.Expr {
-			if indexes(e, elements, name.AsIdent()) {
-				return name
-			}
-			return nil
-		})
+	elements, rest := w.indexed(list, name, passes)
+	if elements == nil || !onlyIndexes(rest, elements, name) {
+		return w.NewMemberCall(w.id(), existsMacro, list, name, passes)
 	}
-	return w.NewMemberCall(w.id(), existsMacro, list, name, passes)
+	rewrite(rest, func(e ast.Expr) ast.Expr {
+		if indexes(e, elements, name) {
+			return name
+		}
+		return nil
+	})
+	return w.NewMemberCall(w.id(), existsMacro, elements, name, rest)
 }
 
-// onlyIndexes reports whether every use of the index is elements[index].
-func (w *writer) onlyIndexes(e ast.Expr, elements, index string) bool {
+// indexed is the list whose indices are asked, and what is asked of each: of variables.counting, where it is first asked
+// to be less than the size of a list, that list and the rest. It is nil where there is no such list.
+func (w *writer) indexed(indices, index, passes ast.Expr) (elements, rest ast.Expr) {
+	switch of := w.elements[variable(indices)]; of {
+	case "":
+		return nil, nil
+	default:
+		return w.NewSelect(w.id(), w.NewIdent(w.id(), "variables"), of), passes
+	case control.AnyList:
+	}
+	all := conjuncts(passes)
+	if len(all) < 2 || !calls(all[0], operators.Less) {
+		return nil, nil
+	}
+	less := all[0].AsCall().Args()
+	if less[0].Kind() != ast.IdentKind || less[0].AsIdent() != index.AsIdent() || !calls(less[1], sizeFunction) || !less[1].AsCall().IsMemberFunction() {
+		return nil, nil
+	}
+	rest = all[1]
+	for _, e := range all[2:] {
+		rest = w.call(operators.LogicalAnd, rest, e)
+	}
+	return less[1].AsCall().Target(), rest
+}
+
+// conjuncts are what e joins with &&, or e alone.
+func conjuncts(e ast.Expr) []ast.Expr {
+	if !calls(e, operators.LogicalAnd) {
+		return []ast.Expr{e}
+	}
+	var all []ast.Expr
+	for _, arg := range e.AsCall().Args() {
+		all = append(all, conjuncts(arg)...)
+	}
+	return all
+}
+
+// onlyIndexes reports whether every use of the index within e is elements[index].
+func onlyIndexes(e, elements, index ast.Expr) bool {
 	all, indexing := 0, 0
 	visit(e, func(e ast.Expr) {
-		if e.Kind() == ast.IdentKind && e.AsIdent() == index {
+		if e.Kind() == ast.IdentKind && e.AsIdent() == index.AsIdent() {
 			all++
 		} else if indexes(e, elements, index) {
 			indexing++
@@ -238,13 +276,23 @@ func (w *writer) onlyIndexes(e ast.Expr, elements, index string) bool {
 	return all == indexing
 }
 
-// indexes reports whether e is variables.<elements>[index].
-func indexes(e ast.Expr, elements, index string) bool {
-	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != operators.Index {
+// indexes reports whether e is elements[index].
+func indexes(e, elements, index ast.Expr) bool {
+	if !calls(e, operators.Index) {
 		return false
 	}
 	args := e.AsCall().Args()
-	return variable(args[0]) == elements && args[1].Kind() == ast.IdentKind && args[1].AsIdent() == index
+	if args[1].Kind() != ast.IdentKind || args[1].AsIdent() != index.AsIdent() {
+		return false
+	}
+	a, errA := text(args[0])
+	b, errB := text(elements)
+	return errA == nil && errB == nil && a == b
+}
+
+// calls reports whether e calls a function or operator.
+func calls(e ast.Expr, function string) bool {
+	return e.Kind() == ast.CallKind && e.AsCall().FunctionName() == function
 }
 
 // hoist replaces the lists of three or more literals within e by names. The type checker copies all that it has found so
