@@ -182,6 +182,9 @@ func keyName(k *yaml.Node) (string, error) {
 	if k.Kind != yaml.ScalarNode {
 		return "", &nodeError{k, "a key is a map or a list; want a string"}
 	}
+	if k.Style&yaml.TaggedStyle == 0 && surelyText(k.Value) {
+		return k.Value, nil
+	}
 	v, err := scalar(k)
 	if err != nil {
 		return "", err
@@ -214,8 +217,26 @@ var words = map[string]any{
 
 var decimal = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
 
+// surelyText reports whether a scalar without a tag is a string however it is written, as nearly all are: it begins with
+// a letter, and is no word of words.
+func surelyText(s string) bool {
+	if s == "" {
+		return false
+	}
+	switch c := s[0] | 0x20; c { // in lower case
+	case 'y', 'n', 't', 'f', 'o':
+		_, word := words[s]
+		return !word
+	default:
+		return c >= 'a' && c <= 'z'
+	}
+}
+
 // scalar is the value of a scalar node: nil, bool, int64, uint64 beyond it, float64 or string.
 func scalar(n *yaml.Node) (any, error) {
+	if n.Style&yaml.TaggedStyle == 0 && surelyText(n.Value) {
+		return n.Value, nil
+	}
 	tag := ""
 	if n.Style&yaml.TaggedStyle != 0 {
 		tag = n.ShortTag()
