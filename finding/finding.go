@@ -188,6 +188,9 @@ const (
 // Value makes a value fit for one line: control and formatting characters replaced, at most 64 runes.
 func Value(s string) string {
 	s = Clean(s)
+	if len(s) <= maxValueRunes {
+		return s
+	}
 	if runes := []rune(s); len(runes) > maxValueRunes {
 		return string(runes[:maxValueRunes-1]) + "…"
 	}
@@ -196,6 +199,9 @@ func Value(s string) string {
 
 // Clean replaces control and formatting characters: what a user wrote must not move a cursor, start a line or hide text.
 func Clean(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == '\u2028' || r == '\u2029' {
 			return unicode.ReplacementChar

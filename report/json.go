@@ -19,34 +19,35 @@ func JSON(w io.Writer, r *Report) error {
 		}
 	}
 	put("{\n  \"schemaVersion\": \"", finding.SchemaVersion, "\",\n  \"findings\": [")
+	var line bytes.Buffer
+	enc := encoder(&line)
 	for i, f := range r.Findings {
-		line, err := encode(entry(f))
-		if err != nil {
+		line.Reset()
+		if err := enc.Encode(entry(f)); err != nil {
 			return err
 		}
 		if i > 0 {
 			put(",")
 		}
-		put("\n    ", line)
+		put("\n    ")
+		_, _ = out.Write(bytes.TrimSuffix(line.Bytes(), []byte("\n")))
 	}
 	if len(r.Findings) > 0 {
 		put("\n  ")
 	}
-	summary, err := encode(r.Summary)
-	if err != nil {
+	line.Reset()
+	if err := enc.Encode(r.Summary); err != nil {
 		return err
 	}
-	put("],\n  \"summary\": ", summary, "\n}\n")
+	put("],\n  \"summary\": ", line.String(), "}\n")
 	return out.Flush()
 }
 
-// encode is v in JSON on one line, without the escapes that only HTML needs.
-func encode(v any) (string, error) {
-	var text bytes.Buffer
-	enc := json.NewEncoder(&text)
+// encoder writes JSON, a value a line, without the escapes that only HTML needs.
+func encoder(w io.Writer) *json.Encoder {
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return string(bytes.TrimSuffix(text.Bytes(), []byte("\n"))), err
+	return enc
 }
 
 // record is a finding with null for what is absent. Its own keys hide those of the Finding.
