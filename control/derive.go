@@ -11,7 +11,7 @@ import (
 const FoundVariable = "found"
 
 // SuspiciousVariable is a variable that a policy.yaml may define where its rule is long: a bool that is true wherever
-// something is found, and cheap. Clean asks it in the place of the rule.
+// something is found, and cheap. Package clean asks it in the place of the rule.
 const SuspiciousVariable = "suspicious"
 
 // ViolationsVariable is the derived variable that a validation reads: what was found and is not excused, because an
