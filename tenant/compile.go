@@ -62,6 +62,10 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	spec.BreakGlassGroups = platform.Spec.Identity.BreakGlassGroups
 	spec.RequiredLabels = platform.Spec.Metadata.RequiredLabels
 	spec.StorageClasses = platform.Spec.Storage.EncryptedClasses
+	spec.DataClassLabel, spec.Elsewhere = platform.Spec.Separation.DataClassLabel, *platform.Spec.Separation.Production.DeepCopy()
+	if spec.Production {
+		spec.Elsewhere = *platform.Spec.Separation.NonProduction.DeepCopy()
+	}
 	spec.NetworkModel = modelOf(platform)
 	spec.LoadBalancerClasses = platform.Spec.Network.LoadBalancerClasses
 	if tenant != nil {

@@ -223,6 +223,25 @@ func TestCompileNamesTheEnvironment(t *testing.T) {
 	}
 }
 
+// TestCompileElsewhere: what belongs to the other side, seen from each; a namespace that is nobody's is not production.
+func TestCompileElsewhere(t *testing.T) {
+	platform := newPlatform(func(p *v1alpha1.Platform) {
+		p.Spec.Separation = v1alpha1.Separation{
+			DataClassLabel: "bank.example/data-class",
+			Production:     v1alpha1.Belongings{DataClasses: []string{"cardholder"}},
+			NonProduction:  v1alpha1.Belongings{SecretPaths: []string{"test-"}},
+		}
+	})
+	for namespace, want := range map[string]v1alpha1.Belongings{
+		"payments-dev": platform.Spec.Separation.Production, "payments-prod": platform.Spec.Separation.NonProduction, "nobody": platform.Spec.Separation.Production,
+	} {
+		got := Compile(controls, platform, newTenant(nil), namespace).Spec
+		if diff := cmp.Diff(want, got.Elsewhere); diff != "" || got.DataClassLabel != "bank.example/data-class" {
+			t.Errorf("%s: label %q, elsewhere (-want +got):\n%s", namespace, got.DataClassLabel, diff)
+		}
+	}
+}
+
 func TestCompileCPULimit(t *testing.T) {
 	for given, want := range map[v1alpha1.Requirement]v1alpha1.Requirement{"": v1alpha1.Required, v1alpha1.Required: v1alpha1.Required, v1alpha1.Optional: v1alpha1.Optional, "perhaps": v1alpha1.Required} {
 		p := newPlatform(func(p *v1alpha1.Platform) { p.Spec.Resources.CPULimit = given })

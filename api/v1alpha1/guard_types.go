@@ -81,6 +81,13 @@ type GuardSpec struct {
 	// +listType=atomic
 	// +optional
 	StorageClasses []string `json:"storageClasses,omitempty"`
+	// DataClassLabel is the label that names a class of data. Empty: classes are not compared.
+	// +optional
+	DataClassLabel string `json:"dataClassLabel,omitempty"`
+	// Elsewhere is what belongs to the other side: in production what must never be there, outside of it what belongs to
+	// production alone.
+	// +optional
+	Elsewhere Belongings `json:"elsewhere,omitempty"`
 	// NetworkModel is the kind of network policy that may be written. Empty: none.
 	// +optional
 	NetworkModel NetworkModel `json:"networkModel,omitempty"`

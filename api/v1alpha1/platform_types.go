@@ -76,6 +76,10 @@ type PlatformSpec struct {
 	// +optional
 	Storage StorageRules `json:"storage,omitempty"`
 
+	// Separation says what belongs to production alone and what must never be there.
+	// +optional
+	Separation Separation `json:"separation,omitempty"`
+
 	// Metadata names the labels and annotations that identify a resource in the bank's configuration database.
 	// +optional
 	Metadata MetadataRules `json:"metadata,omitempty"`
@@ -177,6 +181,45 @@ type StorageRules struct {
 	// +listType=set
 	// +optional
 	EncryptedClasses []string `json:"encryptedClasses,omitempty"`
+}
+
+// Separation keeps production and everything else apart.
+type Separation struct {
+	// DataClassLabel is the label that names the class of data which a workload or Secret holds. Default none: classes are
+	// not compared.
+	// +kubebuilder:validation:MaxLength=316
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`
+	// +optional
+	DataClassLabel string `json:"dataClassLabel,omitempty"`
+	// Production is what may be in production environments alone.
+	// +optional
+	Production Belongings `json:"production,omitempty"`
+	// NonProduction is what may be in no production environment.
+	// +optional
+	NonProduction Belongings `json:"nonProduction,omitempty"`
+}
+
+// Belongings are what belongs to one side of the line between production and the rest.
+type Belongings struct {
+	// DataClasses are values of the data class label.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	DataClasses []string `json:"dataClasses,omitempty"`
+	// SecretPaths are beginnings of the names of Secrets, and of the paths that annotations of a secret injector name.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
+	// +listType=set
+	// +optional
+	SecretPaths []string `json:"secretPaths,omitempty"`
+	// ImageChannels are registries, or paths in them, from which one side takes its images.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=set
+	// +optional
+	ImageChannels []Registry `json:"imageChannels,omitempty"`
 }
 
 // MetadataRules names the labels and annotations that identify resources.

@@ -43,6 +43,12 @@ func Guard() v1alpha1.GuardSpec {
 		StorageClasses:   []string{"encrypted"},
 		NetworkModel:     v1alpha1.NetworkCilium,
 
+		DataClassLabel: "bank.example/data-class",
+		Elsewhere: v1alpha1.Belongings{
+			DataClasses:   []string{"cardholder"},
+			SecretPaths:   []string{"prod-", "secret/data/prod/"},
+			ImageChannels: []v1alpha1.Registry{"registry.bank.example/release"},
+		},
 		LoadBalancerClasses: []string{"bank.example/internal"},
 		Grants: v1alpha1.Grants{
 			Hosts:           []string{"payments.bank.example"},

@@ -139,6 +139,12 @@ func (c *compiler) rule(of *control.Control, elements map[string]string, shared 
 		}
 		p, err := c.compile(control.Variable{Name: cleanVariable, Expression: well}, names)
 		if err != nil {
+			for _, own := range all {
+				if fault := own.ready(); fault != nil { // it was theirs
+					err = fault
+					break
+				}
+			}
 			return nil, fmt.Errorf("compile control %s: %w", of.ID, err)
 		}
 		return append(all, p), nil
