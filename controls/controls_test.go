@@ -104,14 +104,18 @@ func caseGuard(t testing.TB) *policy.Guard {
 	return g
 }
 
-// TestCases judges every case: a fail case trips its own control, where it says and no other; a pass case trips none.
-func TestCases(t *testing.T) {
-	cat := catalogue(t)
+func engine(t testing.TB, cat *control.Catalogue) *policy.Engine {
 	sets, err := cel.Compile(cat)
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, guard := policy.New(sets...), caseGuard(t)
+	return policy.New(sets...)
+}
+
+// TestCases judges every case: a fail case trips its own control, where it says and no other; a pass case trips none.
+func TestCases(t *testing.T) {
+	cat := catalogue(t)
+	engine, guard := engine(t, cat), caseGuard(t)
 	for _, c := range cat.Controls {
 		cases, err := casefile.Read(os.DirFS("."), c.Dir)
 		if err != nil {
@@ -158,11 +162,7 @@ func input(c casefile.Case, guard *policy.Guard) policy.Input {
 // passes an UPDATE that leaves it as it was, also while it is being deleted.
 func TestUnchangedPasses(t *testing.T) {
 	cat := catalogue(t)
-	sets, err := cel.Compile(cat)
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, guard := policy.New(sets...), caseGuard(t)
+	engine, guard := engine(t, cat), caseGuard(t)
 	for _, c := range cat.Controls {
 		cases, _ := casefile.Read(os.DirFS("."), c.Dir)
 		for _, one := range cases {
@@ -208,11 +208,7 @@ func deepCopy(t *testing.T, m map[string]any) map[string]any {
 // finds nothing there any more, and each entry is needed by some case.
 func TestFixes(t *testing.T) {
 	cat := catalogue(t)
-	sets, err := cel.Compile(cat)
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, guard := policy.New(sets...), caseGuard(t)
+	engine, guard := engine(t, cat), caseGuard(t)
 	for _, c := range cat.Controls {
 		used := map[string]bool{}
 		cases, _ := casefile.Read(os.DirFS("."), c.Dir)

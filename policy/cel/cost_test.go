@@ -12,8 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 
-	"ringfence.dev/ringfence/control"
-	"ringfence.dev/ringfence/controls"
 	"ringfence.dev/ringfence/internal/casefile"
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/policy/bundle"
@@ -27,14 +25,7 @@ const maxCost = 1_000_000
 // TestCost holds what each control costs, counted as the API server counts it, to a bound: over every case, and over the
 // largest pods that rules look at.
 func TestCost(t *testing.T) {
-	cat, err := control.Load(controls.FS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	guard, err := policy.NewGuard(casefile.Guard())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cat, guard := catalogueAndGuard(t)
 	large := policy.Input{Object: largest(), Namespace: "payments-dev", Guard: guard, Operation: "CREATE"}
 	for _, c := range cat.Controls {
 		v, err := vap.Validator(bundle.Single(c), version.MajorMinor(1, 30))

@@ -91,9 +91,9 @@ func (n native) judge(in policy.Input) []validating.PolicyDecision {
 	return n.validator.Validate(context.Background(), schema.GroupVersionResource{}, attributes(in), params, nil, budget, nil).Decisions
 }
 
-// TestServer judges every case, and many that are like one but broken somewhere, with the Engine and with the API server's
-// own validator over the bundles: both must say the same of each control.
-func TestServer(t *testing.T) {
+// catalogueAndGuard are the catalogue, and the Guard that its cases are judged with.
+func catalogueAndGuard(t *testing.T) (*control.Catalogue, *policy.Guard) {
+	t.Helper()
 	cat, err := control.Load(controls.FS)
 	if err != nil {
 		t.Fatal(err)
@@ -102,6 +102,13 @@ func TestServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return cat, guard
+}
+
+// TestServer judges every case, and many that are like one but broken somewhere, with the Engine and with the API server's
+// own validator over the bundles: both must say the same of each control.
+func TestServer(t *testing.T) {
+	cat, guard := catalogueAndGuard(t)
 	sets, err := cel.Compile(cat)
 	if err != nil {
 		t.Fatal(err)
