@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/report"
 )
 
 // Env is all that a command knows of the process it runs in, beside files.
@@ -81,7 +82,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 	if e := (*exitError)(nil); errors.As(err, &e) {
 		code = e.code
 	}
-	switch text := finding.Clean(err.Error()); {
+	switch text := report.Inert(err.Error()); {
 	case errors.Is(err, context.Canceled):
 		env.note("interrupted; nothing was decided")
 	case text != "":
