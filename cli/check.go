@@ -58,7 +58,7 @@ File names in a report are as the paths name them: run it in the root of the rep
 in whatever file and line. A waived or undecided finding of the baseline does not make a failure known.
 
 Exit codes: 0 nothing is refused; 1 something is; 2 an input cannot be read or is invalid (the others are judged and
-printed all the same); 3 a control that applies could not be decided.`
+printed all the same) or the run was interrupted (what was judged until then is printed); 3 a control that applies could not be decided.`
 
 func newCheck(env Env) *cobra.Command {
 	var o checkOptions
@@ -216,7 +216,10 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, r.Quotes != nil, o.requireFacts
 	r.Controls = cat.Controls
 	complain(env, r, slices.Concat(bad, invalid))
-	if err := j.run(ctx, env, inputs, r); err != nil {
+	if err := j.run(ctx, env, inputs, r); errors.Is(err, context.Canceled) {
+		r.Interrupt()
+		env.note("interrupted; what was judged until then is reported")
+	} else if err != nil {
 		return err
 	}
 	if len(j.unjudged) > 0 && r.Summary.Objects > 0 {
@@ -286,7 +289,7 @@ func exitCode(r *report.Report, failOn string) int {
 		return f.Outcome == finding.Fail && f.Action == finding.Warn && f.Waiver == nil
 	})
 	switch {
-	case r.Summary.Invalid > 0:
+	case r.Summary.Invalid > 0 || r.Interrupted:
 		return finding.ExitUsage
 	case fails:
 		return finding.ExitRefused
@@ -326,6 +329,8 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 			}
 		}
 	}()
+	p := newProgress(env, len(inputs))
+	defer p.clear()
 	for {
 		// A read of standard input cannot be interrupted: at the end of ctx the reader is left behind, and the process ends.
 		select {
@@ -344,15 +349,24 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 			if out.err != nil {
 				return out.err
 			}
-			r.Summary.Files += out.opened
-			complain(env, r, out.invalid)
-			for _, object := range out.objects {
-				r.Add(object)
+			if len(out.invalid) > 0 {
+				p.clear()
 			}
-			for at, quote := range out.quotes {
-				r.Quotes[at] = quote
-			}
+			out.addTo(r, env)
+			p.tell(r)
 		}
+	}
+}
+
+// addTo gathers what came of a document.
+func (out outcome) addTo(r *report.Report, env Env) {
+	r.Summary.Files += out.opened
+	complain(env, r, out.invalid)
+	for _, object := range out.objects {
+		r.Add(object)
+	}
+	for at, quote := range out.quotes {
+		r.Quotes[at] = quote
 	}
 }
 

@@ -25,6 +25,8 @@ type Env struct {
 	Now func() time.Time
 	// IsTerminal says whether Stdout is one. Only then is anything coloured.
 	IsTerminal bool
+	// Watched says whether Stderr is a terminal. Only then is progress shown.
+	Watched bool
 	// Controls and Frameworks are the trees to read; nil means those that the build embeds.
 	Controls, Frameworks fs.FS
 }

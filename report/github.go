@@ -15,7 +15,11 @@ import (
 func GitHub(w io.Writer, r *Report) error {
 	out := bufio.NewWriter(w)
 	for _, fault := range r.Faults {
-		annotate(out, "error", fault.Location, "input cannot be used", fault.Message)
+		title := "input cannot be used"
+		if fault.Location.File == "" {
+			title = "not everything was judged"
+		}
+		annotate(out, "error", fault.Location, title, fault.Message)
 	}
 	for _, f := range r.Findings {
 		if f.Outcome != finding.Pass && f.Outcome != finding.NotApplicable {
@@ -54,6 +58,6 @@ func data(s string) string {
 	return strings.ReplaceAll(Inert(s), "%", "%25")
 }
 
-func property(s string) string {
-	return strings.NewReplacer("%", "%25", ":", "%3A", ",", "%2C").Replace(Inert(s))
-}
+var propertyEscapes = strings.NewReplacer("%", "%25", ":", "%3A", ",", "%2C")
+
+func property(s string) string { return propertyEscapes.Replace(Inert(s)) }

@@ -29,7 +29,7 @@ import (
 var attacks = []string{
 	"x\n::error file=a::b", "::add-mask::x", "  ::stop-commands::x", "##[add-path]/tmp", "##vso[task.setvariable variable=a]b",
 	"##VSO[task.complete result=Succeeded;]", "##teamcity[buildStatus status='SUCCESS']", "%0A::error::x", "%", "a,line=1", "a::b:c", "\r\nx",
-	"]]>", "<!--", "--><failure/>", "&lt;", "</testsuite>", `"><skipped/>`, "\x1b[31mred", "\x00", "\x08", "\u202eevil", "\u2028", "\ufeff",
+	"]]>", "<!--", "--><failure/>", "&lt;", "</testsuite>", `"><skipped/>`, "\x1b[31mred", "\x00", "\x08", "\u202eevil", "\u2028", "\ufeff", "\ufffe", "\uffff",
 	"\xff\xfe", "{0}", "[click](https://evil.example)", "](x", "${jndi:ldap://x}", "- a: b", "a: b", "# comment", "'", `"`, `\`, `\u0041`, "---", "...", "!!binary x", "&a", "*a",
 	"yes", "null", "1e3", "0x1F", "12:30:45", "~", "", "|", ">", "@", "`", "{", "[", strings.Repeat("x", 5000), "ü€😀",
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,8 +23,9 @@ import (
 func JUnit(w io.Writer, r *Report) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	_, _ = out.WriteString(xml.Header + "<testsuites>\n") // Flush returns the first error
-	for i, suite := range junitSuites(r) {
-		suite.ID, suite.Package, suite.Host = i, "ringfence", "localhost"
+	id := 0
+	for suite := range junitSuites(r) {
+		suite.ID, suite.Package, suite.Host = id, "ringfence", "localhost"
 		suite.Time = r.Time.UTC().Format("2006-01-02T15:04:05")
 		text, err := xml.MarshalIndent(suite, "  ", "  ")
 		if err != nil {
@@ -30,6 +33,7 @@ func JUnit(w io.Writer, r *Report) error {
 		}
 		_, _ = out.Write(quiet(text))
 		_ = out.WriteByte('\n')
+		id++
 	}
 	_, _ = out.WriteString("</testsuites>\n")
 	return out.Flush()
@@ -43,19 +47,36 @@ func quiet(text []byte) []byte {
 	return order.ReplaceAllFunc(text, func(o []byte) []byte { return append([]byte("&#35;"), o[1:]...) })
 }
 
-// junitSuites are the suites in the order of file names, and one before them for inputs that could not be used.
-func junitSuites(r *Report) []*junitSuite {
-	var suites []*junitSuite
-	byFile := map[string]*junitSuite{}
-	in := func(file string) *junitSuite {
-		if byFile[file] == nil {
-			byFile[file] = &junitSuite{Name: token(file)}
-			suites = append(suites, byFile[file])
+// junitSuites are the suites in the order of file names, and one before them for inputs that could not be used. A suite at
+// a time is in memory.
+func junitSuites(r *Report) iter.Seq[*junitSuite] {
+	return func(yield func(*junitSuite) bool) {
+		found, right := map[string][]*finding.Finding{}, map[string][]passedObject{}
+		files := map[string]bool{}
+		for _, f := range r.Findings {
+			files[f.Location.File] = true
+			found[f.Location.File] = append(found[f.Location.File], f)
 		}
-		return byFile[file]
+		for _, p := range r.passed {
+			files[p.file] = true
+			right[p.file] = append(right[p.file], p)
+		}
+		// A document without a test counts as a failure in some places.
+		if (len(r.Faults) > 0 || len(files) == 0) && !yield(junitInputs(r.Faults)) {
+			return
+		}
+		for _, file := range slices.Sorted(maps.Keys(files)) {
+			if !yield(junitFile(file, found[file], right[file], r.FailOnWarn)) {
+				return
+			}
+		}
 	}
-	for _, object := range byObject(r.Findings) {
-		suite := in(object[0].Location.File)
+}
+
+// junitFile is the suite of one file.
+func junitFile(file string, found []*finding.Finding, right []passedObject, failOnWarn bool) *junitSuite {
+	suite := &junitSuite{Name: token(file)}
+	for _, object := range byObject(found) {
 		slices.SortStableFunc(object, func(a, b finding.Finding) int {
 			return cmp.Or(strings.Compare(a.Source, b.Source), strings.Compare(a.Control, b.Control))
 		})
@@ -64,26 +85,33 @@ func junitSuites(r *Report) []*junitSuite {
 			if n < 0 {
 				n = len(object)
 			}
-			suite.add(junitCaseOf(object[:n], r.FailOnWarn))
+			suite.add(junitCaseOf(object[:n], failOnWarn))
 			object = object[n:]
 		}
 	}
-	for _, p := range r.passed {
-		in(p.file).add(junitCase{Name: "all of " + plural(p.passes, "control"), Class: token(p.subject.String())})
+	for _, p := range right {
+		suite.add(junitCase{Name: "all of " + plural(p.passes, "control"), Class: token(p.subject.String())})
 	}
-	slices.SortStableFunc(suites, func(a, b *junitSuite) int { return strings.Compare(a.Name, b.Name) })
-	if len(r.Faults) == 0 && len(suites) > 0 {
-		return suites
+	return suite
+}
+
+// junitInputs is the suite of the inputs that could not be used, or of there being none.
+func junitInputs(faults []Fault) *junitSuite {
+	suite := &junitSuite{Name: "inputs"}
+	for _, fault := range faults {
+		c := junitCase{Name: "can be used", Class: token(fault.Location.File), Error: &junitFault{"Invalid", finding.Clean(fault.Message), ""}}
+		switch {
+		case fault.Location.File == "":
+			c.Name, c.Class = "was judged whole", "ringfence.check"
+		case fault.Location.Line > 0:
+			c.Error.Text = finding.Clean(fault.Location.String())
+		}
+		suite.add(c)
 	}
-	inputs := &junitSuite{Name: "inputs"}
-	for _, fault := range r.Faults {
-		at := fault.Location
-		inputs.add(junitCase{Name: "can be used", Class: token(at.File), Error: &junitFault{"Invalid", finding.Clean(fault.Message), finding.Clean(at.String())}})
+	if len(faults) == 0 {
+		suite.add(junitCase{Name: "can be used", Class: "ringfence.check"})
 	}
-	if len(r.Faults) == 0 { // a document without a test counts as a failure in some places
-		inputs.add(junitCase{Name: "can be used", Class: "ringfence.check"})
-	}
-	return append([]*junitSuite{inputs}, suites...)
+	return suite
 }
 
 // junitCaseOf is one control's word on one object, at however many places.

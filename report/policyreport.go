@@ -2,12 +2,13 @@ package report
 
 import (
 	"bufio"
+	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
-
-	"go.yaml.in/yaml/v3"
+	"strings"
 
 	"ringfence.dev/ringfence/finding"
 )
@@ -42,82 +43,139 @@ const ourSource = "ringfence"
 var namespaceName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 func policyReports(w io.Writer, r *Report, kinds reportKinds) error {
-	out := bufio.NewWriterSize(w, 64<<10)
-	enc := yaml.NewEncoder(out)
-	enc.SetIndent(2)
+	p := &policyPage{Writer: bufio.NewWriterSize(w, 64<<10), kinds: kinds}
 	results := map[string][]policyResult{}
-	for _, fault := range r.Faults {
-		results[""] = append(results[""], policyResult{
-			Source: ourSource, Policy: "input", Result: "error", Message: Inert(fault.Message), Properties: placeOf(fault.Location),
-		})
+	for i := range r.Faults {
+		results[""] = append(results[""], policyResult{fault: &r.Faults[i]})
 	}
 	for _, f := range r.Findings {
 		namespace := f.Subject.Namespace
 		if !namespaceName.MatchString(namespace) {
 			namespace = ""
 		}
-		results[namespace] = append(results[namespace], policyResultOf(f))
+		results[namespace] = append(results[namespace], policyResult{finding: f})
 	}
 	if len(results) == 0 {
 		results[""] = nil // an empty file says nothing; an empty report says that nothing was found
 	}
-	names := make([]string, 0, len(results))
-	for namespace := range results {
-		names = append(names, namespace)
-	}
-	slices.Sort(names)
-	for _, namespace := range names {
+	for _, namespace := range slices.Sorted(maps.Keys(results)) {
 		parts := slices.Collect(slices.Chunk(results[namespace], maxResults))
 		for i, part := range append(parts, nil)[:max(len(parts), 1)] {
-			if err := enc.Encode(kinds.report(namespace, i, part)); err != nil {
-				return err
-			}
+			p.report(namespace, i, part)
 		}
 	}
-	if err := enc.Close(); err != nil {
-		return err
-	}
-	return out.Flush()
+	return p.Flush()
 }
 
-// report is part i of what is said of a namespace.
-func (k reportKinds) report(namespace string, i int, results []policyResult) policyReport {
-	p := policyReport{APIVersion: k.apiVersion, Kind: k.namespaced, Metadata: policyMetadata{Name: "ringfence-check", Namespace: namespace}, Results: results}
+// policyResult is one result: a finding, or an input that could not be used.
+type policyResult struct {
+	finding *finding.Finding
+	fault   *Fault
+}
+
+func (p policyResult) outcome() string {
+	if p.fault != nil {
+		return "error"
+	}
+	return policyOutcome(p.finding)
+}
+
+// policyPage is the YAML being written. Its write errors surface in Flush.
+type policyPage struct {
+	*bufio.Writer
+	kinds   reportKinds
+	reports int
+}
+
+func (p *policyPage) printf(format string, args ...any) { fmt.Fprintf(p, format, args...) }
+
+// field writes one field where it is not empty. Every text is quoted: YAML then makes nothing of it.
+func (p *policyPage) field(indent, key, text string) {
+	if text = quoted(text); text != `""` {
+		p.printf("%s%s: %s\n", indent, key, text)
+	}
+}
+
+// quotation is what text in double quotes needs, as YAML and JSON both read it. U+FFFE and U+FFFF may not be in YAML.
+var quotation = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\uFFFE", "\uFFFD", "\uFFFF", "\uFFFD")
+
+func quoted(s string) string { return `"` + quotation.Replace(Inert(s)) + `"` }
+
+// report writes part i of what is said of a namespace.
+func (p *policyPage) report(namespace string, i int, results []policyResult) {
+	kind, name := p.kinds.namespaced, "ringfence-check"
 	if namespace == "" {
-		p.Kind = k.cluster
+		kind = p.kinds.cluster
 	}
 	if i > 0 {
-		p.Metadata.Name += "-" + strconv.Itoa(i+1)
+		name += "-" + strconv.Itoa(i+1)
 	}
-	if k.source {
-		p.Source = ourSource
+	if p.reports++; p.reports > 1 {
+		p.printf("---\n")
+	}
+	p.printf("apiVersion: %s\nkind: %s\nmetadata:\n  name: %s\n", p.kinds.apiVersion, kind, name)
+	p.field("  ", "namespace", namespace)
+	if p.kinds.source {
+		p.printf("source: %s\n", ourSource)
 	}
 	count := map[string]int{}
 	for _, result := range results {
-		count[result.Result]++
+		count[result.outcome()]++
 	}
-	p.Summary = policySummary{count["pass"], count["fail"], count["warn"], count["error"], count["skip"]}
-	return p
-}
-
-func policyResultOf(f *finding.Finding) policyResult {
-	s := f.Subject
-	result := policyResult{
-		Source: ourSource, Policy: Inert(f.Control), Rule: Inert(f.Rule), Category: f.Source, Severity: string(f.Severity),
-		Result: policyOutcome(f), Message: Inert(Told(f)),
-		Resources:  []policyResource{{Inert(s.APIVersion), Inert(s.Kind), Inert(s.Namespace), Inert(s.Name)}},
-		Properties: placeOf(f.Location),
+	p.printf("summary: {pass: %d, fail: %d, warn: %d, error: %d, skip: %d}\n", count["pass"], count["fail"], count["warn"], count["error"], count["skip"])
+	if len(results) == 0 {
+		p.printf("results: []\n")
+		return
 	}
-	result.Scored = result.Result == "fail" || result.Result == "pass"
-	for _, p := range [][2]string{{"action", string(f.Action)}, {"path", Inert(f.Path)}, {"fingerprint", f.Fingerprint}} {
-		if p[1] != "" {
-			result.Properties[p[0]] = p[1]
+	p.printf("results:\n")
+	for _, result := range results {
+		if result.fault != nil {
+			p.fault(result.fault)
+		} else {
+			p.finding(result.finding)
 		}
 	}
-	if f.Waiver != nil {
-		result.Properties["waiver"] = Inert(f.Waiver.Name)
+}
+
+func (p *policyPage) fault(f *Fault) {
+	p.printf("  - source: %s\n    policy: input\n    result: error\n    scored: false\n", ourSource)
+	p.field("    ", "message", f.Message)
+	if f.Location.File != "" {
+		p.printf("    properties:\n")
+		p.place(f.Location)
 	}
-	return result
+}
+
+func (p *policyPage) finding(f *finding.Finding) {
+	const in, deep = "    ", "      "
+	outcome, s := policyOutcome(f), f.Subject
+	p.printf("  - source: %s\n    policy: %s\n", ourSource, quoted(f.Control)) // which must be there
+	p.field(in, "rule", f.Rule)
+	p.field(in, "category", f.Source)
+	p.field(in, "severity", string(f.Severity))
+	p.printf("    result: %s\n    scored: %t\n", outcome, outcome == "fail" || outcome == "pass")
+	p.field(in, "message", Told(f))
+	p.printf("    resources:\n      - kind: %s\n", quoted(s.Kind))
+	p.field("        ", "apiVersion", s.APIVersion)
+	p.field("        ", "namespace", s.Namespace)
+	p.field("        ", "name", s.Name)
+	p.printf("    properties:\n      action: %s\n", quoted(string(f.Action)))
+	p.place(f.Location)
+	p.field(deep, "path", f.Path)
+	p.field(deep, "fingerprint", f.Fingerprint)
+	if f.Waiver != nil {
+		p.field(deep, "waiver", f.Waiver.Name)
+	}
+}
+
+// place writes a location as properties, which are all strings.
+func (p *policyPage) place(at finding.Location) {
+	const deep = "      "
+	p.field(deep, "file", slashed(at.File))
+	if at.Line > 0 {
+		p.field(deep, "line", strconv.Itoa(at.Line))
+		p.field(deep, "column", strconv.Itoa(at.Column))
+	}
 }
 
 func policyOutcome(f *finding.Finding) string {
@@ -133,58 +191,4 @@ func policyOutcome(f *finding.Finding) string {
 	default:
 		return "warn"
 	}
-}
-
-// placeOf is a location as properties, which are all strings.
-func placeOf(at finding.Location) map[string]string {
-	place := map[string]string{}
-	if at.File != "" {
-		place["file"] = Inert(slashed(at.File))
-	}
-	if at.Line > 0 {
-		place["line"], place["column"] = strconv.Itoa(at.Line), strconv.Itoa(at.Column)
-	}
-	return place
-}
-
-type policyReport struct {
-	APIVersion string         `yaml:"apiVersion"`
-	Kind       string         `yaml:"kind"`
-	Metadata   policyMetadata `yaml:"metadata"`
-	Source     string         `yaml:"source,omitempty"`
-	Summary    policySummary  `yaml:"summary"`
-	Results    []policyResult `yaml:"results"`
-}
-
-type policyMetadata struct {
-	Name      string `yaml:"name"`
-	Namespace string `yaml:"namespace,omitempty"`
-}
-
-type policySummary struct {
-	Pass  int `yaml:"pass"`
-	Fail  int `yaml:"fail"`
-	Warn  int `yaml:"warn"`
-	Error int `yaml:"error"`
-	Skip  int `yaml:"skip"`
-}
-
-type policyResult struct {
-	Source     string            `yaml:"source"`
-	Policy     string            `yaml:"policy"`
-	Rule       string            `yaml:"rule,omitempty"`
-	Category   string            `yaml:"category,omitempty"`
-	Severity   string            `yaml:"severity,omitempty"`
-	Result     string            `yaml:"result"`
-	Scored     bool              `yaml:"scored"`
-	Message    string            `yaml:"message"`
-	Resources  []policyResource  `yaml:"resources,omitempty"`
-	Properties map[string]string `yaml:"properties,omitempty"`
-}
-
-type policyResource struct {
-	APIVersion string `yaml:"apiVersion,omitempty"`
-	Kind       string `yaml:"kind,omitempty"`
-	Namespace  string `yaml:"namespace,omitempty"`
-	Name       string `yaml:"name,omitempty"`
 }

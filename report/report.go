@@ -30,8 +30,10 @@ type Report struct {
 	Root string
 	// Controls are those of the catalogue that judged, for formats that tell of rules.
 	Controls []control.Control
-	// Faults are the inputs that could not be used, in order.
+	// Faults are the inputs that could not be used, in order, and the interruption.
 	Faults []Fault
+	// Interrupted says that the run ended before everything was judged; see Interrupt.
+	Interrupted bool
 	// Findings are those to be shown; Finish sorts them.
 	Findings []*finding.Finding
 	// Summary is counted by Add as follows; the caller counts Files (opened and read, standard input among them) and
@@ -121,6 +123,12 @@ func (r *Report) keep(object []finding.Finding) {
 		}
 	}
 	r.passed = append(r.passed, passedObject{object[0].Location.File, object[0].Subject, passes})
+}
+
+// Interrupt says in every format that the rest of the inputs was not judged.
+func (r *Report) Interrupt() {
+	r.Interrupted = true
+	r.Faults = append(r.Faults, Fault{Message: "interrupted: what follows was not judged; run it again"})
 }
 
 // Finish sorts the findings.

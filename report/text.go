@@ -205,6 +205,9 @@ func Summary(r *Report) string {
 	if r.Summary.Invalid > 0 {
 		line += "; " + plural(r.Summary.Invalid, "invalid input")
 	}
+	if r.Interrupted {
+		line += "; interrupted, the rest was not judged"
+	}
 	return line
 }
 
