@@ -36,6 +36,8 @@ type checkOptions struct {
 	requireFacts bool
 	outputs      []string
 	baseline     string
+	// own are files that are not judged although a folder of paths holds them.
+	own []os.FileInfo
 }
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
@@ -55,7 +57,7 @@ repeated, with at most one format on standard output. The formats:
 %s
 File names in a report are as the paths name them: run it in the root of the repository. With --baseline FILE, a report that
 --output json=FILE wrote, only what is new is reported and counts: findings are alike where control, object and field are,
-in whatever file and line. A waived or undecided finding of the baseline does not make a failure known.
+in whatever file and line. A waived or undecided finding of the baseline does not make a failure known. These files are not judged where a PATH holds them.
 
 Exit codes: 0 nothing is refused; 1 something is; 2 an input cannot be read or is invalid (the others are judged and
 printed all the same) or the run was interrupted (what was judged until then is printed); 3 a control that applies could not be decided.`
@@ -126,6 +128,10 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if err != nil {
 		return err
 	}
+	o.own = own(outputs, o.baseline)
+	if i := slices.IndexFunc(o.paths, func(path string) bool { return isOneOf(o.own, path) }); i >= 0 {
+		return usagef("ringfence check", "%s is to be judged, and is the file of --output or --baseline; name another file", finding.Value(o.paths[i]))
+	}
 	sinks, err := openSinks(env, outputs)
 	if err != nil {
 		return err
@@ -192,7 +198,10 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	if cat, err = only(cat, o.only); err != nil {
 		return err
 	}
-	inputs := expand(o.paths)
+	inputs := slices.DeleteFunc(expand(o.paths), func(in input) bool { return isOneOf(o.own, in.name) })
+	if len(inputs) == 0 {
+		return usagef("ringfence check", "nothing to judge in %s but files of --output and --baseline", strings.Join(o.paths, ", "))
+	}
 	var foreign *vap.Engine
 	var bad [][]error
 	if len(o.policy) > 0 {

@@ -88,6 +88,29 @@ func textToStdout(outputs []target) bool {
 	return slices.ContainsFunc(outputs, func(o target) bool { return o.format.Name == "text" && o.file == "" })
 }
 
+// own are the files of this run that are there already: those it will replace, and the baseline. A folder may hold them,
+// and they are no manifests.
+func own(outputs []target, baseline string) (files []os.FileInfo) {
+	for _, o := range append(outputs, target{file: baseline}) {
+		if o.file == "" {
+			continue
+		}
+		if info, err := os.Stat(o.file); err == nil && info.Mode().IsRegular() {
+			files = append(files, info)
+		}
+	}
+	return files
+}
+
+// isOneOf reports whether a path is one of the files, by whatever name.
+func isOneOf(files []os.FileInfo, path string) bool {
+	if len(files) == 0 {
+		return false
+	}
+	info, err := os.Stat(path)
+	return err == nil && slices.ContainsFunc(files, func(f os.FileInfo) bool { return os.SameFile(f, info) })
+}
+
 // sink is where one output goes. A file is written beside its place and takes it when all outputs are whole.
 type sink struct {
 	target
