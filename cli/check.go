@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"runtime"
@@ -32,7 +34,10 @@ type checkOptions struct {
 	all          bool
 	failOn       string
 	requireFacts bool
-	output       string
+	outputs      []string
+	baseline     string
+	// own are files that are not judged although a folder of paths holds them.
+	own []os.FileInfo
 }
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
@@ -46,14 +51,22 @@ CustomResourceDefinitions that they read; Namespaces and definitions among the P
 server's own code instead of the catalogue; --with-catalogue judges with both. A policy without a binding is judged as if
 it were bound with Deny everywhere. Defaults that a cluster fills in are not there, and nobody is known to ask.
 
+--output FORMAT writes to standard output, --output FORMAT=FILE to a file, which is replaced whole or not at all. It may be
+repeated, with at most one format on standard output. The formats:
+
+%s
+File names in a report are as the paths name them: run it in the root of the repository. With --baseline FILE, a report that
+--output json=FILE wrote, only what is new is reported and counts: findings are alike where control, object and field are,
+in whatever file and line. A waived or undecided finding of the baseline does not make a failure known. These files are not judged where a PATH holds them.
+
 Exit codes: 0 nothing is refused; 1 something is; 2 an input cannot be read or is invalid (the others are judged and
-printed all the same); 3 a control that applies could not be decided.`
+printed all the same) or the run was interrupted (what was judged until then is printed); 3 a control that applies could not be decided.`
 
 func newCheck(env Env) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
-		Use: "check [PATH|-]...", Short: "Judge manifests before they reach a cluster", Long: checkHelp,
-		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o json",
+		Use: "check [PATH|-]...", Short: "Judge manifests before they reach a cluster", Long: fmt.Sprintf(checkHelp, formatHelp()),
+		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o text -o sarif=ringfence.sarif\n  ringfence check manifests/ --baseline known.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.paths = args
 			return check(cmd.Context(), env, o)
@@ -68,11 +81,12 @@ func newCheck(env Env) *cobra.Command {
 	flags.BoolVar(&o.all, "all", false, "show what passed and what does not apply, too")
 	flags.StringVar(&o.failOn, "fail-on", "deny", "the weakest action that exits 1: `deny|warn`")
 	flags.BoolVar(&o.requireFacts, "require-facts", false, "exit 3 where a control lacks what only --platform can say, instead of passing it over")
-	flags.StringVarP(&o.output, "output", "o", "text", "`text|json`")
+	flags.StringArrayVarP(&o.outputs, "output", "o", nil, "`FORMAT[=FILE]`: "+strings.Join(formatNames(), ", ")+"; may be repeated (default text)")
+	flags.StringVar(&o.baseline, "baseline", "", "report only what is not in `FILE`, an earlier report of -o json")
 	complete := func(flag string, words ...cobra.Completion) {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flags are those above
 	}
-	complete("output", "text", "json")
+	complete("output", formatNames()...)
 	complete("fail-on", "deny", "warn")
 	_ = cmd.RegisterFlagCompletionFunc("only", completeIDs(env))
 	return cmd
@@ -85,8 +99,6 @@ func (o checkOptions) validate() error {
 	switch {
 	case len(o.paths) == 0:
 		return usagef("ringfence check", "no PATH: name files, folders, or - for standard input")
-	case !slices.Contains([]string{"text", "json"}, o.output):
-		return usagef("ringfence check", "--output %q: want text or json", o.output)
 	case !slices.Contains([]string{"deny", "warn"}, o.failOn):
 		return usagef("ringfence check", "--fail-on %q: want deny or warn", o.failOn)
 	case o.namespace != "" && !namespaceName.MatchString(o.namespace):
@@ -108,6 +120,76 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
+	outputs, err := parseOutputs(o.outputs)
+	if err != nil {
+		return err
+	}
+	baseline, err := readBaseline(o.baseline)
+	if err != nil {
+		return err
+	}
+	o.own = own(outputs, o.baseline)
+	if i := slices.IndexFunc(o.paths, func(path string) bool { return isOneOf(o.own, path) }); i >= 0 {
+		return usagef("ringfence check", "%s is to be judged, and is the file of --output or --baseline; name another file", finding.Value(o.paths[i]))
+	}
+	sinks, err := openSinks(env, outputs)
+	if err != nil {
+		return err
+	}
+	defer closeSinks(sinks)
+	r := newReport(env, o, outputs)
+	r.Baseline = baseline
+	if err := gather(ctx, env, o, r); err != nil {
+		return err
+	}
+	r.Finish()
+	r.Summary.Exit = exitCode(r, o.failOn)
+	if err := writeAll(env, sinks, r); err != nil {
+		return err
+	}
+	if baseline != nil && !textToStdout(outputs) {
+		env.note("%s", report.Summary(r))
+	}
+	return exit(r.Summary.Exit)
+}
+
+// newReport is the empty report, which knows what the outputs need.
+func newReport(env Env, o checkOptions, outputs []target) *report.Report {
+	r := &report.Report{
+		All: o.all, KeepPassed: has(outputs, "junit"), FailOnWarn: o.failOn == "warn", Time: env.Now(), Version: moduleVersion(),
+		Quotes: map[finding.Location]report.Quote{},
+	}
+	if !has(outputs, "text") {
+		r.Quotes = nil
+	}
+	if root, err := os.Getwd(); err == nil {
+		r.Root = root // without one, absolute names stay absolute
+	}
+	return r
+}
+
+// readBaseline reads the report of an earlier run; nil where none is named.
+func readBaseline(file string) (*report.Baseline, error) {
+	if file == "" {
+		return nil, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, &exitError{finding.ExitUsage, fmt.Errorf("--baseline: %w", pathFault(file, err))}
+	}
+	defer f.Close()
+	baseline, err := report.ReadBaseline(f)
+	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
+		err = cause.Err
+	}
+	if err != nil {
+		return nil, &exitError{finding.ExitUsage, fmt.Errorf("--baseline: %s: %w", file, err)}
+	}
+	return baseline, nil
+}
+
+// gather judges the inputs and adds what comes of them to the report.
+func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) error {
 	tuneMemory()
 	cat, err := env.catalogue()
 	if err != nil {
@@ -116,7 +198,10 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if cat, err = only(cat, o.only); err != nil {
 		return err
 	}
-	inputs := expand(o.paths)
+	inputs := slices.DeleteFunc(expand(o.paths), func(in input) bool { return isOneOf(o.own, in.name) })
+	if len(inputs) == 0 {
+		return usagef("ringfence check", "nothing to judge in %s but files of --output and --baseline", strings.Join(o.paths, ", "))
+	}
 	var foreign *vap.Engine
 	var bad [][]error
 	if len(o.policy) > 0 {
@@ -137,26 +222,19 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 		return err
 	}
 	j.foreign = foreign
-	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, o.output == "text", o.requireFacts
-	r := &report.Report{All: o.all, Quotes: map[finding.Location]report.Quote{}}
+	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, r.Quotes != nil, o.requireFacts
+	r.Controls = cat.Controls
 	complain(env, r, slices.Concat(bad, invalid))
-	if err := j.run(ctx, env, inputs, r); err != nil {
+	if err := j.run(ctx, env, inputs, r); errors.Is(err, context.Canceled) {
+		r.Interrupt()
+		env.note("interrupted; what was judged until then is reported")
+	} else if err != nil {
 		return err
 	}
-	r.Finish()
 	if len(j.unjudged) > 0 && r.Summary.Objects > 0 {
 		env.note("%s", j.missing(len(o.platform) > 0))
 	}
-	r.Summary.Exit = exitCode(r, o.failOn)
-	if o.output == "json" {
-		err = report.JSON(env.Stdout, r)
-	} else {
-		err = report.Text(env.Stdout, r, env.colour())
-	}
-	if err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	return exit(r.Summary.Exit)
+	return nil
 }
 
 // tuneMemory lets garbage grow to four times what is in use, which saves a fifth of the processor time, as long as all of
@@ -204,7 +282,12 @@ func complain(env Env, r *report.Report, invalid [][]error) {
 	for _, faults := range invalid {
 		r.Summary.Invalid++
 		for _, fault := range faults {
-			fmt.Fprintln(env.Stderr, finding.Clean(fault.Error()))
+			fmt.Fprintln(env.Stderr, report.Inert(fault.Error()))
+			told := report.Fault{Message: fault.Error()}
+			if placed := (*manifest.Error)(nil); errors.As(fault, &placed) {
+				told = report.Fault{Location: placed.Location, Message: placed.Message}
+			}
+			r.Faults = append(r.Faults, told)
 		}
 	}
 }
@@ -215,7 +298,7 @@ func exitCode(r *report.Report, failOn string) int {
 		return f.Outcome == finding.Fail && f.Action == finding.Warn && f.Waiver == nil
 	})
 	switch {
-	case r.Summary.Invalid > 0:
+	case r.Summary.Invalid > 0 || r.Interrupted:
 		return finding.ExitUsage
 	case fails:
 		return finding.ExitRefused
@@ -255,6 +338,8 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 			}
 		}
 	}()
+	p := newProgress(env, len(inputs))
+	defer p.clear()
 	for {
 		// A read of standard input cannot be interrupted: at the end of ctx the reader is left behind, and the process ends.
 		select {
@@ -273,15 +358,24 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 			if out.err != nil {
 				return out.err
 			}
-			r.Summary.Files += out.opened
-			complain(env, r, out.invalid)
-			for _, object := range out.objects {
-				r.Add(object)
+			if len(out.invalid) > 0 {
+				p.clear()
 			}
-			for at, quote := range out.quotes {
-				r.Quotes[at] = quote
-			}
+			out.addTo(r, env)
+			p.tell(r)
 		}
+	}
+}
+
+// addTo gathers what came of a document.
+func (out outcome) addTo(r *report.Report, env Env) {
+	r.Summary.Files += out.opened
+	complain(env, r, out.invalid)
+	for _, object := range out.objects {
+		r.Add(object)
+	}
+	for at, quote := range out.quotes {
+		r.Quotes[at] = quote
 	}
 }
 

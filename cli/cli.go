@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/report"
 )
 
 // Env is all that a command knows of the process it runs in, beside files.
@@ -24,6 +25,8 @@ type Env struct {
 	Now func() time.Time
 	// IsTerminal says whether Stdout is one. Only then is anything coloured.
 	IsTerminal bool
+	// Watched says whether Stderr is a terminal. Only then is progress shown.
+	Watched bool
 	// Controls and Frameworks are the trees to read; nil means those that the build embeds.
 	Controls, Frameworks fs.FS
 }
@@ -81,7 +84,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 	if e := (*exitError)(nil); errors.As(err, &e) {
 		code = e.code
 	}
-	switch text := finding.Clean(err.Error()); {
+	switch text := report.Inert(err.Error()); {
 	case errors.Is(err, context.Canceled):
 		env.note("interrupted; nothing was decided")
 	case text != "":

@@ -8,7 +8,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -124,21 +123,6 @@ func byPlace(a, b string) int {
 	fmt.Sscan(strings.ReplaceAll(restA, ":", " "), &lineA)
 	fmt.Sscan(strings.ReplaceAll(restB, ":", " "), &lineB)
 	return cmp.Or(cmp.Compare(fileA, fileB), cmp.Compare(lineA, lineB))
-}
-
-// TestInterrupted shows that a run which is interrupted decides nothing: it exits neither 0 nor 1 and prints no report.
-func TestInterrupted(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	reader, writer := io.Pipe() // a standard input that never ends
-	defer writer.Close()
-	var out, prose bytes.Buffer
-	time.AfterFunc(50*time.Millisecond, cancel)
-	if code := Main(ctx, []string{"check", "-"}, Env{Stdin: reader, Stdout: &out, Stderr: &prose, Now: time.Now}); code != 2 || out.Len() > 0 {
-		t.Errorf("exit code %d, want 2; standard output: %s", code, out.String())
-	}
-	if !strings.Contains(prose.String(), "interrupted") {
-		t.Errorf("standard error: %s", prose.String())
-	}
 }
 
 const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: payments-dev}\n"

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -22,13 +23,17 @@ func version(env Env) error {
 	if err != nil {
 		return err
 	}
-	module := "devel"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		module = info.Main.Version
-	}
 	_, err = fmt.Fprintf(env.Stdout, "ringfence %s\ncatalogue %.12s (%d controls)\n%s %s/%s\n",
-		module, cat.Digest, len(cat.Controls), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		cmp.Or(moduleVersion(), "devel"), cat.Digest, len(cat.Controls), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
+}
+
+// moduleVersion is the version of the program, "" for a build of a working tree.
+func moduleVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return ""
 }
 
 func noArguments(cmd *cobra.Command, args []string) error {

@@ -1,12 +1,15 @@
-// Package report gathers what a run found and writes it: as text for people, and as JSON, the contract
-// ringfence.dev/findings/v1.
+// Package report gathers what a run found and writes it: as text for people, as JSON, the contract
+// ringfence.dev/findings/v1, and in the formats of other tools. Formats lists them; each has a file of its own.
 //
-// It judges nothing and reads no files: producers hand it each object's findings. The command line calls it.
+// It judges nothing and opens no files: producers hand it each object's findings. The command line calls it. Whatever
+// comes of bytes from outside is made fit for each format where it is written; see inert.go.
 package report
 
 import (
 	"slices"
+	"time"
 
+	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
 )
 
@@ -14,6 +17,23 @@ import (
 type Report struct {
 	// All keeps Pass and NotApplicable too. Set it before the first Add.
 	All bool
+	// KeepPassed keeps the name of each object that passed, for formats that count what is right. Set it as All.
+	KeepPassed bool
+	// FailOnWarn says that a Warn fails the run as a Deny does.
+	FailOnWarn bool
+	// Baseline is what an earlier run knew already: Add leaves it out and counts it. Nil is no baseline. Set it as All.
+	Baseline *Baseline
+	// Time is when the run began. Version is the program's, empty where it has none.
+	Time    time.Time
+	Version string
+	// Root is the absolute folder that file names in findings are relative to, for formats that need relative names.
+	Root string
+	// Controls are those of the catalogue that judged, for formats that tell of rules.
+	Controls []control.Control
+	// Faults are the inputs that could not be used, in order, and the interruption.
+	Faults []Fault
+	// Interrupted says that the run ended before everything was judged; see Interrupt.
+	Interrupted bool
 	// Findings are those to be shown; Finish sorts them.
 	Findings []*finding.Finding
 	// Summary is counted by Add as follows; the caller counts Files (opened and read, standard input among them) and
@@ -29,12 +49,31 @@ type Report struct {
 	Verdicts Verdicts
 	// Quotes are the lines that findings point at, for Text.
 	Quotes map[finding.Location]Quote
+
+	passed []passedObject
+}
+
+// Fault is why a file, document or object could not be used.
+type Fault struct {
+	// Location is empty, or without a line, where there is no place to point at.
+	Location finding.Location
+	// Message says what was found, what is wrong with it and what to do.
+	Message string
+}
+
+// passedObject is an object that satisfies all of some controls.
+type passedObject struct {
+	file    string
+	subject finding.Subject
+	passes  int
 }
 
 // Verdicts counts objects, each once, under the first that holds.
 type Verdicts struct {
 	// Refused have a finding that blocks; Undecided one that could not be decided; Warned any other Fail.
 	Refused, Undecided, Warned int
+	// Known fail in nothing but what the baseline knows.
+	Known int
 	// Passed satisfy at least one control and fail none; Unjudged are those of which no control speaks.
 	Passed, Unjudged int
 }
@@ -42,6 +81,7 @@ type Verdicts struct {
 // Add counts the findings of one object, those of one control next to each other, and keeps what is to be shown.
 func (r *Report) Add(object []finding.Finding) {
 	r.Summary.Objects++
+	object, left := r.Baseline.without(object)
 	var shown []finding.Finding
 	for i, f := range object {
 		if i == 0 || object[i-1].Control != f.Control {
@@ -54,18 +94,41 @@ func (r *Report) Add(object []finding.Finding) {
 	for i := range shown {
 		r.Findings = append(r.Findings, &shown[i])
 	}
-	switch verdict(object) {
-	case refused:
+	switch v := verdict(object); {
+	case v == refused:
 		r.Verdicts.Refused++
-	case undecided:
+	case v == undecided:
 		r.Verdicts.Undecided++
-	case warned:
+	case v == warned:
 		r.Verdicts.Warned++
-	case passed:
+	case left > 0:
+		r.Verdicts.Known++
+	case v == passed:
 		r.Verdicts.Passed++
+		r.keep(object)
 	default:
 		r.Verdicts.Unjudged++
 	}
+}
+
+// keep remembers an object that passed, where somebody wants to know.
+func (r *Report) keep(object []finding.Finding) {
+	if !r.KeepPassed || r.All {
+		return
+	}
+	passes := 0
+	for i, f := range object {
+		if f.Outcome == finding.Pass && (i == 0 || object[i-1].Control != f.Control) {
+			passes++
+		}
+	}
+	r.passed = append(r.passed, passedObject{object[0].Location.File, object[0].Subject, passes})
+}
+
+// Interrupt says in every format that the rest of the inputs was not judged.
+func (r *Report) Interrupt() {
+	r.Interrupted = true
+	r.Faults = append(r.Faults, Fault{Message: "interrupted: what follows was not judged; run it again"})
 }
 
 // Finish sorts the findings.
@@ -99,6 +162,7 @@ const (
 	refused   = "refused"
 	undecided = "undecided"
 	warned    = "let through with warnings"
+	known     = "with known findings only"
 	passed    = "passed"
 	unjudged  = "not judged"
 )

@@ -54,7 +54,7 @@ func TestCounts(t *testing.T) {
 	if diff := cmp.Diff(want, r.Summary); diff != "" {
 		t.Errorf("summary (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(Verdicts{1, 1, 1, 1, 1}, r.Verdicts); diff != "" {
+	if diff := cmp.Diff(Verdicts{Refused: 1, Undecided: 1, Warned: 1, Passed: 1, Unjudged: 1}, r.Verdicts); diff != "" {
 		t.Errorf("verdicts (-want +got):\n%s", diff)
 	}
 	if len(r.Findings) != 6 || len(run(true).Findings) != 11 {

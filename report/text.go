@@ -17,7 +17,7 @@ func Text(w io.Writer, r *Report, colour bool) error {
 	for _, object := range byObject(r.Findings) {
 		t.object(object, r.Quotes)
 	}
-	t.printf("%s\n", summary(r))
+	t.printf("%s\n", Summary(r))
 	return t.Flush()
 }
 
@@ -66,12 +66,12 @@ func (t *text) printf(format string, args ...any) { fmt.Fprintf(t, format, args.
 
 func (t *text) object(fs []finding.Finding, quotes map[finding.Location]Quote) {
 	s, v := fs[0].Subject, verdict(fs)
-	name := finding.Clean(s.Kind + " " + s.Name)
+	name := Inert(s.Kind + " " + s.Name)
 	if s.Name == "" {
-		name = finding.Clean(s.Kind) + " without a name"
+		name = Inert(s.Kind) + " without a name"
 	}
 	if s.Namespace != "" {
-		name += " in " + finding.Clean(s.Namespace)
+		name += " in " + Inert(s.Namespace)
 	}
 	code := bold
 	switch v {
@@ -80,13 +80,13 @@ func (t *text) object(fs []finding.Finding, quotes map[finding.Location]Quote) {
 	case warned:
 		code = yellow
 	}
-	t.printf("%s (%s): %s\n", t.paint(bold, name), finding.Clean(fs[0].Location.File), t.paint(code, v))
+	t.printf("%s (%s): %s\n", t.paint(bold, name), Inert(fs[0].Location.File), t.paint(code, v))
 	short := false
 	for i, f := range fs {
 		switch f.Outcome {
 		case finding.Pass, finding.NotApplicable:
 			short = true
-			t.printf("\n  %s %s: %s", f.Control, f.Title, outcome(f))
+			t.printf("\n  %s %s: %s", Inert(f.Control), Inert(f.Title), outcome(f))
 		default:
 			if short {
 				t.printf("\n")
@@ -115,7 +115,7 @@ func outcome(f finding.Finding) string {
 	if f.Reason == nil {
 		return "does not speak of this kind"
 	}
-	return unjudged + " (" + *f.Reason + ")"
+	return unjudged + " (" + Inert(*f.Reason) + ")"
 }
 
 // together reports whether two findings are told as one: of one control at one place of the file, as several missing
@@ -129,17 +129,17 @@ func (t *text) head(f finding.Finding, quotes map[finding.Location]Quote) {
 	code, does := red, "refused"
 	switch {
 	case f.Waiver != nil:
-		code, does = yellow, "waived by "+f.Waiver.Name+" until "+f.Waiver.Expires
+		code, does = yellow, "waived by "+Inert(f.Waiver.Name)+" until "+Inert(f.Waiver.Expires)
 	case f.Outcome != finding.Fail:
 		does = "could not be decided"
 	case !f.Blocks():
 		code, does = yellow, map[finding.Action]string{finding.Warn: "warning", finding.Audit: "recorded only"}[f.Action]
 	}
-	t.printf("\n  %s %s (%s, %s)\n", t.paint(code, f.Control), t.paint(bold, f.Title), f.Severity, does)
-	t.printf("    %s %s\n", t.paint(faint, "-->"), finding.Clean(f.Location.String()))
+	t.printf("\n  %s %s (%s, %s)\n", t.paint(code, Inert(f.Control)), t.paint(bold, Inert(f.Title)), f.Severity, does)
+	t.printf("    %s %s\n", t.paint(faint, "-->"), Inert(f.Location.String()))
 	if q, ok := quotes[f.Location]; ok {
 		margin := strconv.Itoa(f.Location.Line)
-		t.printf("    %s %s %s\n", margin, t.paint(faint, "|"), q.Text)
+		t.printf("    %s %s %s\n", margin, t.paint(faint, "|"), Inert(q.Text))
 		t.printf("    %s %s %s%s\n", strings.Repeat(" ", len(margin)), t.paint(faint, "|"), strings.Repeat(" ", q.Column-1), t.paint(code, "^"))
 	}
 }
@@ -148,41 +148,41 @@ func (t *text) head(f finding.Finding, quotes map[finding.Location]Quote) {
 func (t *text) found(f finding.Finding) {
 	if f.Outcome != finding.Fail {
 		if f.Reason != nil {
-			t.printf("    reason: %s\n", finding.Clean(*f.Reason))
+			t.printf("    reason: %s\n", Inert(*f.Reason))
 		}
 		return
 	}
 	at := ""
 	if f.Path != "" {
-		at = " at " + finding.Clean(f.Path)
+		at = " at " + Inert(f.Path)
 	}
-	t.printf("    found:  %s%s\n", finding.Value(f.Found), at)
+	t.printf("    found:  %s%s\n", Inert(finding.Value(f.Found)), at)
 }
 
 // advice says what is wanted and where to read on. Policies of others have neither a fix nor an explanation.
 func (t *text) advice(f finding.Finding) {
 	for _, line := range [][2]string{{"wanted: ", f.Wanted}, {"fix:    ", f.Fix}} {
 		if line[1] != "" {
-			t.printf("    %s%s\n", line[0], line[1])
+			t.printf("    %s%s\n", line[0], Inert(line[1]))
 		}
 	}
 	if f.Change != nil {
-		t.printf("    action: %s\n", finding.Clean(*f.Change))
+		t.printf("    action: %s\n", Inert(*f.Change))
 	}
 	if f.Source != "vap" && f.Source != "kyverno" {
 		t.printf("    more:   ringfence explain %s\n", f.Control)
 	}
 }
 
-// summary is the last line: 3 objects in 2 files: 2 refused, 1 passed; 5 findings.
-func summary(r *Report) string {
+// Summary is the run on one line: 3 objects in 2 files: 2 refused, 1 passed; 5 findings.
+func Summary(r *Report) string {
 	var verdicts []string
 	for _, v := range []struct {
 		n    int
 		name string
 	}{
 		{r.Verdicts.Refused, refused}, {r.Verdicts.Undecided, undecided}, {r.Verdicts.Warned, warned},
-		{r.Verdicts.Passed, passed}, {r.Verdicts.Unjudged, unjudged},
+		{r.Verdicts.Known, known}, {r.Verdicts.Passed, passed}, {r.Verdicts.Unjudged, unjudged},
 	} {
 		if v.n > 0 {
 			verdicts = append(verdicts, fmt.Sprintf("%d %s", v.n, v.name))
@@ -199,8 +199,14 @@ func summary(r *Report) string {
 		}
 	}
 	line += "; " + plural(findings, "finding")
+	if r.Baseline != nil {
+		line += fmt.Sprintf("; baseline: %d known left out, %d gone", r.Baseline.Known(), r.Baseline.Gone())
+	}
 	if r.Summary.Invalid > 0 {
 		line += "; " + plural(r.Summary.Invalid, "invalid input")
+	}
+	if r.Interrupted {
+		line += "; interrupted, the rest was not judged"
 	}
 	return line
 }

@@ -17,9 +17,14 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	info, err := os.Stdout.Stat()
+	context.AfterFunc(ctx, stop) // the second Ctrl-C ends it at once
 	return cli.Main(ctx, os.Args[1:], cli.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,
-		IsTerminal: err == nil && info.Mode()&os.ModeCharDevice != 0,
+		IsTerminal: terminal(os.Stdout), Watched: terminal(os.Stderr),
 	})
+}
+
+func terminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
