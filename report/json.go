@@ -44,7 +44,7 @@ type lines struct {
 }
 
 func newLines(w io.Writer) *lines {
-	l := newLines(w)
+	l := &lines{Writer: bufio.NewWriterSize(w, 64<<10)}
 	l.encoder = json.NewEncoder(&l.one)
 	l.encoder.SetEscapeHTML(false)
 	return l
