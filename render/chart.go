@@ -48,10 +48,14 @@ type Chart struct {
 // OpenChart reads a chart's files, those that .helmignore names left out. The error is a *manifest.Error.
 func OpenChart(dir string) (*Chart, error) {
 	r := chartReader{dir: dir, left: newBudget(), rules: ignore.Empty()}
-	if text, err := os.ReadFile(filepath.Join(dir, ignore.HelmIgnore)); err == nil {
+	if file := filepath.Join(dir, ignore.HelmIgnore); exists(file) {
+		text, err := r.left.read(file, file)
+		if err != nil {
+			return nil, err
+		}
 		rules, err := guarded(func() (*ignore.Rules, error) { return ignore.Parse(strings.NewReader(string(text))) })
 		if err != nil {
-			return nil, fault(filepath.Join(dir, ignore.HelmIgnore), "%v", err)
+			return nil, fault(file, "%v", err)
 		}
 		r.rules = rules
 	}
@@ -69,6 +73,11 @@ func OpenChart(dir string) (*Chart, error) {
 			loaded.Name(), strings.Join(missing, ", "), dir)
 	}
 	return c, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // chartReader reads the files of a chart.
