@@ -56,7 +56,7 @@ var kubernetes = []archtest.Edge{{
 // direction is producer -> record -> consumer, and who wires them.
 var direction = []archtest.Edge{
 	{
-		From:  []string{"policy/...", "detect/...", "tenant/...", "manifest/...", "admission/...", "benchmark/...", "image/...", "egress/...", "drift/..."},
+		From:  []string{"policy/...", "detect/...", "tenant/...", "manifest/...", "admission/...", "benchmark/...", "image/...", "egress/...", "drift/...", "render/..."},
 		Never: []string{"ledger/...", "store/...", "forward/...", "portal/..."},
 		Why:   "a producer knows nothing of those who read its findings: ledger, store, forward, portal",
 	},
@@ -67,6 +67,13 @@ var direction = []archtest.Edge{
 			"secret/vault", "secret/cyberark", "ledger/filelog", "ledger/pglog", "forward/splunk", "forward/syslog", "forward/ocsf", "compliance/oscal"},
 		Why: "a plug-in is chosen in a literal of cli or server, and nobody else imports it",
 	},
+	{
+		From: []string{"..."}, Except: []string{"render/..."},
+		Never: []string{"helm.sh/...", "sigs.k8s.io/kustomize/...", "github.com/santhosh-tekuri/..."},
+		Why:   "only render knows Helm and Kustomize: it keeps them from the network, from programs and from the environment",
+	},
+	{From: []string{"render/...", "ignore/..."}, Only: []string{"std", "finding", "manifest", "helm.sh/...", "sigs.k8s.io/kustomize/...", "github.com/santhosh-tekuri/...",
+		"go.yaml.in/..."}, Why: "render and ignore read files and judge nothing"},
 	{From: []string{"..."}, Except: []string{"cmd/...", "cli/..."}, Never: []string{"cli/..."}, Why: "only cmd imports cli"},
 	{From: []string{"..."}, Never: []string{"cmd/...", "test/..."}, Except: []string{"test/..."}, Why: "nothing is built on a command or on test code"},
 }

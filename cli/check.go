@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log"
 	"os"
 	"regexp"
 	"runtime"
@@ -37,7 +38,9 @@ type checkOptions struct {
 	outputs      []string
 	baseline     string
 	// own are files that are not judged although a folder of paths holds them.
-	own []os.FileInfo
+	own       []os.FileInfo
+	values    []string
+	valueSets []string
 }
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
@@ -45,6 +48,14 @@ const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the contr
 PATH is a file, a folder (read recursively: *.yaml, *.yml, *.json) or - for standard input. --platform names files with
 the bank's Platform and its Tenants; without a Platform every control denies and those that compare with the bank's own
 settings are not judged.
+
+In a folder, hidden folders, links to folders, and what .gitignore and .ringfenceignore name are passed over. A folder
+with a Chart.yaml is rendered as helm does, with the charts in its charts/, the definitions in its crds/, the release name
+release-name and the namespace of --namespace. --values merges values files, as helm does; each --values-set renders every
+chart once more, with its own files after those of --values. A folder with a kustomization.yaml is built as kustomize
+does, if no other one in the same PATH refers to it; files that are used so are not judged by themselves. Nothing is
+fetched and no program is run: dependencies and bases must be there as files. A finding in what was rendered says so, and
+its line counts in what came out.
 
 --policy names files with ValidatingAdmissionPolicies of anybody, their bindings and parameters, and the Namespaces and
 CustomResourceDefinitions that they read; Namespaces and definitions among the PATHs count too. They are judged by the API
@@ -66,7 +77,8 @@ func newCheck(env Env) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
 		Use: "check [PATH|-]...", Short: "Judge manifests before they reach a cluster", Long: fmt.Sprintf(checkHelp, formatHelp()),
-		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o text -o sarif=ringfence.sarif\n  ringfence check manifests/ --baseline known.json",
+		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o text -o sarif=ringfence.sarif\n  ringfence check manifests/ --baseline known.json\n" +
+			"  ringfence check chart/ --values common.yaml --values-set dev.yaml --values-set prod.yaml,eu.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.paths = args
 			return check(cmd.Context(), env, o)
@@ -78,6 +90,8 @@ func newCheck(env Env) *cobra.Command {
 	flags.BoolVar(&o.catalogue, "with-catalogue", false, "judge with the catalogue beside --policy")
 	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `NS` of objects that name none")
 	flags.StringSliceVar(&o.only, "only", nil, "judge with these controls alone: `ID,...`")
+	flags.StringSliceVar(&o.values, "values", nil, "render charts with these values: `FILE,...`; may be repeated, what comes later wins")
+	flags.StringArrayVar(&o.valueSets, "values-set", nil, "render charts with --values and `FILE,...`; repeat it to render once with each set")
 	flags.BoolVar(&o.all, "all", false, "show what passed and what does not apply, too")
 	flags.StringVar(&o.failOn, "fail-on", "deny", "the weakest action that exits 1: `deny|warn`")
 	flags.BoolVar(&o.requireFacts, "require-facts", false, "exit 3 where a control lacks what only --platform can say, instead of passing it over")
@@ -107,6 +121,8 @@ func (o checkOptions) validate() error {
 		return usagef("ringfence check", "--with-catalogue: the catalogue judges anyway; give --policy too")
 	case len(o.only) > 0 && len(o.policy) > 0 && !o.catalogue:
 		return usagef("ringfence check", "--only names controls of the catalogue; give --with-catalogue too")
+	case slices.Contains(o.values, "-") || slices.Contains(o.valueSets, "-"):
+		return usagef("ringfence check", "--values -: want a file; standard input is for what is judged")
 	case slices.Contains(o.policy, "-"):
 		return usagef("ringfence check", "--policy -: want a file or folder; standard input is for what is judged")
 	case slices.Contains(o.platform, "-"):
@@ -198,14 +214,18 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	if cat, err = only(cat, o.only); err != nil {
 		return err
 	}
-	inputs := slices.DeleteFunc(expand(o.paths), func(in input) bool { return isOneOf(o.own, in.name) })
+	inputs, badValues, err := list(o)
+	if err != nil {
+		return err
+	}
+	inputs = slices.DeleteFunc(inputs, func(in input) bool { return isOneOf(o.own, in.name) })
 	if len(inputs) == 0 {
 		return usagef("ringfence check", "nothing to judge in %s but files of --output and --baseline", strings.Join(o.paths, ", "))
 	}
 	var foreign *vap.Engine
 	var bad [][]error
 	if len(o.policy) > 0 {
-		if foreign, bad, err = loadForeign(env, o.policy, inputs); err != nil {
+		if foreign, bad, err = loadForeign(ctx, env, o.policy, inputs); err != nil {
 			return err
 		}
 		if !o.catalogue {
@@ -224,7 +244,7 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	j.foreign = foreign
 	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, r.Quotes != nil, o.requireFacts
 	r.Controls = cat.Controls
-	complain(env, r, slices.Concat(bad, invalid))
+	complain(env, r, slices.Concat(badValues, bad, invalid))
 	if err := j.run(ctx, env, inputs, r); errors.Is(err, context.Canceled) {
 		r.Interrupt()
 		env.note("interrupted; what was judged until then is reported")
@@ -235,6 +255,19 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 		env.note("%s", j.missing(len(o.platform) > 0))
 	}
 	return nil
+}
+
+// list is what is to be judged. Each list of faults is one set of values that cannot be used.
+func list(o checkOptions) ([]input, [][]error, error) {
+	// What the libraries of Helm and Kustomize have to say is prose like any other.
+	log.SetFlags(0)
+	log.SetPrefix("ringfence: ")
+	from, faults := newSources(o.namespace, o.values, o.valueSets)
+	inputs := expand(o.paths, from)
+	if len(o.values)+len(o.valueSets) > 0 && from.charts == 0 {
+		return nil, nil, usagef("ringfence check", "--values: no Helm chart among the PATHs; name a folder with a Chart.yaml")
+	}
+	return inputs, faults, nil
 }
 
 // tuneMemory lets garbage grow to four times what is in use, which saves a fifth of the processor time, as long as all of
@@ -381,25 +414,15 @@ func (out outcome) addTo(r *report.Report, env Env) {
 
 // input reads one input and enqueues the judging of each of its documents. It is false once nobody waits any more.
 func (j *judge) input(ctx context.Context, env Env, in input, enqueue func(func() outcome) bool) bool {
-	invalid := func(err error) bool {
-		return enqueue(func() outcome { return outcome{invalid: [][]error{{err}}} })
-	}
-	file, err := in.open(env.Stdin)
-	if err != nil {
-		return invalid(err)
-	}
-	defer file.Close()
-	if !enqueue(func() outcome { return outcome{opened: 1} }) {
-		return false
-	}
-	for doc, err := range manifest.Split(file, in.name) {
+	opened := func() bool { return enqueue(func() outcome { return outcome{opened: 1} }) }
+	for doc, err := range in.documents(ctx, env.Stdin, opened) {
+		work := func() outcome { return j.document(ctx, doc) }
 		if err != nil {
-			if !invalid(err) {
-				return false
-			}
-		} else if !enqueue(func() outcome { return j.document(ctx, doc) }) {
+			work = func() outcome { return outcome{invalid: [][]error{{err}}} }
+		}
+		if !enqueue(work) {
 			return false
 		}
 	}
-	return true
+	return ctx.Err() == nil
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -157,6 +158,22 @@ func makeFile() {
 		text = `{"apiVersion":"v1","kind":"Pod","a":` + strings.Repeat(`{"a":`, 300_000) + "1" + strings.Repeat("}", 300_001)
 	case "binary":
 		text = "\x7fELF\x02\x01\x01\x00\x00\x00" + strings.Repeat("\x00\xff\xfe", 1000)
+	case "pipe":
+		if err := syscall.Mkfifo(os.Args[2], 0o644); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
+	case "1GB": // of zeros, which take no room on the disk
+		f, err := os.Create(os.Args[2])
+		if err == nil {
+			err = errors.Join(f.Truncate(1<<30), f.Close())
+		}
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
 	case "utf16":
 		text = "\xff\xfea\x00:\x00 \x00b\x00\n\x00"
 	case "bom-crlf":

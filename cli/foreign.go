@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,12 +13,12 @@ import (
 
 // loadForeign reads the --policy files and folders, and of the inputs the Namespaces and the definitions of custom kinds,
 // which an API server would look up. Each list of faults is one input, document or object that cannot be used.
-func loadForeign(env Env, paths []string, inputs []input) (*vap.Engine, [][]error, error) {
+func loadForeign(ctx context.Context, env Env, paths []string, inputs []input) (*vap.Engine, [][]error, error) {
 	l := foreignLoader{config: vap.Config{Now: env.Now}, places: map[string]finding.Location{}}
 	for _, in := range inputs {
-		l.surroundings(in)
+		l.surroundings(ctx, in)
 	}
-	for _, in := range expand(paths) {
+	for _, in := range expand(paths, nil) {
 		l.read(env, in)
 	}
 	for _, b := range l.config.Astray() {
@@ -45,16 +46,11 @@ type foreignLoader struct {
 func (l *foreignLoader) refuse(faults ...error) { l.faults = append(l.faults, faults) }
 
 // surroundings adds the Namespaces and definitions of an input. What cannot be read is reported when it is judged.
-func (l *foreignLoader) surroundings(in input) {
+func (l *foreignLoader) surroundings(ctx context.Context, in input) {
 	if in.name == stdinName {
 		return
 	}
-	file, err := in.open(nil)
-	if err != nil {
-		return
-	}
-	defer file.Close()
-	for doc, err := range manifest.Split(file, in.name) {
+	for doc, err := range in.documents(ctx, nil, func() bool { return true }) {
 		if err != nil || !doc.Mentions("Namespace") && !doc.Mentions("CustomResourceDefinition") {
 			continue
 		}

@@ -1,33 +1,36 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/manifest"
+	"ringfence.dev/ringfence/render"
 )
 
 // stdinName is how standard input is called in findings.
 const stdinName = "<stdin>"
 
-// suffixes are what is read of a folder.
-var suffixes = []string{".yaml", ".yml", ".json"}
-
-// input is one file to read, or why a path gives none.
+// input is one file to read, one folder to render, or why a path gives neither.
 type input struct {
 	// name is the path as findings show it.
 	name string
 	err  error
+	// render makes the documents of a chart or a kustomization; nil for a file. What it could make comes beside its faults.
+	render func(context.Context) ([]render.Document, []error)
+	// kustomization is true for one; a folder may be a chart and a kustomization.
+	kustomization bool
 }
 
-// open opens the input. The error is an *manifest.Error.
+// open opens a file. The error is an *manifest.Error.
 func (in input) open(stdin io.Reader) (io.ReadCloser, error) {
 	if in.err != nil {
 		return nil, in.err
@@ -42,13 +45,56 @@ func (in input) open(stdin io.Reader) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// expand lists the files that the paths name, each once and in order: a folder's recursively by name, "-" as stdin.
-func expand(paths []string) []input {
+// documents reads or renders the input. opened is called for each file that gives documents, before them; it is false
+// once nobody waits any more.
+func (in input) documents(ctx context.Context, stdin io.Reader, opened func() bool) iter.Seq2[manifest.Document, error] {
+	return func(yield func(manifest.Document, error) bool) {
+		if in.render != nil && in.err == nil {
+			in.rendered(ctx, opened, yield)
+			return
+		}
+		file, err := in.open(stdin)
+		if err != nil {
+			yield(manifest.Document{}, err)
+			return
+		}
+		defer file.Close()
+		if opened() {
+			manifest.Split(file, in.name)(yield)
+		}
+	}
+}
+
+func (in input) rendered(ctx context.Context, opened func() bool, yield func(manifest.Document, error) bool) {
+	docs, faults := in.render(ctx)
+	seen := map[string]bool{} // a template that is rendered twice is one file
+	for _, doc := range docs {
+		for part, err := range manifest.SplitRendered(doc.Text, doc.In) {
+			if !seen[doc.In.File] && !opened() {
+				return
+			}
+			seen[doc.In.File] = true
+			if !yield(part, err) {
+				return
+			}
+		}
+	}
+	for _, err := range faults {
+		if !yield(manifest.Document{}, err) {
+			return
+		}
+	}
+}
+
+// expand lists the files that the paths name, each once and in order: a folder's recursively by name, "-" as stdin. With
+// sources, charts and kustomizations are found in folders, and what ignore files name is passed over.
+func expand(paths []string, s *sources) []input {
 	var inputs []input
 	seen := map[string]bool{}
 	add := func(in input) {
-		if !seen[in.name] {
-			seen[in.name] = true
+		key := fmt.Sprint(in.render != nil, in.kustomization, in.name)
+		if !seen[key] {
+			seen[key] = true
 			inputs = append(inputs, in)
 		}
 	}
@@ -61,11 +107,11 @@ func expand(paths []string) []input {
 		info, err := os.Stat(path)
 		switch {
 		case err != nil:
-			add(input{path, pathFault(path, err)})
+			add(input{name: path, err: pathFault(path, err)})
 		case !info.IsDir():
-			add(input{name: path})
+			add(fileInput(path, info.Mode()))
 		default:
-			for _, in := range folder(path) {
+			for _, in := range folder(path, s) {
 				add(in)
 			}
 		}
@@ -73,29 +119,18 @@ func expand(paths []string) []input {
 	return inputs
 }
 
-// folder lists a folder's manifests; hidden folders and what is no regular file are passed over.
-func folder(root string) []input {
-	var inputs []input
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			inputs = append(inputs, input{path, pathFault(path, err)})
-		case d.IsDir() && path != root && strings.HasPrefix(d.Name(), "."):
-			return fs.SkipDir
-		case !d.IsDir() && slices.Contains(suffixes, strings.ToLower(filepath.Ext(path))):
-			if info, err := os.Stat(path); err != nil || info.Mode().IsRegular() {
-				inputs = append(inputs, input{name: path}) // a link that leads nowhere is reported when it is opened
-			}
-		}
-		return nil
-	})
-	if err == nil && len(inputs) == 0 {
-		err = &manifest.Error{Location: finding.Location{File: root}, Message: "no file ends in .yaml, .yml or .json here; name a folder that holds manifests"}
+// fileInput is a path that is no folder. A pipe or a device is refused unless it was handed over open, as a shell's <(...) is:
+// opening another pipe waits for a writer, and a device may never end.
+func fileInput(path string, mode fs.FileMode) input {
+	handed := false
+	for _, dir := range []string{"/dev/fd/", "/proc/self/fd/", "/dev/std"} {
+		handed = handed || strings.HasPrefix(path, dir)
 	}
-	if err != nil {
-		inputs = append(inputs, input{root, err})
+	if mode&(fs.ModeNamedPipe|fs.ModeSocket|fs.ModeDevice) != 0 && !handed {
+		return input{name: path, err: &manifest.Error{Location: finding.Location{File: path},
+			Message: "is a pipe, socket or device; name a file, or give what it holds on standard input as -"}}
 	}
-	return inputs
+	return input{name: path}
 }
 
 // pathFault says what is wrong with a path, without the system call.
@@ -105,6 +140,9 @@ func pathFault(path string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		message = "no such file or folder; check the path"
+		if link, isLink := os.Readlink(path); isLink == nil {
+			message = "is a link that leads nowhere (" + finding.Value(link) + "); remove it or make what it names"
+		}
 	case errors.Is(err, fs.ErrPermission):
 		message = "permission denied; let the user who runs this read it"
 	case errors.As(err, &cause):

@@ -69,7 +69,7 @@ func validate(schemas *schema.Set, o *manifest.Object) (faults []error) {
 func loadSettings(paths []string, stdin io.Reader, schemas *schema.Set, controls []control.Control, now time.Time) (*settings, [][]error) {
 	s := &settings{controls: controls, now: now, guards: map[string]*policy.Guard{}}
 	l := loader{settings: s, schemas: schemas, places: map[string]finding.Location{}}
-	for _, in := range expand(paths) {
+	for _, in := range expand(paths, nil) {
 		file, err := in.open(stdin)
 		if err != nil {
 			l.faults = append(l.faults, []error{err})

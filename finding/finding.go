@@ -99,10 +99,27 @@ type Location struct {
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Column int    `json:"column"`
+	// Rendered is empty where line and column count in File itself. Otherwise it says what rendered File, for instance
+	// "helm with prod.yaml", and they count in what came out.
+	Rendered string `json:"rendered"`
 }
 
-// String is file:line:column as editors open it.
-func (l Location) String() string { return fmt.Sprintf("%s:%d:%d", l.File, l.Line, l.Column) }
+// String is file:line:column as editors open it, and what rendered the file where that is not what the line counts in.
+func (l Location) String() string {
+	at := fmt.Sprintf("%s:%d:%d", l.File, l.Line, l.Column)
+	if l.Rendered != "" {
+		at += " as rendered by " + l.Rendered
+	}
+	return at
+}
+
+// Source is the file without a place in it, and what rendered it.
+func (l Location) Source() string {
+	if l.Rendered != "" {
+		return l.File + " rendered by " + l.Rendered
+	}
+	return l.File
+}
 
 // Waiver is the accepted Fail that covers a finding.
 type Waiver struct {
@@ -261,11 +278,12 @@ func Fingerprint(control string, s Subject, path string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Sort orders findings by file, line, column, control and path.
+// Sort orders findings by file, what rendered it, line, column, control and path.
 func Sort(fs []*Finding) {
 	slices.SortStableFunc(fs, func(a, b *Finding) int {
 		return cmp.Or(
 			cmp.Compare(a.Location.File, b.Location.File),
+			cmp.Compare(a.Location.Rendered, b.Location.Rendered),
 			cmp.Compare(a.Location.Line, b.Location.Line),
 			cmp.Compare(a.Location.Column, b.Location.Column),
 			cmp.Compare(a.Control, b.Control),

@@ -114,7 +114,7 @@ func TestFingerprint(t *testing.T) {
 
 func TestSort(t *testing.T) {
 	at := func(file string, line, column int, control, path string) *Finding {
-		return &Finding{Control: control, Path: path, Location: Location{file, line, column}}
+		return &Finding{Control: control, Path: path, Location: Location{file, line, column, ""}}
 	}
 	want := []*Finding{
 		at("a", 1, 1, "RF-WL-02", "/z"), at("a", 1, 2, "RF-WL-01", "/z"), at("a", 1, 2, "RF-WL-02", "/a"),
@@ -139,7 +139,7 @@ func TestKeys(t *testing.T) {
 		{Finding{}, "action change control fingerprint fix found location message observed outcome path reason rule severity source subject title waiver wanted"},
 		{Summary{}, "errored exit fail files invalid objects pass skipped waived warned"},
 		{Waiver{}, "approver expires name ticket"},
-		{Location{}, "column file line"},
+		{Location{}, "column file line rendered"},
 		{Subject{}, "apiVersion kind name namespace"},
 	} {
 		text, err := json.Marshal(test.v)

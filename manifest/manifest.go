@@ -26,6 +26,9 @@ import (
 // object that could be applied is larger. A file may hold any number of documents.
 const MaxDocument = 3 << 20
 
+// maxSkipped is 64 MiB: so much of a document that is too large is passed over in search of the next.
+const maxSkipped = 64 << 20
+
 // Error is what is wrong with an input, and where.
 type Error struct {
 	Location finding.Location
@@ -36,7 +39,7 @@ type Error struct {
 // Error is file:line:column: message, without the place where there is none.
 func (e *Error) Error() string {
 	if e.Location.Line == 0 {
-		return e.Location.File + ": " + e.Message
+		return e.Location.Source() + ": " + e.Message
 	}
 	return e.Location.String() + ": " + e.Message
 }
@@ -46,7 +49,7 @@ type Object struct {
 	// Value is the object as the API server would decode it: map[string]any, []any, string, int64, float64, bool, nil.
 	Value map[string]any
 
-	file string
+	in   finding.Location
 	base int // lines before the document in its file
 	root *yaml.Node
 }
@@ -85,7 +88,7 @@ func (o *Object) Locate(pointer string) finding.Location {
 }
 
 func (o *Object) location(n *yaml.Node) finding.Location {
-	return finding.Location{File: o.file, Line: o.base + n.Line, Column: n.Column}
+	return at(o.in, o.base+n.Line, n.Column)
 }
 
 // Read yields the objects of a file in order, items of Lists one by one. A document that cannot be used yields an *Error
@@ -111,7 +114,7 @@ func Read(r io.Reader, file string) iter.Seq2[*Object, error] {
 // Document is the undecoded text of a file between two separators. It is independent of its file and of other documents,
 // so that many can be decoded at once.
 type Document struct {
-	file string
+	in   finding.Location
 	base int // lines before it in its file
 	text []byte
 }
@@ -144,7 +147,7 @@ func (d Document) Objects() iter.Seq2[*Object, error] {
 
 // document is one YAML document, decoded.
 type document struct {
-	file string
+	in   finding.Location
 	base int
 	node *yaml.Node
 }
@@ -155,19 +158,37 @@ var byteOrderMark = []byte("\ufeff")
 // passed over. A document over MaxDocument yields an *Error and is skipped, and a file without any document yields one.
 // A read error of r yields an *Error and ends the sequence.
 func Split(r io.Reader, file string) iter.Seq2[Document, error] {
+	return split(r, finding.Location{File: file}, true)
+}
+
+// SplitRendered is Split for what was rendered of a file, by what in says; a text without any document yields nothing.
+func SplitRendered(text []byte, in finding.Location) iter.Seq2[Document, error] {
+	return split(bytes.NewReader(text), in, false)
+}
+
+// at is a place in a file.
+func at(in finding.Location, line, column int) finding.Location {
+	in.Line, in.Column = line, column
+	return in
+}
+
+func split(r io.Reader, file finding.Location, wantsAny bool) iter.Seq2[Document, error] {
 	return func(yield func(Document, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
 		if start, err := in.Peek(len(byteOrderMark)); err == nil && bytes.Equal(start, byteOrderMark) {
 			_, _ = in.Discard(len(byteOrderMark))
 		}
-		s := splitter{cur: Document{file: file}, yield: yield}
+		s := splitter{cur: Document{in: file}, yield: yield}
 		fresh := true // the next piece begins a line
 		for {
 			piece, err := in.ReadSlice('\n')
 			if fresh && separator(piece) && !s.flush() {
 				return
 			}
-			s.add(piece)
+			if s.add(piece); s.skipped > maxSkipped {
+				yield(Document{}, &Error{at(file, s.cur.base+1, 1), tooLargeMessage + "; the rest of the file was not read"})
+				return
+			}
 			fresh = err == nil
 			if err == nil {
 				s.line++
@@ -178,20 +199,23 @@ func Split(r io.Reader, file string) iter.Seq2[Document, error] {
 			switch {
 			case !s.flush():
 			case !errors.Is(err, io.EOF):
-				yield(Document{}, &Error{finding.Location{File: file}, "reading stopped: " + err.Error()})
-			case !s.any:
-				yield(Document{}, &Error{finding.Location{File: file}, "the file is empty; want at least one Kubernetes object in YAML or JSON"})
+				yield(Document{}, &Error{file, "reading stopped: " + err.Error()})
+			case !s.any && wantsAny:
+				yield(Document{}, &Error{file, "the file is empty; want at least one Kubernetes object in YAML or JSON"})
 			}
 			return
 		}
 	}
 }
 
+const tooLargeMessage = "this document is larger than 3 MiB, the most the API server takes in a request; split it with --- lines into documents of one object each"
+
 // splitter gathers the document that is being read.
 type splitter struct {
 	cur      Document
 	line     int // lines read
 	tooLarge bool
+	skipped  int  // bytes of a document that is too large
 	any      bool // something was yielded
 	yield    func(Document, error) bool
 }
@@ -199,6 +223,7 @@ type splitter struct {
 func (s *splitter) add(piece []byte) {
 	switch {
 	case s.tooLarge:
+		s.skipped += len(piece)
 	case len(s.cur.text)+len(piece) > MaxDocument:
 		s.tooLarge, s.cur.text = true, nil
 	default:
@@ -209,11 +234,10 @@ func (s *splitter) add(piece []byte) {
 // flush yields the gathered document, if it is one, and begins the next; false ends the reading.
 func (s *splitter) flush() bool {
 	done, tooLarge := s.cur, s.tooLarge
-	s.cur, s.tooLarge = Document{file: done.file, base: s.line}, false
+	s.cur, s.tooLarge, s.skipped = Document{in: done.in, base: s.line}, false, 0
 	if tooLarge {
 		s.any = true
-		return s.yield(Document{}, &Error{finding.Location{File: done.file, Line: done.base + 1, Column: 1},
-			"this document is larger than 3 MiB, the most the API server takes in a request; split it with --- lines into documents of one object each"})
+		return s.yield(Document{}, &Error{at(done.in, done.base+1, 1), tooLargeMessage})
 	}
 	if blank(done.text) {
 		return true
@@ -245,12 +269,12 @@ var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line ([0-9]+): )?`)
 // decode parses a document; it yields more than one where "..." ends one inside it.
 func decode(d Document, yield func(*document, error) bool) {
 	if root, err := decodeJSON(d.text); err == nil {
-		yield(&document{d.file, d.base, root}, nil)
+		yield(&document{d.in, d.base, root}, nil)
 		return
 	}
 	fault := func(line int, message string) {
 		line = min(max(line, 1), bytes.Count(d.text, []byte("\n"))+1)
-		yield(nil, &Error{finding.Location{File: d.file, Line: d.base + line, Column: 1}, message})
+		yield(nil, &Error{at(d.in, d.base+line, 1), message})
 	}
 	if at := indexNotText(d.text); at >= 0 {
 		fault(bytes.Count(d.text[:at], []byte("\n"))+1, "this is not text (a byte that YAML does not allow); want YAML or JSON in UTF-8")
@@ -277,13 +301,13 @@ func decode(d Document, yield func(*document, error) bool) {
 		lone := loneTag(d.text, node.Content[0])
 		lines.relocate(node.Content[0])
 		if lone != nil {
-			doc := document{d.file, d.base, nil}
+			doc := document{d.in, d.base, nil}
 			if !yield(nil, doc.fault(lone, "the tag ! is not used in Kubernetes objects; remove it, and quote the value if a string is meant")) {
 				return
 			}
 			continue
 		}
-		if !yield(&document{d.file, d.base, node.Content[0]}, nil) {
+		if !yield(&document{d.in, d.base, node.Content[0]}, nil) {
 			return
 		}
 	}
@@ -322,7 +346,7 @@ func (d *document) objects(yield func(*Object, error) bool) bool {
 }
 
 func (d *document) fault(n *yaml.Node, message string) *Error {
-	return &Error{finding.Location{File: d.file, Line: d.base + n.Line, Column: n.Column}, message}
+	return &Error{at(d.in, d.base+n.Line, n.Column), message}
 }
 
 // object yields one object, or the items of a List; apiVersion and kind stand in for an item that carries none.
@@ -339,7 +363,7 @@ func (d *document) object(value any, n *yaml.Node, apiVersion, kind string, yiel
 			return yield(nil, d.fault(n, fmt.Sprintf("%s: found %s; want a Kubernetes object with apiVersion and kind", field, describe(m[field]))))
 		}
 	}
-	o := &Object{Value: m, file: d.file, base: d.base, root: n}
+	o := &Object{Value: m, in: d.in, base: d.base, root: n}
 	items, isList := m["items"].([]any)
 	if _, there := m["items"]; !there { // with items kubectl takes a document of any kind for a list
 		return yield(o, nil)

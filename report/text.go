@@ -24,13 +24,13 @@ func Text(w io.Writer, r *Report, colour bool) error {
 // byObject gathers findings by file and subject, in the order of each one's first finding.
 func byObject(fs []*finding.Finding) [][]finding.Finding {
 	type key struct {
-		file    string
+		source  string
 		subject finding.Subject
 	}
 	index := map[key]int{}
 	var groups [][]finding.Finding
 	for _, f := range fs {
-		k := key{f.Location.File, f.Subject}
+		k := key{f.Location.Source(), f.Subject}
 		i, known := index[k]
 		if !known {
 			i = len(groups)
@@ -80,7 +80,7 @@ func (t *text) object(fs []finding.Finding, quotes map[finding.Location]Quote) {
 	case warned:
 		code = yellow
 	}
-	t.printf("%s (%s): %s\n", t.paint(bold, name), Inert(fs[0].Location.File), t.paint(code, v))
+	t.printf("%s (%s): %s\n", t.paint(bold, name), Inert(fs[0].Location.Source()), t.paint(code, v))
 	short := false
 	for i, f := range fs {
 		switch f.Outcome {
