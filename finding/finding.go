@@ -113,6 +113,9 @@ func (l Location) String() string {
 	return at
 }
 
+// InFile reports whether line and column are of the file itself.
+func (l Location) InFile() bool { return l.Line > 0 && l.Rendered == "" }
+
 // Source is the file without a place in it, and what rendered it.
 func (l Location) Source() string {
 	if l.Rendered != "" {

@@ -45,7 +45,7 @@ func annotate(out *bufio.Writer, level string, at finding.Location, title, messa
 	var place string
 	if at.File != "" {
 		place = "file=" + property(slashed(at.File)) + ","
-		if at.Line > 0 {
+		if at.InFile() {
 			place += fmt.Sprintf("line=%d,col=%d,", at.Line, at.Column)
 		}
 	}

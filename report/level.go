@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"path/filepath"
 
 	"ringfence.dev/ringfence/finding"
@@ -32,7 +33,7 @@ func levelOf(f *finding.Finding) level {
 	}
 }
 
-// Told is a finding on one line: the refusal line, or why there is none.
+// Told is a finding on one line: the refusal line, or why there is none, and the line of what was rendered.
 func Told(f *finding.Finding) string {
 	text := f.Message
 	if text == "" {
@@ -45,6 +46,9 @@ func Told(f *finding.Finding) string {
 		text += ": " + *f.Reason
 	case f.Waiver != nil:
 		text += "; " + waived(f.Waiver)
+	}
+	if at := f.Location; at.Rendered != "" && at.Line > 0 {
+		text += fmt.Sprintf("; line %d as rendered by %s", at.Line, at.Rendered)
 	}
 	return text
 }

@@ -172,6 +172,7 @@ func (p *policyPage) finding(f *finding.Finding) {
 func (p *policyPage) place(at finding.Location) {
 	const deep = "      "
 	p.field(deep, "file", slashed(at.File))
+	p.field(deep, "rendered", at.Rendered)
 	if at.Line > 0 {
 		p.field(deep, "line", strconv.Itoa(at.Line))
 		p.field(deep, "column", strconv.Itoa(at.Column))

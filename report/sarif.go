@@ -103,7 +103,7 @@ func (s *sarif) physical(at finding.Location) *sarifPhysical {
 		return nil
 	}
 	out := &sarifPhysical{Artifact: s.artifact(at.File)}
-	if at.Line > 0 {
+	if at.InFile() {
 		out.Region = &sarifRegion{at.Line, max(at.Column, 1)}
 	}
 	return out
