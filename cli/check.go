@@ -32,6 +32,7 @@ type checkOptions struct {
 	all          bool
 	failOn       string
 	requireFacts bool
+	fix, diff    bool
 	output       string
 }
 
@@ -46,6 +47,13 @@ CustomResourceDefinitions that they read; Namespaces and definitions among the P
 server's own code instead of the catalogue; --with-catalogue judges with both. A policy without a binding is judged as if
 it were bound with Deny everywhere. Defaults that a cluster fills in are not there, and nobody is known to ask.
 
+--fix rewrites the files: what the catalogue states a repair for is repaired, and comments, order, quotes, line ends and
+every other byte stay. The report then says of the files as they are now what is left to a person, and why. With - the
+repaired text goes to standard output and the report to standard error. --diff shows what --fix would change, or with
+--fix what it changes, as a unified diff on standard output; the report goes to standard error. Without --fix nothing is
+written and the exit code is that of the files as they are. An object is left alone where a repair would touch more than
+its field (aliases, anchors in use, merge keys, tags, text over several lines, templates).
+
 Exit codes: 0 nothing is refused; 1 something is; 2 an input cannot be read or is invalid (the others are judged and
 printed all the same); 3 a control that applies could not be decided.`
 
@@ -53,7 +61,7 @@ func newCheck(env Env) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
 		Use: "check [PATH|-]...", Short: "Judge manifests before they reach a cluster", Long: checkHelp,
-		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o json",
+		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o json\n  ringfence check manifests/ --diff\n  ringfence check manifests/ --fix",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.paths = args
 			return check(cmd.Context(), env, o)
@@ -68,6 +76,8 @@ func newCheck(env Env) *cobra.Command {
 	flags.BoolVar(&o.all, "all", false, "show what passed and what does not apply, too")
 	flags.StringVar(&o.failOn, "fail-on", "deny", "the weakest action that exits 1: `deny|warn`")
 	flags.BoolVar(&o.requireFacts, "require-facts", false, "exit 3 where a control lacks what only --platform can say, instead of passing it over")
+	flags.BoolVar(&o.fix, "fix", false, "rewrite the files: repair what the catalogue states a repair for")
+	flags.BoolVar(&o.diff, "diff", false, "show what --fix changes as a unified diff; without --fix nothing is written")
 	flags.StringVarP(&o.output, "output", "o", "text", "`text|json`")
 	complete := func(flag string, words ...cobra.Completion) {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flags are those above
@@ -100,7 +110,7 @@ func (o checkOptions) validate() error {
 	case slices.Contains(o.platform, "-"):
 		return usagef("ringfence check", "--platform -: want a file or folder; standard input is for what is judged")
 	}
-	return nil
+	return o.validateFix()
 }
 
 // check judges the manifests that the options name and writes the report. Its error carries the exit code.
@@ -140,7 +150,11 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, o.output == "text", o.requireFacts
 	r := &report.Report{All: o.all, Quotes: map[finding.Location]report.Quote{}}
 	complain(env, r, slices.Concat(bad, invalid))
-	if err := j.run(ctx, env, inputs, r); err != nil {
+	run := func() error { return j.run(ctx, env, inputs, r) }
+	if o.fix || o.diff {
+		run = func() error { return (&repairer{j, env, o.fix, o.diff}).run(ctx, inputs, r) }
+	}
+	if err := run(); err != nil {
 		return err
 	}
 	r.Finish()
@@ -148,15 +162,19 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 		env.note("%s", j.missing(len(o.platform) > 0))
 	}
 	r.Summary.Exit = exitCode(r, o.failOn)
-	if o.output == "json" {
-		err = report.JSON(env.Stdout, r)
-	} else {
-		err = report.Text(env.Stdout, r, env.colour())
-	}
-	if err != nil {
+	if err := o.write(env, r); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return exit(r.Summary.Exit)
+}
+
+// write writes the report in the wanted form.
+func (o checkOptions) write(env Env, r *report.Report) error {
+	to := o.reportTo(env)
+	if o.output == "json" {
+		return report.JSON(to, r)
+	}
+	return report.Text(to, r, env.colour() && to == env.Stdout)
 }
 
 // tuneMemory lets garbage grow to four times what is in use, which saves a fifth of the processor time, as long as all of
@@ -273,15 +291,20 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 			if out.err != nil {
 				return out.err
 			}
-			r.Summary.Files += out.opened
-			complain(env, r, out.invalid)
-			for _, object := range out.objects {
-				r.Add(object)
-			}
-			for at, quote := range out.quotes {
-				r.Quotes[at] = quote
-			}
+			out.gather(env, r)
 		}
+	}
+}
+
+// gather adds an outcome to a report, and prints its faults.
+func (out outcome) gather(env Env, r *report.Report) {
+	r.Summary.Files += out.opened
+	complain(env, r, out.invalid)
+	for _, object := range out.objects {
+		r.Add(object)
+	}
+	for at, quote := range out.quotes {
+		r.Quotes[at] = quote
 	}
 }
 
