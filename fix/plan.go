@@ -111,8 +111,10 @@ func (p *plan) round(object map[string]any, fixes map[string]control.Fix) {
 		list, last, _ := cutLast(at)
 		if i, err := strconv.Atoi(last); err == nil && f.Remove && isList(object, steps[:len(steps)-1]) {
 			p.gone[list] = append(p.gone[list], i)
-			slices.Sort(p.gone[list])
 		}
+	}
+	for _, list := range p.gone {
+		slices.Sort(list)
 	}
 }
 

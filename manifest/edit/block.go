@@ -86,17 +86,7 @@ func (x entries) changes() bool {
 func (e *editor) entries(n *yaml.Node, w *want) (entries, error) {
 	var out entries
 	if n.Kind == yaml.SequenceNode {
-		for _, item := range n.Content {
-			out.list = append(out.list, entry{value: item})
-		}
-		for _, step := range w.steps {
-			i, err := strconv.Atoi(step)
-			if err != nil || i < 0 || i >= len(out.list) {
-				return out, unsafe(n, "the list has no item %s", step)
-			}
-			out.list[i].w = w.below[step]
-		}
-		return out, nil
+		return e.items(n, w)
 	}
 	merges := false
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -128,6 +118,29 @@ func (e *editor) entries(n *yaml.Node, w *want) (entries, error) {
 		default:
 			out.list[own].w = below
 		}
+	}
+	return out, nil
+}
+
+// items matches what is wanted with the items of a list. Those of which nothing is wanted are left out where none goes: a
+// List may have many thousands, and each object begins at its head.
+func (e *editor) items(n *yaml.Node, w *want) (out entries, err error) {
+	wanted := make(map[int]*want, len(w.steps))
+	goes := false
+	for _, step := range w.steps {
+		i, err := strconv.Atoi(step)
+		if err != nil || i < 0 || i >= len(n.Content) {
+			return out, unsafe(n, "the list has no item %s", step)
+		}
+		wanted[i], goes = w.below[step], goes || w.below[step].remove
+		out.list = append(out.list, entry{value: n.Content[i], w: wanted[i]})
+	}
+	if !goes {
+		return out, nil
+	}
+	out.list = out.list[:0]
+	for i, item := range n.Content {
+		out.list = append(out.list, entry{value: item, w: wanted[i]})
 	}
 	return out, nil
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -40,10 +41,15 @@ func (u *Unsafe) Error() string { return u.Reason }
 
 // Document is the text of one document, ready to be edited. It is immutable.
 type Document struct {
-	text  []byte
-	lines []int // where each begins
-	json  bool
+	text    []byte
+	lines   []int // where each begins
+	json    bool
+	fault   error           // why it is not edited at all
+	aliases map[string]bool // the names of what may be aliases, as far as bytes can tell
 }
+
+// alias is what is an alias unless it stands in a string or comment.
+var alias = regexp.MustCompile(`\*[0-9A-Za-z_-]+`)
 
 // New reads what is to be known of a text.
 func New(text []byte) *Document {
@@ -51,6 +57,13 @@ func New(text []byte) *Document {
 	for i, c := range text {
 		if c == '\n' {
 			d.lines = append(d.lines, i+1)
+		}
+	}
+	d.fault = d.odd()
+	if bytes.IndexByte(text, '&') >= 0 {
+		d.aliases = map[string]bool{}
+		for _, name := range alias.FindAll(text, -1) {
+			d.aliases[string(name[1:])] = true
 		}
 	}
 	return d
@@ -62,14 +75,14 @@ func (d *Document) Splices(root *yaml.Node, changes []fix.Change) (splices []Spl
 	if len(changes) == 0 {
 		return nil, nil
 	}
+	if d.fault != nil {
+		return nil, d.fault
+	}
 	w, err := tree(changes)
 	if err != nil {
 		return nil, &Unsafe{root.Line, err.Error()}
 	}
 	e := &editor{Document: d, step: indentation(root)}
-	if err := e.odd(); err != nil {
-		return nil, err
-	}
 	if err := e.container(root, w, slot{colon: -1}); err != nil {
 		return nil, err
 	}
@@ -156,17 +169,17 @@ func unsafe(n *yaml.Node, format string, args ...any) error {
 }
 
 // odd refuses a text as a whole.
-func (e *editor) odd() error {
+func (d *Document) odd() error {
 	for _, end := range []string{"\u0085", "\u2028", "\u2029"} {
-		if i := bytes.Index(e.text, []byte(end)); i >= 0 {
-			return &Unsafe{e.line(i), "the document has a line end that editors and YAML count differently (U+0085, U+2028 or U+2029)"}
+		if i := bytes.Index(d.text, []byte(end)); i >= 0 {
+			return &Unsafe{d.line(i), "the document has a line end that editors and YAML count differently (U+0085, U+2028 or U+2029)"}
 		}
 	}
-	if bytes.Count(e.text, []byte("\r")) != bytes.Count(e.text, []byte("\r\n")) {
-		return &Unsafe{e.line(bytes.IndexByte(e.text, '\r')), "the document has a carriage return without a line feed, which editors and YAML count differently"}
+	if bytes.Count(d.text, []byte("\r")) != bytes.Count(d.text, []byte("\r\n")) {
+		return &Unsafe{d.line(bytes.IndexByte(d.text, '\r')), "the document has a carriage return without a line feed, which editors and YAML count differently"}
 	}
-	for i := range e.lines {
-		line := bytes.TrimLeft(e.text[e.lines[i]:e.lineEnd(e.lines[i])], " \t")
+	for i := range d.lines {
+		line := bytes.TrimLeft(d.text[d.lines[i]:d.lineEnd(d.lines[i])], " \t")
 		if bytes.HasPrefix(line, []byte("#")) && bytes.Contains(line, []byte("{{")) {
 			return &Unsafe{i + 1, "the document is a template, with {{ in a comment; repair the template"}
 		}

@@ -176,8 +176,8 @@ func (e *editor) scalarEnd(n *yaml.Node) (int, error) {
 	return at + len(n.Value), nil
 }
 
-// shared reports whether the text has an alias of an anchor, as far as bytes can tell.
-func (d *Document) shared(anchor string) bool { return bytes.Contains(d.text, []byte("*"+anchor)) }
+// shared reports whether the text may have an alias of an anchor.
+func (d *Document) shared(anchor string) bool { return d.aliases[anchor] }
 
 // removable refuses to lose an anchor that something else needs, or a template's words.
 func (e *editor) removable(n *yaml.Node) error {
