@@ -323,7 +323,7 @@ func (e *editor) blockMap(n *yaml.Node, x entries, at slot) error {
 	text := "{}"
 	if len(x.add) > 0 {
 		text = block(x.add, newline, e.step)
-	} else if at.colon > 0 {
+	} else if at.colon > 0 && n.Anchor == "" {
 		e.splice(at.colon, at.colon, " {}")
 		text = ""
 	}
@@ -460,7 +460,7 @@ func (e *editor) dropTo(n *yaml.Node, from, end int) error {
 // blockList removes items of a list that is written on lines.
 func (e *editor) blockList(n *yaml.Node, x entries, at slot) error {
 	if !e.stays(x) {
-		if at.colon <= 0 {
+		if at.colon <= 0 || n.Anchor != "" {
 			return unsafe(n, "no item would be left of the list")
 		}
 		e.splice(at.colon, at.colon, " []")
