@@ -41,6 +41,7 @@ type checkOptions struct {
 	own       []os.FileInfo
 	values    []string
 	valueSets []string
+	fix, diff bool
 }
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
@@ -70,6 +71,13 @@ File names in a report are as the paths name them: run it in the root of the rep
 --output json=FILE wrote, only what is new is reported and counts: findings are alike where control, object and field are,
 in whatever file and line. A waived or undecided finding of the baseline does not make a failure known. These files are not judged where a PATH holds them.
 
+--fix rewrites the files: what the catalogue states a repair for is repaired, and comments, order, quotes, line ends and
+every other byte stay. The report then says of the files as they are now what is left to a person, and why. With - the
+repaired text goes to standard output and the report to standard error. --diff shows what --fix would change, or with
+--fix what it changes, as a unified diff on standard output; the report goes to standard error. Without --fix nothing is
+written and the exit code is that of the files as they are. An object is left alone where a repair would touch more than
+its field (aliases, anchors in use, merge keys, tags, text over several lines, templates).
+
 Exit codes: 0 nothing is refused; 1 something is; 2 an input cannot be read or is invalid (the others are judged and
 printed all the same) or the run was interrupted (what was judged until then is printed); 3 a control that applies could not be decided.`
 
@@ -78,7 +86,7 @@ func newCheck(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check [PATH|-]...", Short: "Judge manifests before they reach a cluster", Long: fmt.Sprintf(checkHelp, formatHelp()),
 		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o text -o sarif=ringfence.sarif\n  ringfence check manifests/ --baseline known.json\n" +
-			"  ringfence check chart/ --values common.yaml --values-set dev.yaml --values-set prod.yaml,eu.yaml",
+			"  ringfence check chart/ --values common.yaml --values-set dev.yaml --values-set prod.yaml,eu.yaml\n  ringfence check manifests/ --diff\n  ringfence check manifests/ --fix",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.paths = args
 			return check(cmd.Context(), env, o)
@@ -97,6 +105,8 @@ func newCheck(env Env) *cobra.Command {
 	flags.BoolVar(&o.requireFacts, "require-facts", false, "exit 3 where a control lacks what only --platform can say, instead of passing it over")
 	flags.StringArrayVarP(&o.outputs, "output", "o", nil, "`FORMAT[=FILE]`: "+strings.Join(formatNames(), ", ")+"; may be repeated (default text)")
 	flags.StringVar(&o.baseline, "baseline", "", "report only what is not in `FILE`, an earlier report of -o json")
+	flags.BoolVar(&o.fix, "fix", false, "rewrite the files: repair what the catalogue states a repair for")
+	flags.BoolVar(&o.diff, "diff", false, "show what --fix changes as a unified diff; without --fix nothing is written")
 	complete := func(flag string, words ...cobra.Completion) {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flags are those above
 	}
@@ -140,6 +150,9 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := o.validateFix(outputs); err != nil {
+		return err
+	}
 	baseline, err := readBaseline(o.baseline)
 	if err != nil {
 		return err
@@ -148,7 +161,8 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if i := slices.IndexFunc(o.paths, func(path string) bool { return isOneOf(o.own, path) }); i >= 0 {
 		return usagef("ringfence check", "%s is to be judged, and is the file of --output or --baseline; name another file", finding.Value(o.paths[i]))
 	}
-	sinks, err := openSinks(env, outputs)
+	told := o.told(env)
+	sinks, err := openSinks(told, outputs)
 	if err != nil {
 		return err
 	}
@@ -160,7 +174,7 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	}
 	r.Finish()
 	r.Summary.Exit = exitCode(r, o.failOn)
-	if err := writeAll(env, sinks, r); err != nil {
+	if err := writeAll(told, sinks, r); err != nil {
 		return err
 	}
 	if baseline != nil && !textToStdout(outputs) {
@@ -245,7 +259,11 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, r.Quotes != nil, o.requireFacts
 	r.Controls = cat.Controls
 	complain(env, r, slices.Concat(badValues, bad, invalid))
-	if err := j.run(ctx, env, inputs, r); errors.Is(err, context.Canceled) {
+	run := func() error { return j.run(ctx, env, inputs, r) }
+	if o.fix || o.diff {
+		run = func() error { return (&repairer{j, env, o.fix, o.diff}).run(ctx, inputs, r) }
+	}
+	if err := run(); errors.Is(err, context.Canceled) {
 		r.Interrupt()
 		env.note("interrupted; what was judged until then is reported")
 	} else if err != nil {

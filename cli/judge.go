@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -79,6 +80,15 @@ type outcome struct {
 	invalid [][]error
 	// err is a fault of this program.
 	err error
+}
+
+// merge adds the outcome of the next document of the same input.
+func (out *outcome) merge(next outcome) {
+	out.objects, out.invalid = append(out.objects, next.objects...), append(out.invalid, next.invalid...)
+	if out.quotes == nil {
+		out.quotes = map[finding.Location]report.Quote{}
+	}
+	maps.Copy(out.quotes, next.quotes)
 }
 
 // document judges the objects of one document.

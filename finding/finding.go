@@ -182,7 +182,7 @@ type Finding struct {
 	Path string `json:"path"`
 	// Source is catalogue, vap or kyverno.
 	Source string `json:"source"`
-	// Reason explains Errored and NotApplicable; null for the others.
+	// Reason explains Errored and NotApplicable, and why check --fix left a Fail; null for the others.
 	Reason *string `json:"reason"`
 	// Change says who gave the control an action other than its profile's, and what the profile says; null for nobody.
 	Change *string `json:"change"`

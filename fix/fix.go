@@ -23,7 +23,7 @@ func Apply(object map[string]any, fixes []control.Fix, pointers []string) (left 
 	for _, pointer := range pointers {
 		f, ok := control.FixFor(fixes, pointer)
 		steps := manifest.PointerSteps(pointer)
-		if !ok || len(steps) == 0 || !change(object, steps, f) {
+		if !ok || len(steps) == 0 || !change(object, steps, value(f)) {
 			left = append(left, pointer)
 		}
 	}
@@ -42,53 +42,61 @@ func backwards(a, b string) int {
 	})
 }
 
-// change makes one repair below at, and reports whether it could.
-func change(at map[string]any, steps []string, f control.Fix) bool {
+// value is what a repair writes, made anew at each call, and nil where it removes.
+func value(f control.Fix) func() any {
+	if f.Remove {
+		return nil
+	}
+	return f.Value
+}
+
+// change sets a field or item below at, or removes it where set is nil, and reports whether it could.
+func change(at map[string]any, steps []string, set func() any) bool {
 	step, rest := steps[0], steps[1:]
 	if len(rest) == 0 {
-		if f.Remove {
+		if set == nil {
 			delete(at, step)
 		} else {
-			at[step] = f.Value()
+			at[step] = set()
 		}
 		return true
 	}
 	switch child := at[step].(type) {
 	case map[string]any:
-		return change(child, rest, f)
+		return change(child, rest, set)
 	case []any:
-		list, ok := changeList(child, rest, f)
+		list, ok := changeList(child, rest, set)
 		at[step] = list
 		return ok
 	case nil:
-		if f.Remove {
+		if set == nil {
 			return true
 		}
 		made := map[string]any{}
 		at[step] = made
-		return change(made, rest, f)
+		return change(made, rest, set)
 	}
 	return false
 }
 
 // changeList is change within a list; the list it returns takes the place of the old one.
-func changeList(list []any, steps []string, f control.Fix) ([]any, bool) {
+func changeList(list []any, steps []string, set func() any) ([]any, bool) {
 	i, err := strconv.Atoi(steps[0])
 	if err != nil || i < 0 || i >= len(list) {
 		return list, false
 	}
 	if len(steps) == 1 {
-		if f.Remove {
+		if set == nil {
 			return slices.Delete(list, i, i+1), true
 		}
-		list[i] = f.Value()
+		list[i] = set()
 		return list, true
 	}
 	switch child := list[i].(type) {
 	case map[string]any:
-		return list, change(child, steps[1:], f)
+		return list, change(child, steps[1:], set)
 	case []any:
-		inner, ok := changeList(child, steps[1:], f)
+		inner, ok := changeList(child, steps[1:], set)
 		list[i] = inner
 		return list, ok
 	}

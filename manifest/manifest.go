@@ -52,6 +52,11 @@ type Object struct {
 	in   finding.Location
 	base int // lines before the document in its file
 	root *yaml.Node
+
+	// Where it stands in its document: in which of its YAML documents ("..." ends one), whose root is top, and where there.
+	tree int
+	top  *yaml.Node
+	at   string
 }
 
 // APIVersion and Kind are never empty in an Object that Read yields.
@@ -114,9 +119,10 @@ func Read(r io.Reader, file string) iter.Seq2[*Object, error] {
 // Document is the undecoded text of a file between two separators. It is independent of its file and of other documents,
 // so that many can be decoded at once.
 type Document struct {
-	in   finding.Location
-	base int // lines before it in its file
-	text []byte
+	in     finding.Location
+	base   int // lines before it in its file
+	offset int // bytes before it in its file
+	text   []byte
 }
 
 // Lines is the text of the wanted lines of the file, without their ends, as far as the document holds them.
@@ -150,6 +156,7 @@ type document struct {
 	in   finding.Location
 	base int
 	node *yaml.Node
+	tree int
 }
 
 var byteOrderMark = []byte("\ufeff")
@@ -175,10 +182,11 @@ func at(in finding.Location, line, column int) finding.Location {
 func split(r io.Reader, file finding.Location, wantsAny bool) iter.Seq2[Document, error] {
 	return func(yield func(Document, error) bool) {
 		in := bufio.NewReaderSize(r, 64<<10)
-		if start, err := in.Peek(len(byteOrderMark)); err == nil && bytes.Equal(start, byteOrderMark) {
-			_, _ = in.Discard(len(byteOrderMark))
-		}
 		s := splitter{cur: Document{in: file}, yield: yield}
+		if start, err := in.Peek(len(byteOrderMark)); err == nil && bytes.Equal(start, byteOrderMark) {
+			s.read, _ = in.Discard(len(byteOrderMark))
+			s.cur.offset = s.read
+		}
 		fresh := true // the next piece begins a line
 		for {
 			piece, err := in.ReadSlice('\n')
@@ -214,6 +222,7 @@ const tooLargeMessage = "this document is larger than 3 MiB, the most the API se
 type splitter struct {
 	cur      Document
 	line     int // lines read
+	read     int // bytes read
 	tooLarge bool
 	skipped  int  // bytes of a document that is too large
 	any      bool // something was yielded
@@ -221,6 +230,7 @@ type splitter struct {
 }
 
 func (s *splitter) add(piece []byte) {
+	s.read += len(piece)
 	switch {
 	case s.tooLarge:
 		s.skipped += len(piece)
@@ -234,7 +244,7 @@ func (s *splitter) add(piece []byte) {
 // flush yields the gathered document, if it is one, and begins the next; false ends the reading.
 func (s *splitter) flush() bool {
 	done, tooLarge := s.cur, s.tooLarge
-	s.cur, s.tooLarge, s.skipped = Document{in: done.in, base: s.line}, false, 0
+	s.cur, s.tooLarge, s.skipped = Document{in: done.in, base: s.line, offset: s.read}, false, 0
 	if tooLarge {
 		s.any = true
 		return s.yield(Document{}, &Error{at(done.in, done.base+1, 1), tooLargeMessage})
@@ -269,7 +279,7 @@ var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line ([0-9]+): )?`)
 // decode parses a document; it yields more than one where "..." ends one inside it.
 func decode(d Document, yield func(*document, error) bool) {
 	if root, err := decodeJSON(d.text); err == nil {
-		yield(&document{d.in, d.base, root}, nil)
+		yield(&document{in: d.in, base: d.base, node: root}, nil)
 		return
 	}
 	fault := func(line int, message string) {
@@ -282,7 +292,7 @@ func decode(d Document, yield func(*document, error) bool) {
 	}
 	lines := newLineTable(d.text)
 	dec := yaml.NewDecoder(bytes.NewReader(d.text))
-	for {
+	for tree := 0; ; tree++ {
 		var node yaml.Node
 		err := dec.Decode(&node)
 		if errors.Is(err, io.EOF) {
@@ -301,13 +311,13 @@ func decode(d Document, yield func(*document, error) bool) {
 		lone := loneTag(d.text, node.Content[0])
 		lines.relocate(node.Content[0])
 		if lone != nil {
-			doc := document{d.in, d.base, nil}
+			doc := document{in: d.in, base: d.base}
 			if !yield(nil, doc.fault(lone, "the tag ! is not used in Kubernetes objects; remove it, and quote the value if a string is meant")) {
 				return
 			}
 			continue
 		}
-		if !yield(&document{d.in, d.base, node.Content[0]}, nil) {
+		if !yield(&document{d.in, d.base, node.Content[0], tree}, nil) {
 			return
 		}
 	}
@@ -342,7 +352,7 @@ func (d *document) objects(yield func(*Object, error) bool) bool {
 		errors.As(err, &at)
 		return yield(nil, d.fault(at.node, at.message))
 	}
-	return d.object(value, d.node, "", "", yield)
+	return d.object(value, Object{root: d.node}, "", "", yield)
 }
 
 func (d *document) fault(n *yaml.Node, message string) *Error {
@@ -350,7 +360,8 @@ func (d *document) fault(n *yaml.Node, message string) *Error {
 }
 
 // object yields one object, or the items of a List; apiVersion and kind stand in for an item that carries none.
-func (d *document) object(value any, n *yaml.Node, apiVersion, kind string, yield func(*Object, error) bool) bool {
+func (d *document) object(value any, place Object, apiVersion, kind string, yield func(*Object, error) bool) bool {
+	n := place.root
 	m, ok := value.(map[string]any)
 	if !ok {
 		return yield(nil, d.fault(n, fmt.Sprintf("found %s; want a Kubernetes object with apiVersion, kind and metadata", describe(value))))
@@ -363,7 +374,7 @@ func (d *document) object(value any, n *yaml.Node, apiVersion, kind string, yiel
 			return yield(nil, d.fault(n, fmt.Sprintf("%s: found %s; want a Kubernetes object with apiVersion and kind", field, describe(m[field]))))
 		}
 	}
-	o := &Object{Value: m, in: d.in, base: d.base, root: n}
+	o := &Object{Value: m, in: d.in, base: d.base, root: n, tree: d.tree, top: d.node, at: place.at}
 	items, isList := m["items"].([]any)
 	if _, there := m["items"]; !there { // with items kubectl takes a document of any kind for a list
 		return yield(o, nil)
@@ -378,7 +389,7 @@ func (d *document) object(value any, n *yaml.Node, apiVersion, kind string, yiel
 	}
 	for i, item := range items {
 		_, in := child(node, strconv.Itoa(i))
-		if !d.object(item, in, itemVersion, itemKind, yield) {
+		if !d.object(item, Object{root: in, at: place.at + "/items/" + strconv.Itoa(i)}, itemVersion, itemKind, yield) {
 			return false
 		}
 	}

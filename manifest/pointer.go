@@ -48,6 +48,10 @@ func child(n *yaml.Node, step string) (mark, value *yaml.Node) {
 	return nil, nil
 }
 
+// Field is the node that sets a field of a map, and its key, as Read reads them: in the map itself or in one that a merge
+// key brings. Both are nil where there is none. It is for package edit.
+func Field(n *yaml.Node, name string) (key, value *yaml.Node) { return field(n, name) }
+
 // field is the last node that sets a field, as the converter reads it: merge keys take effect where they stand.
 func field(n *yaml.Node, name string) (key, value *yaml.Node) {
 	for i := 0; i+1 < len(n.Content); i += 2 {

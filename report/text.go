@@ -121,7 +121,16 @@ func outcome(f finding.Finding) string {
 // together reports whether two findings are told as one: of one control at one place of the file, as several missing
 // fields of one parent are.
 func together(a, b finding.Finding) bool {
-	return a.Control == b.Control && a.Wanted == b.Wanted && a.Location == b.Location && a.Outcome == b.Outcome && a.Action == b.Action && a.Waiver == b.Waiver
+	return a.Control == b.Control && a.Wanted == b.Wanted && a.Location == b.Location && a.Outcome == b.Outcome && a.Action == b.Action && a.Waiver == b.Waiver &&
+		(a.Outcome != finding.Fail || why(a) == why(b))
+}
+
+// why is a finding's reason, "" where it has none.
+func why(f finding.Finding) string {
+	if f.Reason == nil {
+		return ""
+	}
+	return *f.Reason
 }
 
 // head says which control speaks and shows the line it speaks of.
@@ -165,6 +174,9 @@ func (t *text) advice(f finding.Finding) {
 		if line[1] != "" {
 			t.printf("    %s%s\n", line[0], Inert(line[1]))
 		}
+	}
+	if f.Outcome == finding.Fail && f.Reason != nil {
+		t.printf("    left:   %s\n", finding.Clean(*f.Reason))
 	}
 	if f.Change != nil {
 		t.printf("    action: %s\n", Inert(*f.Change))
