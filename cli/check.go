@@ -42,6 +42,7 @@ type checkOptions struct {
 	values    []string
 	valueSets []string
 	fix, diff bool
+	since     string
 }
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
@@ -70,6 +71,10 @@ repeated, with at most one format on standard output. The formats:
 File names in a report are as the paths name them: run it in the root of the repository. With --baseline FILE, a report that
 --output json=FILE wrote, only what is new is reported and counts: findings are alike where control, object and field are,
 in whatever file and line. A waived or undecided finding of the baseline does not make a failure known. These files are not judged where a PATH holds them.
+
+--since REV asks git which files differ from where this branch left REV, a branch, tag or commit, and judges those alone; a
+chart where one of its files changed, a kustomization where anything did, and everything where a file of --platform,
+--policy or --values did. REV must be there: a pipeline that fetches one commit alone cannot know it.
 
 --fix rewrites the files: what the catalogue states a repair for is repaired, and comments, order, quotes, line ends and
 every other byte stay. The report then says of the files as they are now what is left to a person, and why. With - the
@@ -105,6 +110,7 @@ func newCheck(env Env) *cobra.Command {
 	flags.BoolVar(&o.requireFacts, "require-facts", false, "exit 3 where a control lacks what only --platform can say, instead of passing it over")
 	flags.StringArrayVarP(&o.outputs, "output", "o", nil, "`FORMAT[=FILE]`: "+strings.Join(formatNames(), ", ")+"; may be repeated (default text)")
 	flags.StringVar(&o.baseline, "baseline", "", "report only what is not in `FILE`, an earlier report of -o json")
+	flags.StringVar(&o.since, "since", "", "judge only what changed since this branch left `REV`, committed or not")
 	flags.BoolVar(&o.fix, "fix", false, "rewrite the files: repair what the catalogue states a repair for")
 	flags.BoolVar(&o.diff, "diff", false, "show what --fix changes as a unified diff; without --fix nothing is written")
 	complete := func(flag string, words ...cobra.Completion) {
@@ -236,6 +242,10 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	if len(inputs) == 0 {
 		return usagef("ringfence check", "nothing to judge in %s but files of --output and --baseline", strings.Join(o.paths, ", "))
 	}
+	judged, err := o.changed(ctx, env, inputs)
+	if err != nil {
+		return err
+	}
 	var foreign *vap.Engine
 	var bad [][]error
 	if len(o.policy) > 0 {
@@ -259,9 +269,9 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, r.Quotes != nil, o.requireFacts
 	r.Controls = cat.Controls
 	complain(env, r, slices.Concat(badValues, bad, invalid))
-	run := func() error { return j.run(ctx, env, inputs, r) }
+	run := func() error { return j.run(ctx, env, judged, r) }
 	if o.fix || o.diff {
-		run = func() error { return (&repairer{j, env, o.fix, o.diff}).run(ctx, inputs, r) }
+		run = func() error { return (&repairer{j, env, o.fix, o.diff}).run(ctx, judged, r) }
 	}
 	if err := run(); errors.Is(err, context.Canceled) {
 		r.Interrupt()
