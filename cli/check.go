@@ -74,7 +74,7 @@ in whatever file and line. A waived or undecided finding of the baseline does no
 
 --since REV asks git which files differ from where this branch left REV, a branch, tag or commit, and judges those alone; a
 chart where one of its files changed, a kustomization where anything did, and everything where a file of --platform,
---policy or --values did. REV must be there: a pipeline that fetches one commit alone cannot know it.
+--policy or --values did. Nothing changed is exit code 0, and said. REV must be there: a pipeline that fetches one commit alone cannot know it.
 
 --fix rewrites the files: what the catalogue states a repair for is repaired, and comments, order, quotes, line ends and
 every other byte stay. The report then says of the files as they are now what is left to a person, and why. With - the
