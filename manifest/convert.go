@@ -316,6 +316,11 @@ func signed(in string) any {
 			return f
 		}
 	}
+	if bits, ok := strings.CutPrefix(digits, "0b"); ok { // a sign after the prefix: 0b+1, 0b-1
+		if i, err := strconv.ParseInt(bits, 2, 64); err == nil {
+			return i
+		}
+	}
 	return in
 }
 

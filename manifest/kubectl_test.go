@@ -5,6 +5,9 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	goyaml "go.yaml.in/yaml/v2"
+	"go.yaml.in/yaml/v3"
 )
 
 // scalars are texts whose meaning differs between versions and readers of YAML.
@@ -124,4 +127,48 @@ func TestReadAsKubectl(t *testing.T) {
 	if taken < 4000 {
 		t.Errorf("only %d documents were taken by both", taken)
 	}
+}
+
+// TestEveryShortScalar compares the meaning of every plain scalar of up to five characters out of those that numbers and
+// words are made of.
+func TestEveryShortScalar(t *testing.T) {
+	const alphabet = "018.+-_bxoeE"
+	compared := 0
+	var try func(scalar string)
+	try = func(scalar string) {
+		if scalar != "" {
+			var want any
+			if err := goyaml.Unmarshal([]byte(scalar), &want); err == nil {
+				if i, ok := want.(int); ok {
+					want = int64(i)
+				}
+				if node, ok := only(scalar); ok {
+					compared++
+					if got := resolve(node); got != want {
+						t.Errorf("%s is %T %v to kubectl and %T %v here", scalar, want, want, got, got)
+					}
+				}
+			}
+		}
+		if len(scalar) == 5 {
+			return
+		}
+		for i := range len(alphabet) {
+			try(scalar + alphabet[i:i+1])
+		}
+	}
+	try("")
+	t.Logf("%d scalars compared", compared)
+	if compared < 200_000 {
+		t.Errorf("only %d scalars were compared", compared)
+	}
+}
+
+// only is the text of a plain scalar that is the whole of its document.
+func only(scalar string) (string, bool) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(scalar), &doc); err != nil || len(doc.Content) != 1 || doc.Content[0].Kind != yaml.ScalarNode {
+		return "", false
+	}
+	return doc.Content[0].Value, true
 }
