@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
@@ -267,6 +266,7 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	}
 	j.foreign = foreign
 	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, r.Quotes != nil, o.requireFacts
+	j.passes = r.All || r.KeepPassed
 	r.Controls = cat.Controls
 	complain(env, r, slices.Concat(badValues, bad, invalid))
 	run := func() error { return j.run(ctx, env, judged, r) }
@@ -375,11 +375,21 @@ func exitCode(r *report.Report, failOn string) int {
 func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Report) error {
 	workers := runtime.GOMAXPROCS(0)
 	queue := make(chan chan outcome, 2*workers)
+	type task struct {
+		work func() outcome
+		done chan<- outcome
+	}
+	tasks := make(chan task)
+	for range workers { // not one goroutine a document: each would grow a stack of its own
+		go func() {
+			for t := range tasks {
+				t.done <- t.work()
+			}
+		}()
+	}
 	go func() {
 		defer close(queue)
-		var pool errgroup.Group
-		pool.SetLimit(workers)
-		defer func() { _ = pool.Wait() }() // its functions return no error
+		defer close(tasks)
 		enqueue := func(work func() outcome) bool {
 			done := make(chan outcome, 1)
 			select {
@@ -387,10 +397,7 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 				return false
 			case queue <- done:
 			}
-			pool.Go(func() error {
-				done <- work()
-				return nil
-			})
+			tasks <- task{work, done}
 			return true
 		}
 		for _, in := range inputs {

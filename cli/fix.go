@@ -101,8 +101,8 @@ func (p *repairer) rendered(ctx context.Context, in input) (out outcome, err err
 		if one.err != nil {
 			return one, one.err
 		}
-		for _, findings := range one.objects {
-			p.explain(findings, &plan{left: leftRendered}, &repaired{})
+		for _, object := range one.objects {
+			p.explain(object.Findings, &plan{left: leftRendered}, &repaired{})
 		}
 		out.merge(one)
 	}
@@ -294,10 +294,10 @@ func (p *repairer) object(ctx context.Context, o *manifest.Object) (*plan, error
 	find := func(value map[string]any) (map[string]control.Fix, error) {
 		state := *o
 		state.Value = value
-		findings, err := p.judge.object(ctx, &state)
+		said, err := p.judge.object(ctx, &state)
 		fixes := map[string]control.Fix{}
 		after = nil
-		for _, f := range findings {
+		for _, f := range said.Findings {
 			if f.Outcome == finding.Pass || f.Outcome == finding.NotApplicable {
 				continue
 			}
@@ -397,9 +397,9 @@ func (p *repairer) rejudge(ctx context.Context, name string, f *repaired) (out o
 		if len(plans) > 0 {
 			ours, plans = plans[0], plans[1:]
 		}
-		for i, findings := range one.objects {
+		for i, object := range one.objects {
 			if i < len(ours) {
-				p.explain(findings, ours[i], f)
+				p.explain(object.Findings, ours[i], f)
 			}
 		}
 		out.merge(one)

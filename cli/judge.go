@@ -47,8 +47,9 @@ type judge struct {
 	settings *settings
 	// namespace is where objects lie that name none.
 	namespace string
-	// all adds what NotApplicable controls say; quote keeps the lines that findings point at.
-	all, quote bool
+	// all adds what NotApplicable controls say; passes lists what passes, too, which is only counted otherwise; quote keeps
+	// the lines that findings point at.
+	all, passes, quote bool
 	// requireFacts makes Errored of what lacks a fact.
 	requireFacts bool
 	// unjudged are the ids that no Platform can be asked about.
@@ -73,8 +74,8 @@ func newJudge(cat *control.Catalogue, schemas *schema.Set, s *settings) (*judge,
 type outcome struct {
 	// opened is 1 for the first outcome of an input that could be read.
 	opened int
-	// objects are the findings of each object.
-	objects [][]finding.Finding
+	// objects are what was said of each object.
+	objects []report.Object
 	quotes  map[finding.Location]report.Quote
 	// invalid are the faults of each file, document or object that could not be used.
 	invalid [][]error
@@ -104,11 +105,11 @@ func (j *judge) document(ctx context.Context, doc manifest.Document) (out outcom
 				continue
 			}
 		}
-		findings, err := j.object(ctx, o)
+		said, err := j.object(ctx, o)
 		if err != nil {
 			return outcome{err: err}
 		}
-		out.objects = append(out.objects, findings)
+		out.objects = append(out.objects, said)
 	}
 	if j.quote {
 		out.quotes = quotes(doc, out.objects)
@@ -116,8 +117,8 @@ func (j *judge) document(ctx context.Context, doc manifest.Document) (out outcom
 	return out
 }
 
-// object is every finding of one object, those of a control together.
-func (j *judge) object(ctx context.Context, o *manifest.Object) ([]finding.Finding, error) {
+// object is what is said of one object.
+func (j *judge) object(ctx context.Context, o *manifest.Object) (report.Object, error) {
 	subject := o.Subject()
 	kind, judged := j.engine.Match(subject.APIVersion, subject.Kind)
 	home := subject.Namespace // whose Guard decides
@@ -131,37 +132,49 @@ func (j *judge) object(ctx context.Context, o *manifest.Object) ([]finding.Findi
 	}
 	guard, err := j.settings.guard(home)
 	if err != nil {
-		return nil, err
-	}
-	var findings []finding.Finding
-	if judged {
-		findings = j.engine.Judge(policy.Input{Object: o.Value, Namespace: subject.Namespace, Guard: guard}, subject)
+		return report.Object{}, err
 	}
 	exempt := tenant.Exempt(j.settings.platform, subject.Namespace) ||
 		subject.Kind == "Namespace" && subject.Namespace == "" && tenant.Exempt(j.settings.platform, subject.Name)
-	kept, seen := findings[:0], make(map[string]bool, len(findings))
-	for _, f := range findings {
+	var findings []finding.Finding
+	var passes int
+	if judged {
+		list := func(id string) bool { return j.passes || exempt || slices.Contains(j.unjudged, id) }
+		findings, passes = j.engine.Failures(policy.Input{Object: o.Value, Namespace: subject.Namespace, Guard: guard}, subject, list)
+	}
+	kept := findings[:0]
+	for i := range findings {
+		f := &findings[i]
 		switch {
 		case exempt:
-			f = notApplicable(f, reasonExempt)
+			notApplicable(f, reasonExempt)
 		case slices.Contains(j.unjudged, f.Control):
-			if f = notApplicable(f, reasonNoPlatform); j.requireFacts {
+			if notApplicable(f, reasonNoPlatform); j.requireFacts {
 				f.Outcome, f.Message = finding.Errored, strings.Replace(f.Message, "not judged", "could not be decided", 1)
 			}
 		}
-		// One finding a control and path: what is not judged fails at no place any more.
-		if seen[f.Fingerprint] {
+		if said(kept, f) {
 			continue
 		}
-		seen[f.Fingerprint] = true
 		f.Location = o.Locate(f.Path)
-		kept = append(kept, f)
+		kept = append(kept, *f)
 	}
 	kept = append(kept, j.byOthers(ctx, o, subject)...)
 	if j.all {
 		kept = append(kept, j.others(o, subject, guard, kept)...)
 	}
-	return kept, nil
+	return report.Object{Findings: kept, Passes: passes}, nil
+}
+
+// said reports whether the last findings, those of the same control, name the same path: what is not judged fails at no
+// place any more.
+func said(kept []finding.Finding, f *finding.Finding) bool {
+	for i := len(kept) - 1; i >= 0 && kept[i].Control == f.Control; i-- {
+		if kept[i].Path == f.Path {
+			return true
+		}
+	}
+	return false
 }
 
 // byOthers are the findings of the policies of others.
@@ -181,12 +194,11 @@ func (j *judge) byOthers(ctx context.Context, o *manifest.Object, subject findin
 	return findings
 }
 
-// notApplicable is what is said in the place of a control's findings where it must not judge.
-func notApplicable(f finding.Finding, reason string) finding.Finding {
+// notApplicable is what is said in the place of a control's finding where it must not judge.
+func notApplicable(f *finding.Finding, reason string) {
 	f.Outcome, f.Reason, f.Found, f.Path = finding.NotApplicable, &reason, "", ""
 	f.Message = f.Control + " " + f.Title + ": not judged: " + reason
 	f.Fingerprint = finding.Fingerprint(f.Control, f.Subject, "")
-	return f
 }
 
 // others are the controls that do not speak of the object's kind.
@@ -205,13 +217,15 @@ func (j *judge) others(o *manifest.Object, subject finding.Subject, guard *polic
 }
 
 // quotes are the lines that the findings point at.
-func quotes(doc manifest.Document, objects [][]finding.Finding) map[finding.Location]report.Quote {
+func quotes(doc manifest.Document, objects []report.Object) map[finding.Location]report.Quote {
 	wanted := map[int]bool{}
 	var places []finding.Location
-	for _, f := range slices.Concat(objects...) {
-		if f.Outcome == finding.Fail || f.Outcome == finding.Errored {
-			wanted[f.Location.Line] = true
-			places = append(places, f.Location)
+	for _, object := range objects {
+		for i := range object.Findings {
+			if f := &object.Findings[i]; f.Outcome == finding.Fail || f.Outcome == finding.Errored {
+				wanted[f.Location.Line] = true
+				places = append(places, f.Location)
+			}
 		}
 	}
 	if len(places) == 0 {

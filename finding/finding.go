@@ -195,7 +195,7 @@ type Finding struct {
 }
 
 // Blocks reports whether this finding refuses its subject: a Fail with action Deny that is not waived, or no outcome at all.
-func (f Finding) Blocks() bool {
+func (f *Finding) Blocks() bool {
 	return f.Outcome == "" || f.Outcome == Fail && f.Action.strength() == 3 && f.Waiver == nil
 }
 
@@ -234,19 +234,32 @@ func Clean(s string) string {
 // change says who gave the control an action other than its profile's, "" for nobody; more is the number of further places
 // the same control fails at. A path that does not fit is cut, never what follows it.
 func Line(id, title, found, path, wanted, fix, change string, more int) string {
-	line := id + " " + title + ": found " + Value(found)
-	rest := "; want " + wanted + "; fix: " + fix
-	if change != "" {
-		rest += "; " + change
-	}
-	rest += "; more: ringfence explain " + id
+	begin := [...]string{id, " ", title, ": found ", Value(found), ""}
+	end := [...]string{"", "; want ", wanted, "; fix: ", fix, "", "", "; more: ringfence explain ", id}
 	if more > 0 {
-		rest = fmt.Sprintf(" and at %d more", more) + rest
+		end[0] = fmt.Sprintf(" and at %d more", more)
+	}
+	if change != "" {
+		end[5], end[6] = "; ", change
 	}
 	if path != "" {
-		line += cut(" at "+Clean(path), maxLineBytes-len(line)-len(rest))
+		begin[5] = cut(" at "+Clean(path), maxLineBytes-total(begin[:])-total(end[:]))
 	}
-	return cut(line+rest, maxLineBytes)
+	line := make([]byte, 0, maxLineBytes) // on the stack, where it suffices
+	for _, parts := range [...][]string{begin[:], end[:]} {
+		for _, part := range parts {
+			line = append(line, part...)
+		}
+	}
+	return cut(string(line), maxLineBytes)
+}
+
+// total is the length of all parts.
+func total(parts []string) (n int) {
+	for _, part := range parts {
+		n += len(part)
+	}
+	return n
 }
 
 // cut shortens s to at most max bytes, at a rune, and shows that it did.

@@ -297,12 +297,20 @@ func resolve(in string) any {
 	return in
 }
 
+// neverInNumber reports whether no number has such a character: none of 0x1F, 0o17, 0b1, 1e3, -.5 and 1_000.
+func neverInNumber(r rune) bool {
+	return r > 'z' || r > 'F' && r < 'X' && r != 'O' || r > 'f' && r != 'o' && r != 'x' || r == ':' || r == '/'
+}
+
 func signed(in string) any {
 	switch in {
 	case "+.inf", "+.Inf", "+.INF":
 		return math.Inf(1)
 	case "-.inf", "-.Inf", "-.INF":
 		return math.Inf(-1)
+	}
+	if strings.ContainsFunc(in, neverInNumber) { // an amount, for instance: ParseInt would say so too, in an error
+		return in
 	}
 	digits := strings.ReplaceAll(in, "_", "")
 	if i, err := strconv.ParseInt(digits, 0, 64); err == nil {

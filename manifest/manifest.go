@@ -218,6 +218,9 @@ func split(r io.Reader, file finding.Location, wantsAny bool) iter.Seq2[Document
 
 const tooLargeMessage = "this document is larger than 3 MiB, the most the API server takes in a request; split it with --- lines into documents of one object each"
 
+// maxRoom is 64 KiB: a document is seldom longer.
+const maxRoom = 64 << 10
+
 // splitter gathers the document that is being read.
 type splitter struct {
 	cur      Document
@@ -225,6 +228,7 @@ type splitter struct {
 	read     int // bytes read
 	tooLarge bool
 	skipped  int  // bytes of a document that is too large
+	room     int  // bytes that the next document will need, if it is about as long as the last
 	any      bool // something was yielded
 	yield    func(Document, error) bool
 }
@@ -237,6 +241,9 @@ func (s *splitter) add(piece []byte) {
 	case len(s.cur.text)+len(piece) > MaxDocument:
 		s.tooLarge, s.cur.text = true, nil
 	default:
+		if s.cur.text == nil {
+			s.cur.text = make([]byte, 0, max(s.room, len(piece)))
+		}
 		s.cur.text = append(s.cur.text, piece...)
 	}
 }
@@ -245,6 +252,7 @@ func (s *splitter) add(piece []byte) {
 func (s *splitter) flush() bool {
 	done, tooLarge := s.cur, s.tooLarge
 	s.cur, s.tooLarge, s.skipped = Document{in: done.in, base: s.line, offset: s.read}, false, 0
+	s.room = min(len(done.text)+len(done.text)/8, maxRoom)
 	if tooLarge {
 		s.any = true
 		return s.yield(Document{}, &Error{at(done.in, done.base+1, 1), tooLargeMessage})

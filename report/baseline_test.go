@@ -29,7 +29,7 @@ func TestBaseline(t *testing.T) {
 	} {
 		before := &Report{}
 		for _, f := range test.before {
-			before.Add([]finding.Finding{f})
+			before.Add(Object{Findings: []finding.Finding{f}})
 		}
 		baseline, err := ReadBaseline(strings.NewReader(written(t, JSON, before)))
 		if err != nil {
@@ -37,7 +37,7 @@ func TestBaseline(t *testing.T) {
 		}
 		now := &Report{Baseline: baseline}
 		for _, f := range test.now {
-			now.Add([]finding.Finding{f})
+			now.Add(Object{Findings: []finding.Finding{f}})
 		}
 		if len(now.Findings) != test.fresh || baseline.Gone() != test.gone || baseline.Known() != len(test.now)-test.fresh {
 			t.Errorf("%s: %d new, %d known, %d gone; want %d new, %d gone", test.name, len(now.Findings), baseline.Known(), baseline.Gone(), test.fresh, test.gone)

@@ -47,7 +47,7 @@ func hostile() *Report {
 		errored.Outcome, errored.Reason, errored.Control, errored.Message = finding.Errored, reason(a), a+"e", ""
 		skipped.Outcome, skipped.Reason, skipped.Control, skipped.Message = finding.NotApplicable, reason(a), a+"s", ""
 		passed.Outcome, passed.Control, passed.Message = finding.Pass, a+"p", ""
-		r.Add([]finding.Finding{failed, waived, errored, skipped, passed})
+		r.Add(Object{Findings: []finding.Finding{failed, waived, errored, skipped, passed}})
 		r.Faults = append(r.Faults, Fault{Location: at, Message: a})
 		r.Quotes[at] = NewQuote(a, 1)
 	}

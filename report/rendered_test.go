@@ -17,7 +17,7 @@ func TestRendered(t *testing.T) {
 	}
 	for name, misplaced := range map[string]string{"github": "line=4711", "sarif": `"startLine":4711`} {
 		r := &Report{}
-		r.Add([]finding.Finding{f})
+		r.Add(Object{Findings: []finding.Finding{f}})
 		r.Finish()
 		var out bytes.Buffer
 		for _, format := range Formats() {

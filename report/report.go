@@ -6,7 +6,6 @@
 package report
 
 import (
-	"slices"
 	"time"
 
 	"ringfence.dev/ringfence/control"
@@ -17,7 +16,8 @@ import (
 type Report struct {
 	// All keeps Pass and NotApplicable too. Set it before the first Add.
 	All bool
-	// KeepPassed keeps the name of each object that passed, for formats that count what is right. Set it as All.
+	// KeepPassed keeps the name of each object that passed, for formats that count what is right; it needs Objects with
+	// their passes among Findings. Set it as All.
 	KeepPassed bool
 	// FailOnWarn says that a Warn fails the run as a Deny does.
 	FailOnWarn bool
@@ -78,21 +78,27 @@ type Verdicts struct {
 	Passed, Unjudged int
 }
 
-// Add counts the findings of one object, those of one control next to each other, and keeps what is to be shown.
-func (r *Report) Add(object []finding.Finding) {
+// Object is what was said of one object.
+type Object struct {
+	// Findings are those of one control next to each other. They are the Report's from Add on.
+	Findings []finding.Finding
+	// Passes is how many controls passed and are not among Findings.
+	Passes int
+}
+
+// Add counts what was said of one object and keeps what is to be shown.
+func (r *Report) Add(o Object) {
 	r.Summary.Objects++
-	object, left := r.Baseline.without(object)
-	var shown []finding.Finding
-	for i, f := range object {
+	r.Summary.Pass += o.Passes
+	object, left := r.Baseline.without(o.Findings)
+	for i := range object {
+		f := &object[i]
 		if i == 0 || object[i-1].Control != f.Control {
 			count(&r.Summary, f)
 		}
 		if r.All || f.Outcome != finding.Pass && f.Outcome != finding.NotApplicable {
-			shown = append(shown, f)
+			r.Findings = append(r.Findings, f)
 		}
-	}
-	for i := range shown {
-		r.Findings = append(r.Findings, &shown[i])
 	}
 	switch v := verdict(object); {
 	case v == refused:
@@ -103,7 +109,7 @@ func (r *Report) Add(object []finding.Finding) {
 		r.Verdicts.Warned++
 	case left > 0:
 		r.Verdicts.Known++
-	case v == passed:
+	case v == passed, o.Passes > 0:
 		r.Verdicts.Passed++
 		r.keep(object)
 	default:
@@ -113,12 +119,12 @@ func (r *Report) Add(object []finding.Finding) {
 
 // keep remembers an object that passed, where somebody wants to know.
 func (r *Report) keep(object []finding.Finding) {
-	if !r.KeepPassed || r.All {
+	if !r.KeepPassed || r.All || len(object) == 0 {
 		return
 	}
 	passes := 0
-	for i, f := range object {
-		if f.Outcome == finding.Pass && (i == 0 || object[i-1].Control != f.Control) {
+	for i := range object {
+		if f := &object[i]; f.Outcome == finding.Pass && (i == 0 || object[i-1].Control != f.Control) {
 			passes++
 		}
 	}
@@ -135,7 +141,7 @@ func (r *Report) Interrupt() {
 func (r *Report) Finish() { finding.Sort(r.Findings) }
 
 // count counts one pair of control and object by one of its findings; they share outcome and action.
-func count(s *finding.Summary, f finding.Finding) {
+func count(s *finding.Summary, f *finding.Finding) {
 	switch f.Outcome {
 	case finding.Pass:
 		s.Pass++
@@ -168,17 +174,22 @@ const (
 )
 
 func verdict(object []finding.Finding) string {
-	is := func(outcomes ...finding.Outcome) bool {
-		return slices.ContainsFunc(object, func(f finding.Finding) bool { return slices.Contains(outcomes, f.Outcome) })
+	var errored, failed, right bool
+	for i := range object {
+		f := &object[i]
+		if f.Blocks() {
+			return refused
+		}
+		errored = errored || f.Outcome == finding.Errored
+		failed = failed || f.Outcome == finding.Fail
+		right = right || f.Outcome == finding.Pass
 	}
 	switch {
-	case slices.ContainsFunc(object, finding.Finding.Blocks):
-		return refused
-	case is(finding.Errored):
+	case errored:
 		return undecided
-	case is(finding.Fail):
+	case failed:
 		return warned
-	case is(finding.Pass):
+	case right:
 		return passed
 	default:
 		return unjudged

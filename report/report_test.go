@@ -15,13 +15,13 @@ import (
 
 func reason(s string) *string { return &s }
 
-func object(name string, fs ...finding.Finding) []finding.Finding {
+func object(name string, fs ...finding.Finding) Object {
 	for i := range fs {
 		fs[i].Subject = finding.Subject{APIVersion: "v1", Kind: "Pod", Namespace: "dev", Name: name}
 		fs[i].Location = finding.Location{File: "a.yaml", Line: i + 1, Column: 3}
 		fs[i].Title, fs[i].Wanted, fs[i].Fix = "A rule", "something", "do it"
 	}
-	return fs
+	return Object{Findings: fs}
 }
 
 // run is a report of one object of each verdict.
@@ -42,7 +42,7 @@ func run(all bool) *Report {
 		finding.Finding{Control: "RF-WL-01", Outcome: finding.Pass},
 		finding.Finding{Control: "RF-WL-02", Outcome: finding.NotApplicable, Reason: reason("platform-not-supplied")},
 		finding.Finding{Control: "RF-WL-03", Outcome: finding.NotApplicable}))
-	r.Add(nil)
+	r.Add(Object{})
 	r.Summary.Files, r.Summary.Invalid, r.Summary.Exit = 1, 2, 2
 	r.Finish()
 	return r
@@ -61,7 +61,7 @@ func TestCounts(t *testing.T) {
 		t.Errorf("%d findings, with all %d; want 6 and 11", len(r.Findings), len(run(true).Findings))
 	}
 	zero := &Report{}
-	zero.Add([]finding.Finding{{Control: "RF-WL-01"}})
+	zero.Add(Object{Findings: []finding.Finding{{Control: "RF-WL-01"}}})
 	if zero.Verdicts.Refused != 1 || zero.Summary.Errored != 1 {
 		t.Errorf("a finding without an outcome counts as %+v %+v", zero.Verdicts, zero.Summary)
 	}

@@ -88,8 +88,8 @@ func TestSARIFFingerprint(t *testing.T) {
 	subject := finding.Subject{APIVersion: "v1", Kind: "Pod", Namespace: "dev", Name: "a"}
 	fingerprint := func(file string, line int, path string) map[string]string {
 		r := &Report{}
-		r.Add([]finding.Finding{{Control: "RF-WL-01", Outcome: finding.Fail, Subject: subject, Path: path,
-			Location: finding.Location{File: file, Line: line, Column: 1}, Fingerprint: finding.Fingerprint("RF-WL-01", subject, path)}})
+		r.Add(Object{Findings: []finding.Finding{{Control: "RF-WL-01", Outcome: finding.Fail, Subject: subject, Path: path,
+			Location: finding.Location{File: file, Line: line, Column: 1}, Fingerprint: finding.Fingerprint("RF-WL-01", subject, path)}}})
 		return readSARIF(t, r).Runs[0].Results[0].Fingerprints
 	}
 	first, moved, other := fingerprint("a.yaml", 1, "/spec/a"), fingerprint("b/c.yaml", 99, "/spec/a"), fingerprint("a.yaml", 1, "/spec/b")
@@ -104,7 +104,7 @@ func TestSARIFRules(t *testing.T) {
 	r := &Report{Controls: []control.Control{{ID: "RF-WL-01", Dir: "pod/no-x", Title: "No x", Why: "x is [bad](worse)", Wanted: "y", Fix: "do_y", Default: finding.Warn,
 		Severity: finding.Critical, Sources: []control.Source{{Document: "D", Section: "1"}, {Document: "E", Section: "2", URL: "https://e.example/2"}}}}}
 	for _, source := range []string{"catalogue", "vap"} {
-		r.Add([]finding.Finding{{Source: source, Control: "RF-WL-01", Outcome: finding.Fail}})
+		r.Add(Object{Findings: []finding.Finding{{Source: source, Control: "RF-WL-01", Outcome: finding.Fail}}})
 	}
 	rules := readSARIF(t, r).Runs[0].Tool.Driver.Rules
 	if len(rules) != 2 {
