@@ -31,9 +31,9 @@ type writer struct {
 	parser *parser.Parser
 	// elements names for each list of indices the list whose they are.
 	elements map[string]string
-	// constants are the lists of literals that hoist took out.
-	constants []bind
-	last      int64 // the last id given
+	// words and numbers are the lists of literals that hoist took out.
+	words, numbers []ast.Expr
+	last           int64 // the last id given
 }
 
 func newWriter(elements map[string]string) (*writer, error) {
@@ -295,23 +295,62 @@ func calls(e ast.Expr, function string) bool {
 	return e.Kind() == ast.CallKind && e.AsCall().FunctionName() == function
 }
 
-// hoist replaces the lists of three or more literals within e by names. The type checker copies all that it has found so
-// far for each element of a list, so a list costs nearly nothing at the beginning of an expression and much at its end.
+// The names of the lists of lists of literals that hoist takes out.
+const (
+	wordsName   = "words"
+	numbersName = "numbers"
+)
+
+// hoist replaces the lists of three or more strings or numbers within e by elements of words and numbers. The type checker
+// copies all that it has found so far for each element of a list, so a list costs nearly nothing at the beginning of an
+// expression and much at its end.
 func (w *writer) hoist(e ast.Expr) ast.Expr {
 	rewrite(e, func(e ast.Expr) ast.Expr {
-		if e.Kind() != ast.ListKind || e.AsList().Size() < 3 || slices.ContainsFunc(e.AsList().Elements(), func(e ast.Expr) bool { return e.Kind() != ast.LiteralKind }) {
+		if e.Kind() != ast.ListKind || e.AsList().Size() < 3 {
 			return nil
 		}
-		list, _ := text(e) // of literals, which can be written
-		for _, c := range w.constants {
-			if have, _ := text(c.expr); have == list {
-				return w.NewIdent(w.id(), c.name)
-			}
+		switch {
+		case literals[types.String](e):
+			return w.element(wordsName, &w.words, e)
+		case literals[types.Int](e):
+			return w.element(numbersName, &w.numbers, e)
 		}
-		w.constants = append(w.constants, bind{fmt.Sprintf("constant%d", len(w.constants)), w.CopyExpr(e)})
-		return w.NewIdent(w.id(), w.constants[len(w.constants)-1].name)
+		return nil
 	})
 	return e
+}
+
+// literals reports whether every element of a list is a literal of one type.
+func literals[T types.String | types.Int](list ast.Expr) bool {
+	return !slices.ContainsFunc(list.AsList().Elements(), func(e ast.Expr) bool {
+		if e.Kind() != ast.LiteralKind {
+			return true
+		}
+		_, ok := e.AsLiteral().(T)
+		return !ok
+	})
+}
+
+// element is lists[n], where list stands; it is added where it is not among them.
+func (w *writer) element(name string, lists *[]ast.Expr, list ast.Expr) ast.Expr {
+	want, _ := text(list) // of literals, which can be written
+	n := slices.IndexFunc(*lists, func(have ast.Expr) bool { t, _ := text(have); return t == want })
+	if n < 0 {
+		n = len(*lists)
+		*lists = append(*lists, w.CopyExpr(list))
+	}
+	return w.call(operators.Index, w.NewIdent(w.id(), name), w.NewLiteral(w.id(), types.Int(n)))
+}
+
+// constants binds what hoist took out.
+func (w *writer) constants() (out []bind) {
+	if len(w.numbers) > 0 {
+		out = append(out, bind{numbersName, w.NewList(w.id(), w.numbers, nil)})
+	}
+	if len(w.words) > 0 {
+		out = append(out, bind{wordsName, w.NewList(w.id(), w.words, nil)})
+	}
+	return out
 }
 
 // substitute puts an expression in the place of each variable that is named.
