@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/schema/fault"
 )
 
 // Set holds the schema of every kind of ringfence.dev. It is immutable and safe for concurrent use.
@@ -119,21 +120,21 @@ func fill(obj map[string]any, k *kind) {
 }
 
 // kindOf finds the schema that obj says it follows, or says why there is none.
-func (s *Set) kindOf(obj map[string]any) (*kind, []Fault) {
-	var faults []Fault
+func (s *Set) kindOf(obj map[string]any) (*kind, []fault.Fault) {
+	var faults []fault.Fault
 	want := v1alpha1.GroupVersion.String()
 	if got, ok := obj["apiVersion"]; !ok {
-		faults = append(faults, Fault{Path: "", Message: fmt.Sprintf("apiVersion is missing; add apiVersion: %s", want)})
+		faults = append(faults, fault.Fault{Path: "", Message: fmt.Sprintf("apiVersion is missing; add apiVersion: %s", want)})
 	} else if got != want {
-		faults = append(faults, Fault{Path: "/apiVersion", Message: fmt.Sprintf("found %s; want %s", show(got, nil), want)})
+		faults = append(faults, fault.Fault{Path: "/apiVersion", Message: fmt.Sprintf("found %s; want %s", fault.Show(got, nil), want)})
 	}
 	got, ok := obj["kind"]
 	name, _ := got.(string)
 	k := s.kinds[name]
 	if !ok {
-		faults = append(faults, Fault{Path: "", Message: fmt.Sprintf("kind is missing; want %s", oneOf(s.Kinds()))})
+		faults = append(faults, fault.Fault{Path: "", Message: fmt.Sprintf("kind is missing; want %s", fault.OneOf(s.Kinds()))})
 	} else if k == nil {
-		faults = append(faults, Fault{Path: "/kind", Message: fmt.Sprintf("found %s; want %s%s", show(got, nil), oneOf(s.Kinds()), didYouMean(name, s.Kinds()))})
+		faults = append(faults, fault.Fault{Path: "/kind", Message: fmt.Sprintf("found %s; want %s%s", fault.Show(got, nil), fault.OneOf(s.Kinds()), fault.DidYouMean(name, s.Kinds()))})
 	}
 	return k, faults
 }
