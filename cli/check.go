@@ -21,7 +21,6 @@ import (
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/policy/vap"
 	"ringfence.dev/ringfence/report"
-	"ringfence.dev/ringfence/schema"
 )
 
 // checkOptions are the flags and arguments of check.
@@ -43,6 +42,8 @@ type checkOptions struct {
 	valueSets []string
 	fix, diff bool
 	since     string
+	// kubeVersions are the servers that the objects are for.
+	kubeVersions []string
 }
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
@@ -110,6 +111,7 @@ func newCheck(env Env) *cobra.Command {
 	flags.BoolVar(&o.requireFacts, "require-facts", false, "exit 3 where a control lacks what only --platform can say, instead of passing it over")
 	flags.StringArrayVarP(&o.outputs, "output", "o", nil, "`FORMAT[=FILE]`: "+strings.Join(formatNames(), ", ")+"; may be repeated (default text)")
 	flags.StringVar(&o.baseline, "baseline", "", "report only what is not in `FILE`, an earlier report of -o json")
+	flags.StringSliceVar(&o.kubeVersions, "kube-version", nil, "the servers, each of which must take every object: `VERSION|FROM-TO,...` (default: any of them)")
 	flags.StringVar(&o.since, "since", "", "judge only what changed since this branch left `REV`, committed or not")
 	flags.BoolVar(&o.fix, "fix", false, "rewrite the files: repair what the catalogue states a repair for")
 	flags.BoolVar(&o.diff, "diff", false, "show what --fix changes as a unified diff; without --fix nothing is written")
@@ -256,7 +258,7 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 			cat = &control.Catalogue{Digest: cat.Digest}
 		}
 	}
-	schemas, err := schema.New()
+	schemas, err := newSchemas(o.kubeVersions)
 	if err != nil {
 		return err
 	}
