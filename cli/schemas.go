@@ -2,6 +2,8 @@ package cli
 
 import (
 	"cmp"
+	"context"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -18,6 +20,8 @@ type schemas struct {
 	ringfence  *schema.Set
 	kubernetes *builtin.Set
 	servers    builtin.Servers
+	// custom are the kinds of the definitions that were found.
+	custom schema.Custom
 }
 
 // newSchemas reads the schemas of this build; the versions are those of --kube-version.
@@ -47,7 +51,11 @@ func (s *schemas) judge(o *manifest.Object) []error {
 	if ownGroup(o) {
 		return validate(s, o)
 	}
-	return placed(o, s.kubernetes.Judge(o.Value, s.servers))
+	if faults := s.kubernetes.Judge(o.Value, s.servers); len(faults) > 0 {
+		return placed(o, faults)
+	}
+	group, _, _ := strings.Cut(o.APIVersion(), "/")
+	return placed(o, s.custom.Judge(group, o.APIVersion(), o.Kind(), o.Value))
 }
 
 // validate lists what a schema of ringfence.dev has against an object, with the places.
@@ -75,4 +83,71 @@ func placed(o *manifest.Object, faults []fault.Fault) (out []error) {
 		out = append(out, fault)
 	}
 	return out
+}
+
+const definition = "CustomResourceDefinition"
+
+// define takes the definitions of custom kinds: those of --crds, then those that stand in the inputs. The faults are those
+// of --crds; what is wrong with an input is told when it is judged.
+func (s *schemas) define(ctx context.Context, env Env, paths []string, inputs []input) (faults [][]error) {
+	for _, in := range expand(paths, nil) {
+		file, err := in.open(env.Stdin)
+		if err != nil {
+			faults = append(faults, []error{err})
+			continue
+		}
+		for o, err := range manifest.Read(file, in.name) {
+			if err != nil {
+				faults = append(faults, []error{err})
+			} else if o.Kind() == definition {
+				if wrong := append(s.kubernetes.Judge(o.Value, s.servers), s.custom.Add(o.Value)...); len(wrong) > 0 {
+					faults = append(faults, placed(o, wrong))
+				}
+			}
+		}
+		file.Close()
+	}
+	if len(paths) > 0 && len(faults) == 0 && s.custom.Len() == 0 {
+		faults = append(faults, []error{usagef("ringfence check", "--crds: no %s in %s", definition, strings.Join(paths, ", "))})
+	}
+	for _, in := range inputs {
+		switch {
+		case in.name == stdinName: // it can be read but once
+		case in.render == nil:
+			s.defineOf(ctx, in)
+		default: // what a chart brings stands in its folder; the rest would have to be rendered twice
+			for _, crds := range chartDefinitions(in.name) {
+				s.defineOf(ctx, crds)
+			}
+		}
+	}
+	return faults
+}
+
+// defineOf takes the definitions of one file.
+func (s *schemas) defineOf(ctx context.Context, in input) {
+	for doc, err := range in.documents(ctx, nil, func() bool { return true }) {
+		if err != nil || !doc.Mentions(definition) {
+			continue
+		}
+		for o, err := range doc.Objects() {
+			if err == nil && o.Kind() == definition {
+				_ = s.custom.Add(o.Value) // its faults are told when it is judged
+			}
+		}
+	}
+}
+
+// chartDefinitions are the files in the folders crds of a chart and of the charts in it.
+func chartDefinitions(dir string) (files []input) {
+	for _, folder := range []string{"crds", "charts/*/crds"} {
+		found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), folder)) // the pattern is sound
+		files = append(files, expand(found, nil)...)
+	}
+	return files
+}
+
+// escapeGlob makes a path mean itself in a pattern.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }

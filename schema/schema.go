@@ -1,6 +1,8 @@
 // Package schema judges objects of ringfence.dev that were read from files by the very schemas, CEL rules and defaults
 // that the API server uses for them, so that a file refused here is refused there and the other way round.
 //
+// Custom does the same for the custom kinds of others, by their CustomResourceDefinitions.
+//
 // It reads no file, knows no place in one and asks no cluster: it is handed decoded objects and answers with RFC 6901
 // pointers, which the caller turns into line and column. What depends on several objects (a registry outside the
 // platform's, an exempt namespace) is not judged here. The command line calls it for every object it is given.
@@ -79,7 +81,11 @@ func readKind(text []byte) (*kind, error) {
 	if i < 0 || crd.Spec.Group != v1alpha1.GroupVersion.Group {
 		return nil, fmt.Errorf("no schema for %s", v1alpha1.GroupVersion)
 	}
-	version := crd.Spec.Versions[i]
+	return newKind(&crd, &crd.Spec.Versions[i])
+}
+
+// newKind is the kind in one version of a definition, which has a schema.
+func newKind(crd *apiextensionsv1.CustomResourceDefinition, version *apiextensionsv1.CustomResourceDefinitionVersion) (*kind, error) {
 	var props apiextensions.JSONSchemaProps
 	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(version.Schema.OpenAPIV3Schema, &props, nil); err != nil {
 		return nil, err

@@ -53,9 +53,9 @@ func measure(obj map[string]any) []fault.Fault {
 	walk(obj, 0)
 	switch {
 	case left < 0:
-		return []fault.Fault{{Path: "", Message: "the object is larger than 3 MiB, more than the API server reads; want one team's or platform's settings; split or shorten it"}}
+		return []fault.Fault{{Path: "", Message: "the object is larger than 3 MiB, more than the API server reads; split or shorten it"}}
 	case deep:
-		return []fault.Fault{{Path: "", Message: fmt.Sprintf("found more than %d levels of nesting; no field of ringfence.dev goes that deep; flatten it", maxDepth)}}
+		return []fault.Fault{{Path: "", Message: fmt.Sprintf("found more than %d levels of nesting; no field goes that deep; flatten it", maxDepth)}}
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func (c *trimmer) object(v map[string]any, s *structuralschema.Structural, at st
 	for _, key := range keys {
 		p, known := s.Properties[key]
 		switch below := at + "/" + fault.Escape(key); {
-		case root && key == "metadata":
+		case root && key == "metadata", !known && (root || s.XEmbeddedResource) && slices.Contains([]string{"apiVersion", "kind", "metadata"}, key):
 			out[key] = v[key] // judged by its own rules
 		case known:
 			out[key] = c.trim(v[key], &p, below, false)

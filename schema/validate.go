@@ -30,6 +30,11 @@ func (s *Set) Validate(obj map[string]any) []fault.Fault {
 	if len(faults) > 0 {
 		return fault.Sorted(faults)
 	}
+	return k.validate(obj)
+}
+
+// validate is Validate for an object of this kind.
+func (k *kind) validate(obj map[string]any) (faults []fault.Fault) {
 	if faults := measure(obj); len(faults) > 0 {
 		return faults
 	}
