@@ -20,7 +20,6 @@ import (
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/policy/vap"
 	"ringfence.dev/ringfence/report"
-	"ringfence.dev/ringfence/schema"
 )
 
 // checkOptions are the flags and arguments of check.
@@ -42,6 +41,9 @@ type checkOptions struct {
 	valueSets []string
 	fix, diff bool
 	since     string
+	// kubeVersions are the servers that the objects are for.
+	kubeVersions []string
+	crds         []string
 }
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
@@ -57,6 +59,11 @@ chart once more, with its own files after those of --values. A folder with a kus
 does, if no other one in the same PATH refers to it; files that are used so are not judged by themselves. Nothing is
 fetched and no program is run: dependencies and bases must be there as files. A finding in what was rendered says so, and
 its line counts in what came out.
+
+What the API server would not take whatever the policies say is an invalid input: a wrong type, an unknown or missing field, a
+word that a field does not know, an API version that is not served. Kubernetes' own kinds are judged as the servers 1.30 to
+1.37 know them: without --kube-version an object is valid where any of them takes it, with it where each that is named does.
+Custom resources are judged by their CustomResourceDefinitions: among the PATHs, in a chart's crds/, or of --crds.
 
 --policy names files with ValidatingAdmissionPolicies of anybody, their bindings and parameters, and the Namespaces and
 CustomResourceDefinitions that they read; Namespaces and definitions among the PATHs count too. They are judged by the API
@@ -90,7 +97,7 @@ func newCheck(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check [PATH|-]...", Short: "Judge manifests before they reach a cluster", Long: fmt.Sprintf(checkHelp, formatHelp()),
 		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o text -o sarif=ringfence.sarif\n  ringfence check manifests/ --baseline known.json\n" +
-			"  ringfence check chart/ --values common.yaml --values-set dev.yaml --values-set prod.yaml,eu.yaml\n  ringfence check manifests/ --diff\n  ringfence check manifests/ --fix",
+			"  ringfence check chart/ --values common.yaml --values-set dev.yaml --values-set prod.yaml,eu.yaml\n  ringfence check manifests/ --kube-version 1.33-1.35 --crds crds/\n  ringfence check manifests/ --diff\n  ringfence check manifests/ --fix",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.paths = args
 			return check(cmd.Context(), env, o)
@@ -109,6 +116,8 @@ func newCheck(env Env) *cobra.Command {
 	flags.BoolVar(&o.requireFacts, "require-facts", false, "exit 3 where a control lacks what only --platform can say, instead of passing it over")
 	flags.StringArrayVarP(&o.outputs, "output", "o", nil, "`FORMAT[=FILE]`: "+strings.Join(formatNames(), ", ")+"; may be repeated (default text)")
 	flags.StringVar(&o.baseline, "baseline", "", "report only what is not in `FILE`, an earlier report of -o json")
+	flags.StringSliceVar(&o.kubeVersions, "kube-version", nil, "the servers, each of which must take every object: `VERSION|FROM-TO,...` (default: any of them)")
+	flags.StringArrayVar(&o.crds, "crds", nil, "`FILE|DIR` with CustomResourceDefinitions, which custom resources are judged by; may be repeated")
 	flags.StringVar(&o.since, "since", "", "judge only what changed since this branch left `REV`, committed or not")
 	flags.BoolVar(&o.fix, "fix", false, "rewrite the files: repair what the catalogue states a repair for")
 	flags.BoolVar(&o.diff, "diff", false, "show what --fix changes as a unified diff; without --fix nothing is written")
@@ -140,6 +149,8 @@ func (o checkOptions) validate() error {
 		return usagef("ringfence check", "--values -: want a file; standard input is for what is judged")
 	case slices.Contains(o.policy, "-"):
 		return usagef("ringfence check", "--policy -: want a file or folder; standard input is for what is judged")
+	case slices.Contains(o.crds, "-"):
+		return usagef("ringfence check", "--crds -: want a file or folder; standard input is for what is judged")
 	case slices.Contains(o.platform, "-"):
 		return usagef("ringfence check", "--platform -: want a file or folder; standard input is for what is judged")
 	}
@@ -255,7 +266,7 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 			cat = &control.Catalogue{Digest: cat.Digest}
 		}
 	}
-	schemas, err := schema.New()
+	schemas, err := newSchemas(o.kubeVersions)
 	if err != nil {
 		return err
 	}
@@ -268,7 +279,7 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	j.namespace, j.all, j.quote, j.requireFacts = o.namespace, o.all, r.Quotes != nil, o.requireFacts
 	j.passes = r.All || r.KeepPassed
 	r.Controls = cat.Controls
-	complain(env, r, slices.Concat(badValues, bad, invalid))
+	complain(env, r, slices.Concat(badValues, bad, schemas.define(ctx, env, o.crds, inputs), invalid))
 	run := func() error { return j.run(ctx, env, judged, r) }
 	if o.fix || o.diff {
 		run = func() error { return (&repairer{j, env, o.fix, o.diff}).run(ctx, judged, r) }

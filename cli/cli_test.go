@@ -90,9 +90,9 @@ func TestOrder(t *testing.T) {
 			case j%7 == 3:
 				text.WriteString("hello\n---\n")
 			case j%2 == 0:
-				text.WriteString(pod + "spec: {hostPID: true}\n---\n")
+				text.WriteString(pod + "spec: {hostPID: true, containers: []}\n---\n")
 			default:
-				text.WriteString(pod + "spec:\n" + strings.Repeat("  # a comment\n", 40*j) + "  hostIPC: true\n---\n")
+				text.WriteString(pod + "spec:\n" + strings.Repeat("  # a comment\n", 40*j) + "  hostIPC: true\n  containers: []\n---\n")
 			}
 		}
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.yaml", i)), []byte(text.String()), 0o644); err != nil {
@@ -177,7 +177,7 @@ func makeFile() {
 	case "utf16":
 		text = "\xff\xfea\x00:\x00 \x00b\x00\n\x00"
 	case "bom-crlf":
-		text = "\ufeff" + strings.ReplaceAll(pod+"spec:\n  hostPID: true\n", "\n", "\r\n")
+		text = "\ufeff" + strings.ReplaceAll(pod+"spec:\n  hostPID: true\n  containers: []\n", "\n", "\r\n")
 	default:
 		fmt.Println("make what?")
 		os.Exit(1)

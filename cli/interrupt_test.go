@@ -30,7 +30,7 @@ func (u *until) Write(p []byte) (int, error) {
 func endless(t *testing.T) io.Reader {
 	reader, writer := io.Pipe()
 	t.Cleanup(func() { writer.Close() })
-	go fmt.Fprint(writer, pod+"spec: {hostPID: true}\n---\nhello\n---\n")
+	go fmt.Fprint(writer, pod+"spec: {hostPID: true, containers: []}\n---\nhello\n---\n")
 	return reader
 }
 
@@ -75,7 +75,7 @@ func TestInterruptedAtOnce(t *testing.T) {
 func TestProgress(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	path := filepath.Join(t.TempDir(), "a.yaml")
-	if err := os.WriteFile(path, []byte(strings.Repeat(pod+"spec: {}\n---\n", 20)), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(strings.Repeat(pod+"spec: {containers: []}\n---\n", 20)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	run := func(watched bool, step time.Duration) string {

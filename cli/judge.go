@@ -16,7 +16,6 @@ import (
 	"ringfence.dev/ringfence/policy/cel"
 	"ringfence.dev/ringfence/policy/vap"
 	"ringfence.dev/ringfence/report"
-	"ringfence.dev/ringfence/schema"
 	"ringfence.dev/ringfence/tenant"
 )
 
@@ -43,7 +42,7 @@ type judge struct {
 	engine    *policy.Engine
 	// foreign judges with the policies of others, nil where there are none.
 	foreign  *vap.Engine
-	schemas  *schema.Set
+	schemas  *schemas
 	settings *settings
 	// namespace is where objects lie that name none.
 	namespace string
@@ -56,7 +55,7 @@ type judge struct {
 	unjudged []string
 }
 
-func newJudge(cat *control.Catalogue, schemas *schema.Set, s *settings) (*judge, error) {
+func newJudge(cat *control.Catalogue, schemas *schemas, s *settings) (*judge, error) {
 	sets, err := cel.Lazy(cat)
 	if err != nil {
 		return nil, err
@@ -99,10 +98,10 @@ func (j *judge) document(ctx context.Context, doc manifest.Document) (out outcom
 			out.invalid = append(out.invalid, []error{err})
 			continue
 		}
-		if ownGroup(o) {
-			if faults := validate(j.schemas, o); len(faults) > 0 {
-				out.invalid = append(out.invalid, faults)
-				continue
+		if faults := j.schemas.judge(o); len(faults) > 0 {
+			out.invalid = append(out.invalid, faults)
+			if ownGroup(o) {
+				continue // its meaning is not known; what else is wrong with other objects is still told
 			}
 		}
 		said, err := j.object(ctx, o)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/policy"
-	"ringfence.dev/ringfence/schema"
 	"ringfence.dev/ringfence/tenant"
 )
 
@@ -50,23 +48,9 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 	return g, nil
 }
 
-// ownGroup reports whether an object is of ringfence.dev, in any version.
-func ownGroup(o *manifest.Object) bool {
-	group, _, _ := strings.Cut(o.APIVersion(), "/")
-	return group == v1alpha1.GroupVersion.Group
-}
-
-// validate lists what a schema of ringfence.dev has against an object, with the places.
-func validate(schemas *schema.Set, o *manifest.Object) (faults []error) {
-	for _, f := range schemas.Validate(o.Value) {
-		faults = append(faults, &manifest.Error{Location: o.Locate(f.Path), Message: f.Message})
-	}
-	return faults
-}
-
 // loadSettings reads the --platform files and folders. Each list of faults is one input, document or object that cannot
 // be used; the others are.
-func loadSettings(paths []string, stdin io.Reader, schemas *schema.Set, controls []control.Control, now time.Time) (*settings, [][]error) {
+func loadSettings(paths []string, stdin io.Reader, schemas *schemas, controls []control.Control, now time.Time) (*settings, [][]error) {
 	s := &settings{controls: controls, now: now, guards: map[string]*policy.Guard{}}
 	l := loader{settings: s, schemas: schemas, places: map[string]finding.Location{}}
 	for _, in := range expand(paths, nil) {
@@ -89,7 +73,7 @@ func loadSettings(paths []string, stdin io.Reader, schemas *schema.Set, controls
 
 type loader struct {
 	*settings
-	schemas *schema.Set
+	schemas *schemas
 	places  map[string]finding.Location // of what was read, by kind and name
 	faults  [][]error
 }
@@ -113,7 +97,7 @@ func (l *loader) add(o *manifest.Object) {
 		return
 	}
 	l.places[name] = o.Locate("")
-	l.schemas.Default(o.Value)
+	l.schemas.ringfence.Default(o.Value)
 	if err := l.decode(o); err != nil {
 		refuse(&manifest.Error{Location: o.Locate(""), Message: err.Error()})
 	}

@@ -7,75 +7,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"ringfence.dev/ringfence/schema/fault"
 )
 
-// Fault is one thing that is wrong with an object.
-type Fault struct {
-	// Path is the RFC 6901 pointer of the value at fault; of a missing field, of what should hold it. "" is the object.
-	Path string
-	// Message says on one line what was found, what is wanted and how to put it right.
-	Message string
-
-	// general marks a message made from a pattern or a bound, which a rule's own words may replace.
-	general bool
-}
-
-// maxFaults is how many faults are told at once; more help nobody and a hostile object has millions.
-const maxFaults = 100
-
-// manyErrors is how many errors are looked at to tell the first maxFaults of them.
-const manyErrors = 5 * maxFaults
-
-// sorted orders faults by place, drops those said twice and cuts what is too much.
-func sorted(faults []Fault) []Fault {
-	for i := range faults {
-		faults[i].Message, faults[i].general = line(faults[i].Message), false
-	}
-	slices.SortFunc(faults, func(a, b Fault) int {
-		return cmp.Or(comparePointers(a.Path, b.Path), cmp.Compare(a.Message, b.Message))
-	})
-	faults = slices.Compact(faults)
-	if more := len(faults) - maxFaults; more > 0 {
-		faults = append(faults[:maxFaults:maxFaults], Fault{Message: fmt.Sprintf("at least %d more faults; correct these first", more)})
-	}
-	return faults
-}
-
-// comparePointers orders by step, indexes as numbers.
-func comparePointers(a, b string) int {
-	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
-	return slices.CompareFunc(as, bs, func(x, y string) int {
-		i, errX := strconv.Atoi(x)
-		j, errY := strconv.Atoi(y)
-		if errX == nil && errY == nil {
-			return cmp.Compare(i, j)
-		}
-		return cmp.Compare(x, y)
-	})
-}
-
-// line makes text one line of at most 1,024 bytes.
-func line(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
-	const most = 1024
-	if len(text) <= most {
-		return text
-	}
-	cut := most - len("…")
-	for !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return text[:cut] + "…"
-}
+// manyErrors is how many errors are looked at to tell the first of them.
+const manyErrors = 5 * fault.Most
 
 // translator says the server's errors in plain words.
 type translator struct {
@@ -86,8 +26,8 @@ type translator struct {
 }
 
 // ruleFaults translates what the CEL rules said.
-func (t *translator) ruleFaults(errs field.ErrorList) []Fault {
-	var faults []Fault
+func (t *translator) ruleFaults(errs field.ErrorList) []fault.Fault {
+	var faults []fault.Fault
 	for _, e := range errs {
 		steps, value, _ := t.find(e.Field)
 		message := e.Detail
@@ -101,9 +41,9 @@ func (t *translator) ruleFaults(errs field.ErrorList) []Fault {
 		switch value.(type) {
 		case map[string]any, []any, nil:
 		default:
-			message = fmt.Sprintf("found %s; %s", show(value, nil), message)
+			message = fmt.Sprintf("found %s; %s", fault.Show(value, nil), message)
 		}
-		faults = append(faults, Fault{Path: t.pointer(steps), Message: message})
+		faults = append(faults, fault.Fault{Path: t.pointer(steps), Message: message})
 	}
 	return faults
 }
@@ -119,7 +59,7 @@ func (t *translator) aboutName(message string) bool {
 }
 
 // fault translates what schema, list types and metadata said.
-func (t *translator) fault(e *field.Error) Fault {
+func (t *translator) fault(e *field.Error) fault.Fault {
 	steps, value, rest := t.find(e.Field)
 	at := t.pointer(steps)
 	s := node(t.kind.structural, steps)
@@ -128,7 +68,7 @@ func (t *translator) fault(e *field.Error) Fault {
 		about = firstSentence(s.Description)
 	}
 	length := t.lengthAt(at, value)
-	f := Fault{Path: at}
+	f := fault.Fault{Path: at}
 	switch e.Type {
 	case field.ErrorTypeRequired:
 		name := strings.Trim(rest, ".")
@@ -147,13 +87,13 @@ func (t *translator) fault(e *field.Error) Fault {
 			}
 		}
 		text, _ := value.(string)
-		f.Message = fmt.Sprintf("found %s; want %s%s", show(value, nil), oneOf(values), didYouMean(text, values))
+		f.Message = fmt.Sprintf("found %s; want %s%s", fault.Show(value, nil), fault.OneOf(values), fault.DidYouMean(text, values))
 	case field.ErrorTypeTypeInvalid:
 		wanted, fix := "another type", ""
 		if s != nil {
-			wanted, fix = wantType(s.Type, s.XIntOrString, value)
+			wanted, fix = fault.WantType(s.Type, s.XIntOrString, value)
 		}
-		f.Message = fmt.Sprintf("found %s; want %s%s%s", show(value, &length), wanted, fix, then(about))
+		f.Message = fmt.Sprintf("found %s; want %s%s%s", fault.Show(value, &length), wanted, fix, then(about))
 	case field.ErrorTypeTooLong, field.ErrorTypeTooMany:
 		most, unit := bound(e.Detail), "items; remove some"
 		switch value.(type) {
@@ -166,11 +106,11 @@ func (t *translator) fault(e *field.Error) Fault {
 	case field.ErrorTypeDuplicate:
 		f.Message = t.duplicate(steps, value)
 	default:
-		f.general = true
+		f.General = true
 		if bad, ok := e.BadValue.(string); ok && !isText(value) && bad != "" {
 			value = bad // a part that has no path of its own, such as the value of a label
 		}
-		f.Message = fmt.Sprintf("found %s; %s%s", show(value, &length), want(e.Detail), then(about))
+		f.Message = fmt.Sprintf("found %s; %s%s", fault.Show(value, &length), want(e.Detail), then(about))
 	}
 	return f
 }
@@ -182,9 +122,9 @@ func (t *translator) duplicate(steps []string, value any) string {
 	item, isMap := value.(map[string]any)
 	if parent != nil && isMap && len(parent.XListMapKeys) > 0 {
 		key := parent.XListMapKeys[0]
-		return fmt.Sprintf("found a second item with %s %s; want each %s once; rename or remove it", key, show(item[key], nil), key)
+		return fmt.Sprintf("found a second item with %s %s; want each %s once; rename or remove it", key, fault.Show(item[key], nil), key)
 	}
-	return fmt.Sprintf("found %s a second time; want each item once; remove it", show(value, nil))
+	return fmt.Sprintf("found %s a second time; want each item once; remove it", fault.Show(value, nil))
 }
 
 func (t *translator) lengthAt(at string, value any) int {
@@ -270,7 +210,7 @@ func (t *translator) pointer(steps []string) string {
 			}
 		}
 		value = lookup(value, []string{step})
-		b.WriteString("/" + escape(step))
+		b.WriteString("/" + fault.Escape(step))
 	}
 	return b.String()
 }
@@ -302,4 +242,20 @@ func want(detail string) string {
 		}
 	}
 	return "it should " + text
+}
+
+// firstSentence is what a field's description says first; the descriptions are the comments of package v1alpha1.
+func firstSentence(description string) string {
+	description = strings.ReplaceAll(description, "\n", " ")
+	if i := strings.Index(description, ". "); i >= 0 {
+		description = description[:i]
+	}
+	return strings.TrimSuffix(description, ".")
+}
+
+func then(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "; " + text
 }

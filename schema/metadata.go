@@ -13,29 +13,31 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
+
+	"ringfence.dev/ringfence/schema/fault"
 )
 
 // metadata judges the metadata of work as ObjectMeta. Faults are wrong types and unknown fields, exactly placed; when
 // there are none, errs is what the server says of the values. It leaves in work what the server would have there when it
 // asks the rules: a namespace only where the kind has one, a name where one would be generated.
-func (k *kind) metadata(work map[string]any) (errs field.ErrorList, faults []Fault) {
+func (k *kind) metadata(work map[string]any) (errs field.ErrorList, faults []fault.Fault) {
 	raw, ok := work["metadata"]
 	if !ok || raw == nil {
 		return field.ErrorList{field.Required(field.NewPath("metadata", "name"), "")}, nil
 	}
 	given, ok := raw.(map[string]any)
 	if !ok {
-		return nil, []Fault{{Path: "/metadata", Message: fmt.Sprintf("found %s; want fields such as name", show(raw, nil))}}
+		return nil, []fault.Fault{{Path: "/metadata", Message: fmt.Sprintf("found %s; want fields such as name", fault.Show(raw, nil))}}
 	}
 	meta := metav1.ObjectMeta{}
 	known := fieldsOf(reflect.TypeFor[metav1.ObjectMeta]())
 	for _, key := range sortedKeys(given) {
-		at := "/metadata/" + escape(key)
+		at := "/metadata/" + fault.Escape(key)
 		if len(faults) > manyErrors {
 			break
 		}
 		if !slices.Contains(known, key) {
-			faults = append(faults, unknown(key, at, known))
+			faults = append(faults, fault.Unknown(key, at, known))
 			continue
 		}
 		faults = append(faults, decodeField(key, given[key], at, &meta)...)
@@ -59,12 +61,12 @@ func (k *kind) metadata(work map[string]any) (errs field.ErrorList, faults []Fau
 }
 
 // decodeField decodes one field of metadata; of a map of texts each entry for itself, so that its place is known.
-func decodeField(key string, value any, at string, into *metav1.ObjectMeta) []Fault {
+func decodeField(key string, value any, at string, into *metav1.ObjectMeta) []fault.Fault {
 	if entries, ok := value.(map[string]any); ok && (key == "labels" || key == "annotations") {
-		var faults []Fault
+		var faults []fault.Fault
 		for _, name := range sortedKeys(entries) {
 			if v := entries[name]; v != nil && reflect.TypeOf(v).Kind() != reflect.String && len(faults) <= manyErrors {
-				faults = append(faults, Fault{Path: at + "/" + escape(name), Message: fmt.Sprintf("found %s; want text%s", show(v, nil), quoteIt(v))})
+				faults = append(faults, fault.Fault{Path: at + "/" + fault.Escape(name), Message: fmt.Sprintf("found %s; want text%s", fault.Show(v, nil), fault.QuoteIt(v))})
 			}
 		}
 		if len(faults) > 0 {
@@ -73,18 +75,18 @@ func decodeField(key string, value any, at string, into *metav1.ObjectMeta) []Fa
 	}
 	text, err := json.Marshal(map[string]any{key: value})
 	if err != nil {
-		return []Fault{{Path: at, Message: fmt.Sprintf("cannot be written as JSON: %v; correct it", err)}}
+		return []fault.Fault{{Path: at, Message: fmt.Sprintf("cannot be written as JSON: %v; correct it", err)}}
 	}
 	strict, err := kjson.UnmarshalStrict(text, into)
 	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
-		return []Fault{{Path: at, Message: fmt.Sprintf("found %s; want %s%s", show(value, nil), goType(wrong.Type), quoteIt(value))}}
+		return []fault.Fault{{Path: at, Message: fmt.Sprintf("found %s; want %s%s", fault.Show(value, nil), goType(wrong.Type), fault.QuoteIt(value))}}
 	}
 	if err != nil {
-		return []Fault{{Path: at, Message: fmt.Sprintf("found %s, which is not what metadata.%s holds: %v; correct or remove it", show(value, nil), key, err)}}
+		return []fault.Fault{{Path: at, Message: fmt.Sprintf("found %s, which is not what metadata.%s holds: %v; correct or remove it", fault.Show(value, nil), key, err)}}
 	}
-	var faults []Fault
+	var faults []fault.Fault
 	for _, e := range strict {
-		faults = append(faults, Fault{Path: at, Message: fmt.Sprintf("%v; remove it or correct its name", e)})
+		faults = append(faults, fault.Fault{Path: at, Message: fmt.Sprintf("%v; remove it or correct its name", e)})
 	}
 	return faults
 }

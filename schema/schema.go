@@ -1,6 +1,8 @@
 // Package schema judges objects of ringfence.dev that were read from files by the very schemas, CEL rules and defaults
 // that the API server uses for them, so that a file refused here is refused there and the other way round.
 //
+// Custom does the same for the custom kinds of others, by their CustomResourceDefinitions.
+//
 // It reads no file, knows no place in one and asks no cluster: it is handed decoded objects and answers with RFC 6901
 // pointers, which the caller turns into line and column. What depends on several objects (a registry outside the
 // platform's, an exempt namespace) is not judged here. The command line calls it for every object it is given.
@@ -23,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/schema/fault"
 )
 
 // Set holds the schema of every kind of ringfence.dev. It is immutable and safe for concurrent use.
@@ -78,7 +81,11 @@ func readKind(text []byte) (*kind, error) {
 	if i < 0 || crd.Spec.Group != v1alpha1.GroupVersion.Group {
 		return nil, fmt.Errorf("no schema for %s", v1alpha1.GroupVersion)
 	}
-	version := crd.Spec.Versions[i]
+	return newKind(&crd, &crd.Spec.Versions[i])
+}
+
+// newKind is the kind in one version of a definition, which has a schema.
+func newKind(crd *apiextensionsv1.CustomResourceDefinition, version *apiextensionsv1.CustomResourceDefinitionVersion) (*kind, error) {
 	var props apiextensions.JSONSchemaProps
 	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(version.Schema.OpenAPIV3Schema, &props, nil); err != nil {
 		return nil, err
@@ -119,21 +126,21 @@ func fill(obj map[string]any, k *kind) {
 }
 
 // kindOf finds the schema that obj says it follows, or says why there is none.
-func (s *Set) kindOf(obj map[string]any) (*kind, []Fault) {
-	var faults []Fault
+func (s *Set) kindOf(obj map[string]any) (*kind, []fault.Fault) {
+	var faults []fault.Fault
 	want := v1alpha1.GroupVersion.String()
 	if got, ok := obj["apiVersion"]; !ok {
-		faults = append(faults, Fault{Path: "", Message: fmt.Sprintf("apiVersion is missing; add apiVersion: %s", want)})
+		faults = append(faults, fault.Fault{Path: "", Message: fmt.Sprintf("apiVersion is missing; add apiVersion: %s", want)})
 	} else if got != want {
-		faults = append(faults, Fault{Path: "/apiVersion", Message: fmt.Sprintf("found %s; want %s", show(got, nil), want)})
+		faults = append(faults, fault.Fault{Path: "/apiVersion", Message: fmt.Sprintf("found %s; want %s", fault.Show(got, nil), want)})
 	}
 	got, ok := obj["kind"]
 	name, _ := got.(string)
 	k := s.kinds[name]
 	if !ok {
-		faults = append(faults, Fault{Path: "", Message: fmt.Sprintf("kind is missing; want %s", oneOf(s.Kinds()))})
+		faults = append(faults, fault.Fault{Path: "", Message: fmt.Sprintf("kind is missing; want %s", fault.OneOf(s.Kinds()))})
 	} else if k == nil {
-		faults = append(faults, Fault{Path: "/kind", Message: fmt.Sprintf("found %s; want %s%s", show(got, nil), oneOf(s.Kinds()), didYouMean(name, s.Kinds()))})
+		faults = append(faults, fault.Fault{Path: "/kind", Message: fmt.Sprintf("found %s; want %s%s", fault.Show(got, nil), fault.OneOf(s.Kinds()), fault.DidYouMean(name, s.Kinds()))})
 	}
 	return k, faults
 }

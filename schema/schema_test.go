@@ -14,6 +14,8 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
+
+	"ringfence.dev/ringfence/schema/fault"
 )
 
 func newSet(t testing.TB) *Set {
@@ -60,7 +62,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func text(faults []Fault) string {
+func text(faults []fault.Fault) string {
 	var b strings.Builder
 	for _, f := range faults {
 		fmt.Fprintf(&b, "%q %s\n", f.Path, f.Message)
@@ -120,7 +122,7 @@ func TestHostile(t *testing.T) {
 			if took > 5*time.Second {
 				t.Errorf("Validate took %v, want well under a second", took)
 			}
-			if c.want == "" && len(faults) > 0 || !strings.Contains(text(faults), c.want) || len(faults) > maxFaults+1 {
+			if c.want == "" && len(faults) > 0 || !strings.Contains(text(faults), c.want) || len(faults) > fault.Most+1 {
 				t.Errorf("Validate = %d faults, want %q:\n%.2000s", len(faults), c.want, text(faults))
 			}
 			s.Default(c.obj)
@@ -200,9 +202,9 @@ func TestDidYouMean(t *testing.T) {
 		"environment": "environments", "Environments": "environments", "enviroments": "environments", "grups": "groups", "onwer": "owner",
 		"registry": "", "colour": "", "": "", strings.Repeat("x", 10_000): "", "rings": "ring",
 	} {
-		got := didYouMean(written, known)
+		got := fault.DidYouMean(written, known)
 		if want == "" && got != "" || want != "" && !strings.Contains(got, "`"+want+"`") {
-			t.Errorf("didYouMean(%.20q) = %q, want %q", written, got, want)
+			t.Errorf("fault.DidYouMean(%.20q) = %q, want %q", written, got, want)
 		}
 	}
 }

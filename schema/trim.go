@@ -6,10 +6,11 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+
+	"ringfence.dev/ringfence/schema/fault"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 )
 
 // measure refuses an object that is too large or too deep before anything else walks it. It stops as soon as it knows.
-func measure(obj map[string]any) []Fault {
+func measure(obj map[string]any) []fault.Fault {
 	left, deep := maxBytes, false
 	var walk func(v any, depth int)
 	walk = func(v any, depth int) {
@@ -52,9 +53,9 @@ func measure(obj map[string]any) []Fault {
 	walk(obj, 0)
 	switch {
 	case left < 0:
-		return []Fault{{Path: "", Message: "the object is larger than 3 MiB, more than the API server reads; want one team's or platform's settings; split or shorten it"}}
+		return []fault.Fault{{Path: "", Message: "the object is larger than 3 MiB, more than the API server reads; split or shorten it"}}
 	case deep:
-		return []Fault{{Path: "", Message: fmt.Sprintf("found more than %d levels of nesting; no field of ringfence.dev goes that deep; flatten it", maxDepth)}}
+		return []fault.Fault{{Path: "", Message: fmt.Sprintf("found more than %d levels of nesting; no field goes that deep; flatten it", maxDepth)}}
 	}
 	return nil
 }
@@ -62,7 +63,7 @@ func measure(obj map[string]any) []Fault {
 // trimmer copies an object without what the schema does not know, which becomes faults, and without what goes beyond
 // its limits: of a list, map or text that is too long it keeps one more than allowed, enough to be refused for it.
 type trimmer struct {
-	faults []Fault
+	faults []fault.Fault
 	// lengths are the true lengths of the values that were cut, by pointer.
 	lengths map[string]int
 }
@@ -122,15 +123,15 @@ func (c *trimmer) object(v map[string]any, s *structuralschema.Structural, at st
 	}
 	for _, key := range keys {
 		p, known := s.Properties[key]
-		switch below := at + "/" + escape(key); {
-		case root && key == "metadata":
+		switch below := at + "/" + fault.Escape(key); {
+		case root && key == "metadata", !known && (root || s.XEmbeddedResource) && slices.Contains([]string{"apiVersion", "kind", "metadata"}, key):
 			out[key] = v[key] // judged by its own rules
 		case known:
 			out[key] = c.trim(v[key], &p, below, false)
 		case values != nil:
 			out[key] = c.trim(v[key], values.Structural, below, false)
 		case len(c.faults) < manyErrors:
-			c.faults = append(c.faults, unknown(key, below, slices.Sorted(maps.Keys(s.Properties))))
+			c.faults = append(c.faults, fault.Unknown(key, below, slices.Sorted(maps.Keys(s.Properties))))
 		}
 	}
 	return out
@@ -145,7 +146,3 @@ func limit(s *structuralschema.Structural, of func(*structuralschema.ValueValida
 }
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
-
-func escape(key string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
-}

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
+
+	"ringfence.dev/ringfence/schema/fault"
 )
 
 // Validate judges obj as the API server judges an object that is created with strict field validation, and answers with
@@ -22,18 +24,23 @@ import (
 // As on the server, what is written under status is checked for unknown fields and otherwise ignored. Unlike there,
 // a file may carry what a server once added (uid, resourceVersion), and a Guard may leave out its namespace. Rules over
 // a part of the object are not asked while that part has the wrong shape. Time and memory are bounded for hostile
-// objects: at most maxBytes, maxDepth and maxFaults, lists no longer than the schema allows, CEL within the server's budget.
-func (s *Set) Validate(obj map[string]any) []Fault {
+// objects: at most maxBytes, maxDepth and fault.Most, lists no longer than the schema allows, CEL within the server's budget.
+func (s *Set) Validate(obj map[string]any) []fault.Fault {
 	k, faults := s.kindOf(obj)
 	if len(faults) > 0 {
-		return sorted(faults)
+		return fault.Sorted(faults)
 	}
+	return k.validate(obj)
+}
+
+// validate is Validate for an object of this kind.
+func (k *kind) validate(obj map[string]any) (faults []fault.Fault) {
 	if faults := measure(obj); len(faults) > 0 {
 		return faults
 	}
 	v, err := k.validators()
 	if err != nil {
-		return []Fault{{Path: "", Message: fmt.Sprintf("the schema of %s does not compile: %v; this is a defect of this build, report it", k.name, err)}}
+		return []fault.Fault{{Path: "", Message: fmt.Sprintf("the schema of %s does not compile: %v; this is a defect of this build, report it", k.name, err)}}
 	}
 	c := trimmer{lengths: map[string]int{}}
 	work, _ := c.trim(obj, k.structural, "", true).(map[string]any)
@@ -67,7 +74,7 @@ func (s *Set) Validate(obj map[string]any) []Fault {
 	r := ruleRun{wrong: wrong, budget: celconfig.RuntimeCELCostBudget}
 	r.run(v.rules, nil, "", work)
 	faults = prefer(faults, t.ruleFaults(r.errs))
-	return sorted(faults)
+	return fault.Sorted(faults)
 }
 
 // shape says where an object has the wrong shape, by the paths that the server's schema validator writes
@@ -138,14 +145,14 @@ func (r *ruleRun) run(v *cel.Validator, path *field.Path, at string, value any) 
 
 // prefer puts the faults of schema and rules together. A rule's message was written for people: it takes the place of
 // a schema's (a pattern, a minimum) about the same value.
-func prefer(schema, rules []Fault) []Fault {
+func prefer(schema, rules []fault.Fault) []fault.Fault {
 	ruled := map[string]bool{}
 	for _, f := range rules {
 		ruled[f.Path] = true
 	}
 	kept := rules
 	for _, f := range schema {
-		if !f.general || !ruled[f.Path] {
+		if !f.General || !ruled[f.Path] {
 			kept = append(kept, f)
 		}
 	}

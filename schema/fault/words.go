@@ -1,4 +1,4 @@
-package schema
+package fault
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// show writes a value found for a message: texts quoted and cut to 64 runes, large things by their kind. length, where
+// Show writes a value found for a message: texts quoted and cut to 64 runes, large things by their kind. length, where
 // given, is the true length of a value that was cut.
-func show(v any, length *int) string {
+func Show(v any, length *int) string {
 	switch v := v.(type) {
 	case nil:
 		return "nothing (null)"
@@ -41,14 +41,14 @@ func show(v any, length *int) string {
 	return fmt.Sprintf("a %T", v)
 }
 
-// wantType says a schema's type in words, and how to write the value found as that type where a habit of YAML is the cause.
-func wantType(kind string, intOrString bool, found any) (wanted, fix string) {
+// WantType says a schema's type in words, and how to write the value found as that type where a habit of YAML is the cause.
+func WantType(kind string, intOrString bool, found any) (wanted, fix string) {
 	text, isText := found.(string)
 	switch {
 	case intOrString:
 		return "a number or text", ""
 	case kind == "string":
-		return "text", quoteIt(found)
+		return "text", QuoteIt(found)
 	case kind == "integer":
 		if _, err := strconv.ParseInt(text, 10, 64); isText && err == nil {
 			return "a whole number", "; write it without quotes"
@@ -66,7 +66,7 @@ func wantType(kind string, intOrString bool, found any) (wanted, fix string) {
 		return "true or false", ""
 	case kind == "array":
 		if isText {
-			return "a list", fmt.Sprintf("; write it as [%s]", show(found, nil))
+			return "a list", fmt.Sprintf("; write it as [%s]", Show(found, nil))
 		}
 		return "a list", "; begin each item with -"
 	case kind == "object":
@@ -75,7 +75,8 @@ func wantType(kind string, intOrString bool, found any) (wanted, fix string) {
 	return kind, ""
 }
 
-func quoteIt(found any) string {
+// QuoteIt says how to write a number or a boolean as text; "" for what is neither.
+func QuoteIt(found any) string {
 	switch found.(type) {
 	case bool, int64, float64:
 		return fmt.Sprintf("; write it in quotes: \"%v\"", found)
@@ -83,27 +84,28 @@ func quoteIt(found any) string {
 	return ""
 }
 
-// unknown is the fault of a field that the schema does not have.
-func unknown(name, at string, known []string) Fault {
-	hint := didYouMean(name, known)
+// Unknown is the fault of a field that the schema does not have.
+func Unknown(name, at string, known []string) Fault {
+	hint := DidYouMean(name, known)
 	if hint == "" {
 		hint = "; remove it"
 		if len(known) > 0 && len(known) <= 20 {
-			hint = fmt.Sprintf("; want %s; correct its name or remove it", oneOf(known))
+			hint = fmt.Sprintf("; want %s; correct its name or remove it", OneOf(known))
 		}
 	}
-	return Fault{Path: at, Message: "unknown field " + show(name, nil) + hint}
+	return Fault{Path: at, Message: "unknown field " + Show(name, nil) + hint}
 }
 
-func oneOf(values []string) string {
+// OneOf names the only value, or all there are.
+func OneOf(values []string) string {
 	if len(values) == 1 {
 		return values[0]
 	}
 	return "one of " + strings.Join(values, ", ")
 }
 
-// didYouMean names the known word nearest to what was written, if any is near.
-func didYouMean(written string, known []string) string {
+// DidYouMean names the known word nearest to what was written, if any is near.
+func DidYouMean(written string, known []string) string {
 	best, least := "", 1+max(1, min(4, len(written)/3))
 	for _, k := range known {
 		if d := distance(strings.ToLower(written), strings.ToLower(k)); d < least {
@@ -143,20 +145,4 @@ func distance(a, b string) int {
 		}
 	}
 	return rows[len(a)][len(b)]
-}
-
-// firstSentence is what a field's description says first; the descriptions are the comments of package v1alpha1.
-func firstSentence(description string) string {
-	description = strings.ReplaceAll(description, "\n", " ")
-	if i := strings.Index(description, ". "); i >= 0 {
-		description = description[:i]
-	}
-	return strings.TrimSuffix(description, ".")
-}
-
-func then(text string) string {
-	if text == "" {
-		return ""
-	}
-	return "; " + text
 }
