@@ -78,6 +78,8 @@ type outcome struct {
 	quotes  map[finding.Location]report.Quote
 	// invalid are the faults of each file, document or object that could not be used.
 	invalid [][]error
+	// note is what the user is told of how the input came about.
+	note string
 	// err is a fault of this program.
 	err error
 }

@@ -1,0 +1,273 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/spf13/pflag"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/cluster"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/manifest"
+	"ringfence.dev/ringfence/policy"
+	"ringfence.dev/ringfence/report"
+	"ringfence.dev/ringfence/schema"
+)
+
+// clusterOptions are the flags of check --cluster.
+type clusterOptions struct {
+	asked               bool
+	kubeconfig, context string
+	allNamespaces       bool
+}
+
+func (o *clusterOptions) register(flags *pflag.FlagSet) {
+	flags.BoolVar(&o.asked, "cluster", false, "judge what a live cluster holds instead of PATHs")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "with --cluster: the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
+	flags.StringVar(&o.context, "context", "", "with --cluster: the `NAME` of the kubeconfig's context (default its current one)")
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "with --cluster: judge every namespace, as without --namespace")
+}
+
+// validateCluster says what does not go together with --cluster.
+func (o checkOptions) validateCluster() error {
+	refuse := func(format string, args ...any) error { return usagef("ringfence check", format, args...) }
+	c := o.cluster
+	if !c.asked {
+		for flag, given := range map[string]bool{"--kubeconfig": c.kubeconfig != "", "--context": c.context != "", "--all-namespaces": c.allNamespaces} {
+			if given {
+				return refuse("%s says which cluster; give --cluster too", flag)
+			}
+		}
+		return nil
+	}
+	switch {
+	case len(o.paths) > 0:
+		return refuse("--cluster judges what a cluster holds and %s is a PATH; give one of the two", finding.Value(o.paths[0]))
+	case o.fix || o.diff:
+		return refuse("--cluster and --fix: nothing is repaired in a cluster; repair the files that its objects come from, and apply them")
+	case o.since != "":
+		return refuse("--cluster and --since: git knows no cluster; leave out --since")
+	case len(o.policy) > 0:
+		return refuse("--cluster and --policy: a cluster is judged with the catalogue; leave out --policy")
+	case len(o.values)+len(o.valueSets) > 0:
+		return refuse("--cluster and --values: there is no chart in a cluster; leave out --values")
+	case c.allNamespaces && o.namespace != "":
+		return refuse("--all-namespaces and --namespace %s: give one of the two", o.namespace)
+	}
+	return nil
+}
+
+// survey is the judging of a cluster.
+type survey struct {
+	*judge
+	env       Env
+	cluster   *cluster.Cluster
+	workloads []cluster.Resource
+	others    []cluster.Resource
+	// say tells the user something of how a list came about.
+	say func(text string)
+
+	mu   sync.Mutex
+	over map[string]int // by kind, what was passed over as its owner is judged; under mu
+	// ofKubernetes counts what was passed over as Kubernetes keeps it; under mu.
+	ofKubernetes int
+	// lost says that the last list could not be asked for at all.
+	lost bool
+}
+
+// gatherCluster judges what a cluster holds and adds what comes of it to the report.
+func gatherCluster(ctx context.Context, env Env, o checkOptions, cat *control.Catalogue, r *report.Report) error {
+	schemas, err := schema.New()
+	if err != nil {
+		return err
+	}
+	s := &survey{env: env, over: map[string]int{}, say: func(text string) { env.note("%s", text) }}
+	s.cluster, err = cluster.Connect(cluster.Config{
+		Kubeconfig: o.cluster.kubeconfig, Context: o.cluster.context, UserAgent: "ringfence-check/" + cmp.Or(moduleVersion(), "devel"),
+		Note: func(text string) { s.say(text) }})
+	if err != nil {
+		return &exitError{finding.ExitUsage, fmt.Errorf("--cluster: %w", err)}
+	}
+	r.Cluster, r.Controls = s.cluster.Name(), cat.Controls
+	workloads, others := cat.Kinds()
+	var faults []error
+	for _, list := range []struct {
+		kinds []control.Kind
+		into  *[]cluster.Resource
+	}{{workloads, &s.workloads}, {others, &s.others}} {
+		served, broken, err := s.cluster.Resources(ctx, list.kinds)
+		if err != nil {
+			return &exitError{finding.ExitUsage, fmt.Errorf("--cluster: %w", err)}
+		}
+		*list.into, faults = served, append(faults, broken...)
+	}
+	settings, invalid, err := s.settings(ctx, o, schemas, cat)
+	if err != nil {
+		return err
+	}
+	for _, fault := range slices.CompactFunc(faults, func(a, b error) bool { return a.Error() == b.Error() }) {
+		invalid = append(invalid, []error{fault})
+	}
+	if s.judge, err = newJudge(cat, schemas, settings); err != nil {
+		return err
+	}
+	s.all, s.requireFacts = o.all, o.requireFacts
+	complain(env, r, invalid)
+	err = pump(ctx, env, r, newProgress(env, -1), func(enqueue func(func() outcome) bool) { s.feed(ctx, o.namespace, enqueue) })
+	if err == nil && r.Summary.Objects == 0 && r.Summary.Invalid == 0 {
+		complain(env, r, [][]error{{s.nothing(o.namespace)}})
+	}
+	s.tellPassedOver()
+	return s.conclude(env, r, err, len(o.platform) > 0)
+}
+
+// nothing is what to say where no object was found.
+func (s *survey) nothing(namespace string) error {
+	if namespace == "" {
+		return fmt.Errorf("nothing was found to judge in cluster %s; check --context", s.cluster.Name())
+	}
+	return fmt.Errorf("nothing was found to judge in namespace %s of cluster %s: it is empty, or there is no such namespace; check --namespace and --context", namespace, s.cluster.Name())
+}
+
+// pass counts what is passed over: at the end of ctx the counting and the telling are at work at once.
+func (s *survey) pass(count func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	count()
+}
+
+// tellPassedOver says what was not judged by itself.
+func (s *survey) tellPassedOver() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var counts []string
+	sum := 0
+	for _, kind := range slices.Sorted(maps.Keys(s.over)) {
+		counts = append(counts, fmt.Sprintf("%d %s", s.over[kind], kind))
+		sum += s.over[kind]
+	}
+	if sum > 0 {
+		s.env.note("passed over what a controller made of objects that were judged: %d (%s)", sum, strings.Join(counts, ", "))
+	}
+	if s.ofKubernetes > 0 {
+		s.env.note("passed over what Kubernetes itself makes and keeps (ConfigMap kube-root-ca.crt, Service kubernetes): %d", s.ofKubernetes)
+	}
+}
+
+// feed lists one resource after the other and enqueues the judging of every object; owners come before what they own.
+func (s *survey) feed(ctx context.Context, namespace string, enqueue func(func() outcome) bool) {
+	s.say = func(text string) { enqueue(func() outcome { return outcome{note: text} }) }
+	owners := &cluster.Owners{}
+	resources := append(cluster.ByOwner(s.workloads), s.others...)
+	for i, r := range resources {
+		if namespace != "" && !r.Namespaced {
+			continue
+		}
+		if i >= len(s.workloads) {
+			owners = nil
+		}
+		again := s.lost
+		if !s.list(ctx, r, namespace, owners, enqueue) {
+			return
+		}
+		if left := len(resources) - i - 1; again && s.lost && left > 0 {
+			err := fmt.Errorf("the API server does not answer any more: %d more kinds were not asked for; run it again", left)
+			enqueue(func() outcome { return outcome{invalid: [][]error{{err}}} })
+			return
+		}
+	}
+}
+
+// list enqueues the judging of every object of a resource. It is false once nobody waits any more.
+func (s *survey) list(ctx context.Context, r cluster.Resource, namespace string, owners *cluster.Owners, enqueue func(func() outcome) bool) bool {
+	s.lost = false
+	for value, err := range s.cluster.List(ctx, r, namespace) {
+		work := func() outcome { return s.live(ctx, value) }
+		switch {
+		case err != nil:
+			s.lost = errors.Is(err, cluster.ErrUnreachable)
+			work = func() outcome { return outcome{invalid: [][]error{{err}}} }
+		case owners != nil && owners.Made(value):
+			s.pass(func() { s.over[r.Kind.Kind]++ })
+			continue
+		case cluster.OfKubernetes(value):
+			s.pass(func() { s.ofKubernetes++ })
+			continue
+		}
+		if !enqueue(work) {
+			return false
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// live judges one object of the cluster.
+func (s *survey) live(ctx context.Context, value map[string]any) outcome {
+	findings, err := s.object(ctx, manifest.NewObject(value))
+	if err != nil {
+		return outcome{err: err}
+	}
+	return outcome{objects: [][]finding.Finding{findings}}
+}
+
+// settings are those of the --platform files where there are any, else the cluster's own, and it says which.
+func (s *survey) settings(ctx context.Context, o checkOptions, schemas *schema.Set, cat *control.Catalogue) (*settings, [][]error, error) {
+	if len(o.platform) > 0 {
+		s.env.note("settings: Platform and Tenants of the --platform files; those of the cluster do not count")
+		from, invalid := loadSettings(o.platform, s.env.Stdin, schemas, cat.Controls, s.env.Now())
+		return from, invalid, nil
+	}
+	l := loader{settings: &settings{controls: cat.Controls, now: s.env.Now(), guards: map[string]*policy.Guard{}}, schemas: schemas, places: map[string]finding.Location{}}
+	own := v1alpha1.GroupVersion
+	served, broken, err := s.cluster.Resources(ctx, []control.Kind{
+		{APIGroup: own.Group, Kind: "Platform", Resource: "platforms", Version: own.Version},
+		{APIGroup: own.Group, Kind: "Tenant", Resource: "tenants", Version: own.Version},
+	})
+	if err != nil {
+		return nil, nil, &exitError{finding.ExitUsage, fmt.Errorf("--cluster: %w", err)}
+	}
+	for _, fault := range broken {
+		l.faults = append(l.faults, []error{fault})
+	}
+	for _, r := range served {
+		for value, err := range s.cluster.List(ctx, r, "") {
+			if ctx.Err() != nil {
+				return nil, nil, ctx.Err()
+			}
+			if err != nil {
+				l.faults = append(l.faults, []error{fmt.Errorf("settings: %w", err)})
+				continue
+			}
+			l.addLive(value)
+		}
+	}
+	switch {
+	case l.platform != nil:
+		s.env.note("settings: Platform and %d Tenants of cluster %s", len(l.tenants), s.cluster.Name())
+	case len(l.faults) > 0:
+		s.env.note("settings: those of cluster %s could not be read; it is judged as without a Platform", s.cluster.Name())
+	default:
+		s.env.note("settings: cluster %s has no Platform; it is judged as without one", s.cluster.Name())
+	}
+	return l.settings, l.faults, nil
+}
+
+// addLive takes a Platform or Tenant of the cluster. Its faults name it, as there is no place to point at.
+func (l *loader) addLive(value map[string]any) {
+	before := len(l.faults)
+	o := manifest.NewObject(value)
+	l.add(o)
+	for _, faults := range l.faults[before:] {
+		for i, fault := range faults {
+			faults[i] = fmt.Errorf("%s in the cluster cannot be used: %s", o.Subject(), fault)
+		}
+	}
+}
