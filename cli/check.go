@@ -241,7 +241,7 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 		return err
 	}
 	if o.cluster.asked {
-		return gatherCluster(ctx, env, o, cat, r)
+		return interrupted(env, r, gatherCluster(ctx, env, o, cat, r))
 	}
 	inputs, badValues, err := list(o)
 	if err != nil {
@@ -285,12 +285,19 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	return j.conclude(env, r, run(), len(o.platform) > 0)
 }
 
-// conclude says of a run that ended with err what the user must know of it. An interruption is no error.
+// interrupted is err, but for an interruption: that the report says.
+func interrupted(env Env, r *report.Report, err error) error {
+	if !errors.Is(err, context.Canceled) {
+		return err
+	}
+	r.Interrupt()
+	env.note("interrupted; what was judged until then is reported")
+	return nil
+}
+
+// conclude says of a run that ended with err what the user must know of it.
 func (j *judge) conclude(env Env, r *report.Report, err error, files bool) error {
-	if errors.Is(err, context.Canceled) {
-		r.Interrupt()
-		env.note("interrupted; what was judged until then is reported")
-	} else if err != nil {
+	if err := interrupted(env, r, err); err != nil {
 		return err
 	}
 	if len(j.unjudged) > 0 && r.Summary.Objects > 0 {

@@ -97,23 +97,15 @@ func gatherCluster(ctx context.Context, env Env, o checkOptions, cat *control.Ca
 		return &exitError{finding.ExitUsage, fmt.Errorf("--cluster: %w", err)}
 	}
 	r.Cluster, r.Controls = s.cluster.Name(), cat.Controls
-	workloads, others := cat.Kinds()
-	var faults []error
-	for _, list := range []struct {
-		kinds []control.Kind
-		into  *[]cluster.Resource
-	}{{workloads, &s.workloads}, {others, &s.others}} {
-		served, broken, err := s.cluster.Resources(ctx, list.kinds)
-		if err != nil {
-			return &exitError{finding.ExitUsage, fmt.Errorf("--cluster: %w", err)}
-		}
-		*list.into, faults = served, append(faults, broken...)
+	own, faults, err := s.discover(ctx, cat)
+	if err != nil {
+		return &exitError{finding.ExitUsage, fmt.Errorf("--cluster: %w", err)}
 	}
-	settings, invalid, err := s.settings(ctx, o, schemas, cat)
+	settings, invalid, err := s.settings(ctx, o, own, schemas, cat)
 	if err != nil {
 		return err
 	}
-	for _, fault := range slices.CompactFunc(faults, func(a, b error) bool { return a.Error() == b.Error() }) {
+	for _, fault := range faults {
 		invalid = append(invalid, []error{fault})
 	}
 	if s.judge, err = newJudge(cat, schemas, settings); err != nil {
@@ -127,6 +119,29 @@ func gatherCluster(ctx context.Context, env Env, o checkOptions, cat *control.Ca
 	}
 	s.tellPassedOver()
 	return s.conclude(env, r, err, len(o.platform) > 0)
+}
+
+// discover finds out which of the kinds that are judged the cluster serves, and of Ringfence's own those with settings.
+func (s *survey) discover(ctx context.Context, cat *control.Catalogue) (own []cluster.Resource, faults []error, err error) {
+	workloads, others := cat.Kinds()
+	group := v1alpha1.GroupVersion
+	settings := []control.Kind{
+		{APIGroup: group.Group, Kind: "Platform", Version: group.Version},
+		{APIGroup: group.Group, Kind: "Tenant", Version: group.Version},
+	}
+	served, faults, err := s.cluster.Resources(ctx, slices.Concat(workloads, others, settings))
+	for _, r := range served {
+		same := func(k control.Kind) bool { return k.APIGroup == r.APIGroup && k.Kind == r.Kind.Kind }
+		switch {
+		case r.APIGroup == group.Group:
+			own = append(own, r)
+		case slices.ContainsFunc(workloads, same):
+			s.workloads = append(s.workloads, r)
+		default:
+			s.others = append(s.others, r)
+		}
+	}
+	return own, faults, err
 }
 
 // nothing is what to say where no object was found.
@@ -219,25 +234,14 @@ func (s *survey) live(ctx context.Context, value map[string]any) outcome {
 }
 
 // settings are those of the --platform files where there are any, else the cluster's own, and it says which.
-func (s *survey) settings(ctx context.Context, o checkOptions, schemas *schema.Set, cat *control.Catalogue) (*settings, [][]error, error) {
+func (s *survey) settings(ctx context.Context, o checkOptions, own []cluster.Resource, schemas *schema.Set, cat *control.Catalogue) (*settings, [][]error, error) {
 	if len(o.platform) > 0 {
 		s.env.note("settings: Platform and Tenants of the --platform files; those of the cluster do not count")
 		from, invalid := loadSettings(o.platform, s.env.Stdin, schemas, cat.Controls, s.env.Now())
 		return from, invalid, nil
 	}
 	l := loader{settings: &settings{controls: cat.Controls, now: s.env.Now(), guards: map[string]*policy.Guard{}}, schemas: schemas, places: map[string]finding.Location{}}
-	own := v1alpha1.GroupVersion
-	served, broken, err := s.cluster.Resources(ctx, []control.Kind{
-		{APIGroup: own.Group, Kind: "Platform", Resource: "platforms", Version: own.Version},
-		{APIGroup: own.Group, Kind: "Tenant", Resource: "tenants", Version: own.Version},
-	})
-	if err != nil {
-		return nil, nil, &exitError{finding.ExitUsage, fmt.Errorf("--cluster: %w", err)}
-	}
-	for _, fault := range broken {
-		l.faults = append(l.faults, []error{fault})
-	}
-	for _, r := range served {
+	for _, r := range own {
 		for value, err := range s.cluster.List(ctx, r, "") {
 			if ctx.Err() != nil {
 				return nil, nil, ctx.Err()

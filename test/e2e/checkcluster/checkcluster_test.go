@@ -419,6 +419,28 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// TestGone shows that a server which goes away is not asked for every other kind, and that what was judged is reported.
+func TestGone(t *testing.T) {
+	create(t, "gone", fmt.Sprintf(bad, "web", 0))
+	var away atomic.Bool
+	var asked atomic.Int32
+	kubeconfig := forward(t, cluster.Config, func(w http.ResponseWriter, r *http.Request) bool {
+		if !away.Load() {
+			away.Store(strings.HasSuffix(r.URL.Path, "/deployments"))
+			return false
+		}
+		asked.Add(1)
+		panic(http.ErrAbortHandler) // closes the connection
+	})
+	r := check(t.Context(), kubeconfig, "-n", "gone", "-o", "json")
+	if got := subjects(r.findings(t)); r.code != 2 || !slices.Contains(got, "Deployment/web") || !strings.Contains(r.stderr, "more kinds were not asked for") {
+		t.Errorf("exit code %d, findings about %q: %s", r.code, got, r.stderr)
+	}
+	if n := asked.Load(); n > 6 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
 // TestSettings shows that Platform and Tenants are the cluster's own where it has them, and those of files where they are given.
 func TestSettings(t *testing.T) {
 	create(t, "payments-dev", strings.ReplaceAll(fmt.Sprintf(bad, "web", 0), "image: nginx", "image: registry.bank.example/web"))
@@ -433,6 +455,18 @@ func TestSettings(t *testing.T) {
 	for _, file := range []string{"platform.yaml", "tenant.yaml"} {
 		if err := cluster.Install(t.Context(), filepath.Join("..", "..", "..", "samples", file)); err != nil {
 			t.Fatal(err)
+		}
+	}
+	// What passes as a file passes as the object that the server made of it.
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "samples", "compliant.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, "payments-dev", string(text))
+	r = check(t.Context(), cluster.Kubeconfig, "-n", "payments-dev", "-o", "json")
+	for _, f := range r.findings(t) {
+		if f.Subject.Name != "web" && f.Subject.Name != "default" {
+			t.Errorf("a compliant object has the finding %s", f.Message)
 		}
 	}
 	r = check(t.Context(), cluster.Kubeconfig, append(args, "--all")...)
