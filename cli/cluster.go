@@ -17,7 +17,6 @@ import (
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/manifest"
-	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/report"
 	"ringfence.dev/ringfence/schema"
 )
@@ -128,6 +127,7 @@ func (s *survey) discover(ctx context.Context, cat *control.Catalogue) (own []cl
 	settings := []control.Kind{
 		{APIGroup: group.Group, Kind: "Platform", Version: group.Version},
 		{APIGroup: group.Group, Kind: "Tenant", Version: group.Version},
+		{APIGroup: group.Group, Kind: guardKind, Version: group.Version},
 	}
 	served, faults, err := s.cluster.Resources(ctx, slices.Concat(workloads, others, settings))
 	for _, r := range served {
@@ -231,47 +231,4 @@ func (s *survey) live(ctx context.Context, value map[string]any) outcome {
 		return outcome{err: err}
 	}
 	return outcome{objects: [][]finding.Finding{findings}}
-}
-
-// settings are those of the --platform files where there are any, else the cluster's own, and it says which.
-func (s *survey) settings(ctx context.Context, o checkOptions, own []cluster.Resource, schemas *schema.Set, cat *control.Catalogue) (*settings, [][]error, error) {
-	if len(o.platform) > 0 {
-		s.env.note("settings: Platform and Tenants of the --platform files; those of the cluster do not count")
-		from, invalid := loadSettings(o.platform, s.env.Stdin, schemas, cat.Controls, s.env.Now())
-		return from, invalid, nil
-	}
-	l := loader{settings: &settings{controls: cat.Controls, now: s.env.Now(), guards: map[string]*policy.Guard{}}, schemas: schemas, places: map[string]finding.Location{}}
-	for _, r := range own {
-		for value, err := range s.cluster.List(ctx, r, "") {
-			if ctx.Err() != nil {
-				return nil, nil, ctx.Err()
-			}
-			if err != nil {
-				l.faults = append(l.faults, []error{fmt.Errorf("settings: %w", err)})
-				continue
-			}
-			l.addLive(value)
-		}
-	}
-	switch {
-	case l.platform != nil:
-		s.env.note("settings: Platform and %d Tenants of cluster %s", len(l.tenants), s.cluster.Name())
-	case len(l.faults) > 0:
-		s.env.note("settings: those of cluster %s could not be read; it is judged as without a Platform", s.cluster.Name())
-	default:
-		s.env.note("settings: cluster %s has no Platform; it is judged as without one", s.cluster.Name())
-	}
-	return l.settings, l.faults, nil
-}
-
-// addLive takes a Platform or Tenant of the cluster. Its faults name it, as there is no place to point at.
-func (l *loader) addLive(value map[string]any) {
-	before := len(l.faults)
-	o := manifest.NewObject(value)
-	l.add(o)
-	for _, faults := range l.faults[before:] {
-		for i, fault := range faults {
-			faults[i] = fmt.Errorf("%s in the cluster cannot be used: %s", o.Subject(), fault)
-		}
-	}
 }

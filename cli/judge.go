@@ -62,7 +62,7 @@ func newJudge(cat *control.Catalogue, schemas *schema.Set, s *settings) (*judge,
 	}
 	j := &judge{catalogue: cat, engine: policy.New(sets...), schemas: schemas, settings: s}
 	for _, c := range cat.Controls {
-		if s.platform == nil && needsPlatform(c) {
+		if s.platform == nil && !s.guarded && needsPlatform(c) {
 			j.unjudged = append(j.unjudged, c.ID)
 		}
 	}
