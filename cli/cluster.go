@@ -10,7 +10,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/cluster"
@@ -28,7 +28,8 @@ type clusterOptions struct {
 	allNamespaces       bool
 }
 
-func (o *clusterOptions) register(flags *pflag.FlagSet) {
+func (o *clusterOptions) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.BoolVar(&o.asked, "cluster", false, "judge what a live cluster holds instead of PATHs")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "with --cluster: the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
 	flags.StringVar(&o.context, "context", "", "with --cluster: the `NAME` of the kubeconfig's context (default its current one)")
