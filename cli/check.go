@@ -44,6 +44,7 @@ type checkOptions struct {
 	// kubeVersions are the servers that the objects are for.
 	kubeVersions []string
 	crds         []string
+	cluster      clusterOptions
 }
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
@@ -89,6 +90,10 @@ repaired text goes to standard output and the report to standard error. --diff s
 written and the exit code is that of the files as they are. An object is left alone where a repair would touch more than
 its field (aliases, anchors in use, merge keys, tags, text over several lines, templates).
 
+--cluster judges what a live cluster holds instead of PATHs, in all namespaces or with --namespace in one; --kubeconfig and
+--context are those of kubectl. It only reads; docs/sources.md has the ClusterRole that it needs. Platform and Tenants are
+the cluster's own unless --platform is given. What a controller made of an object that is judged is passed over, and counted.
+
 Exit codes: 0 nothing is refused; 1 something is; 2 an input cannot be read or is invalid (the others are judged and
 printed all the same) or the run was interrupted (what was judged until then is printed); 3 a control that applies could not be decided.`
 
@@ -97,7 +102,7 @@ func newCheck(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check [PATH|-]...", Short: "Judge manifests before they reach a cluster", Long: fmt.Sprintf(checkHelp, formatHelp()),
 		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o text -o sarif=ringfence.sarif\n  ringfence check manifests/ --baseline known.json\n" +
-			"  ringfence check chart/ --values common.yaml --values-set dev.yaml --values-set prod.yaml,eu.yaml\n  ringfence check manifests/ --kube-version 1.33-1.35 --crds crds/\n  ringfence check manifests/ --diff\n  ringfence check manifests/ --fix",
+			"  ringfence check chart/ --values common.yaml --values-set dev.yaml --values-set prod.yaml,eu.yaml\n  ringfence check manifests/ --kube-version 1.33-1.35 --crds crds/\n  ringfence check manifests/ --diff\n  ringfence check manifests/ --fix\n  ringfence check --cluster -n payments-dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.paths = args
 			return check(cmd.Context(), env, o)
@@ -107,7 +112,7 @@ func newCheck(env Env) *cobra.Command {
 	flags.StringArrayVar(&o.platform, "platform", nil, "`FILE|DIR` with Platform and Tenant objects; may be repeated")
 	flags.StringArrayVar(&o.policy, "policy", nil, "judge with the policies in `FILE|DIR` instead of the catalogue; may be repeated")
 	flags.BoolVar(&o.catalogue, "with-catalogue", false, "judge with the catalogue beside --policy")
-	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `NS` of objects that name none")
+	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `NS` of objects that name none; with --cluster the one that is judged")
 	flags.StringSliceVar(&o.only, "only", nil, "judge with these controls alone: `ID,...`")
 	flags.StringSliceVar(&o.values, "values", nil, "render charts with these values: `FILE,...`; may be repeated, what comes later wins")
 	flags.StringArrayVar(&o.valueSets, "values-set", nil, "render charts with --values and `FILE,...`; repeat it to render once with each set")
@@ -120,6 +125,7 @@ func newCheck(env Env) *cobra.Command {
 	flags.StringArrayVar(&o.crds, "crds", nil, "`FILE|DIR` with CustomResourceDefinitions, which custom resources are judged by; may be repeated")
 	flags.StringVar(&o.since, "since", "", "judge only what changed since this branch left `REV`, committed or not")
 	flags.BoolVar(&o.fix, "fix", false, "rewrite the files: repair what the catalogue states a repair for")
+	o.cluster.register(cmd)
 	flags.BoolVar(&o.diff, "diff", false, "show what --fix changes as a unified diff; without --fix nothing is written")
 	complete := func(flag string, words ...cobra.Completion) {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flags are those above
@@ -135,7 +141,7 @@ var namespaceName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 func (o checkOptions) validate() error {
 	switch {
-	case len(o.paths) == 0:
+	case len(o.paths) == 0 && !o.cluster.asked:
 		return usagef("ringfence check", "no PATH: name files, folders, or - for standard input")
 	case !slices.Contains([]string{"deny", "warn"}, o.failOn):
 		return usagef("ringfence check", "--fail-on %q: want deny or warn", o.failOn)
@@ -166,7 +172,7 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := o.validateFix(outputs); err != nil {
+	if err := errors.Join(o.validateCluster(), o.validateFix(outputs)); err != nil {
 		return err
 	}
 	baseline, err := readBaseline(o.baseline)
@@ -244,6 +250,9 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	if cat, err = only(cat, o.only); err != nil {
 		return err
 	}
+	if o.cluster.asked {
+		return interrupted(env, r, gatherCluster(ctx, env, o, cat, r))
+	}
 	inputs, badValues, err := list(o)
 	if err != nil {
 		return err
@@ -284,14 +293,26 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	if o.fix || o.diff {
 		run = func() error { return (&repairer{j, env, o.fix, o.diff}).run(ctx, judged, r) }
 	}
-	if err := run(); errors.Is(err, context.Canceled) {
-		r.Interrupt()
-		env.note("interrupted; what was judged until then is reported")
-	} else if err != nil {
+	return j.conclude(env, r, run(), len(o.platform) > 0)
+}
+
+// interrupted is err, but for an interruption: that the report says.
+func interrupted(env Env, r *report.Report, err error) error {
+	if !errors.Is(err, context.Canceled) {
+		return err
+	}
+	r.Interrupt()
+	env.note("interrupted; what was judged until then is reported")
+	return nil
+}
+
+// conclude says of a run that ended with err what the user must know of it.
+func (j *judge) conclude(env Env, r *report.Report, err error, files bool) error {
+	if err := interrupted(env, r, err); err != nil {
 		return err
 	}
 	if len(j.unjudged) > 0 && r.Summary.Objects > 0 {
-		env.note("%s", j.missing(len(o.platform) > 0))
+		env.note("%s", j.missing(files))
 	}
 	return nil
 }
@@ -384,6 +405,17 @@ func exitCode(r *report.Report, failOn string) int {
 // run judges every document of the inputs, as many at once as there are processors, and gathers what comes of them in the
 // order of the inputs. At most a few documents for each processor are in memory at any time.
 func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Report) error {
+	return pump(ctx, env, r, newProgress(env, len(inputs)), func(enqueue func(func() outcome) bool) {
+		for _, in := range inputs {
+			if !j.input(ctx, env, in, enqueue) {
+				return
+			}
+		}
+	})
+}
+
+// pump does the work that feed enqueues, as run does.
+func pump(ctx context.Context, env Env, r *report.Report, p *progress, feed func(enqueue func(func() outcome) bool)) error {
 	workers := runtime.GOMAXPROCS(0)
 	queue := make(chan chan outcome, 2*workers)
 	type task struct {
@@ -411,13 +443,8 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 			tasks <- task{work, done}
 			return true
 		}
-		for _, in := range inputs {
-			if !j.input(ctx, env, in, enqueue) {
-				return
-			}
-		}
+		feed(enqueue)
 	}()
-	p := newProgress(env, len(inputs))
 	defer p.clear()
 	for {
 		// A read of standard input cannot be interrupted: at the end of ctx the reader is left behind, and the process ends.
@@ -437,7 +464,7 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 			if out.err != nil {
 				return out.err
 			}
-			if len(out.invalid) > 0 {
+			if len(out.invalid) > 0 || out.note != "" {
 				p.clear()
 			}
 			out.addTo(r, env)
@@ -448,6 +475,9 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 
 // addTo gathers what came of a document.
 func (out outcome) addTo(r *report.Report, env Env) {
+	if out.note != "" {
+		env.note("%s", out.note)
+	}
 	r.Summary.Files += out.opened
 	complain(env, r, out.invalid)
 	for _, object := range out.objects {

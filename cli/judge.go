@@ -62,7 +62,7 @@ func newJudge(cat *control.Catalogue, schemas *schemas, s *settings) (*judge, er
 	}
 	j := &judge{catalogue: cat, engine: policy.New(sets...), schemas: schemas, settings: s}
 	for _, c := range cat.Controls {
-		if s.platform == nil && needsPlatform(c) {
+		if s.platform == nil && !s.guarded && needsPlatform(c) {
 			j.unjudged = append(j.unjudged, c.ID)
 		}
 	}
@@ -78,6 +78,8 @@ type outcome struct {
 	quotes  map[finding.Location]report.Quote
 	// invalid are the faults of each file, document or object that could not be used.
 	invalid [][]error
+	// note is what the user is told of how the input came about.
+	note string
 	// err is a fault of this program.
 	err error
 }

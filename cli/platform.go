@@ -22,7 +22,9 @@ type settings struct {
 	// platform is nil where none was given.
 	platform *v1alpha1.Platform
 	tenants  []v1alpha1.Tenant
-	now      time.Time
+	// guarded says that guards holds the one Guard that counts, of a cluster's namespace: it knows what a Platform would say.
+	guarded bool
+	now     time.Time
 
 	mu     sync.Mutex
 	guards map[string]*policy.Guard // by namespace; under mu

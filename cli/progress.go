@@ -17,7 +17,8 @@ const (
 // progress tells a person who waits how far a run is, on one line of standard error that is gone at the end. Where nobody
 // watches, because standard error is no terminal, it tells nothing.
 type progress struct {
-	env         Env
+	env Env
+	// inputs is how many files there are to judge, negative where nobody can know.
 	inputs      int
 	began, told time.Time
 	drawn       bool
@@ -46,7 +47,11 @@ func (p *progress) tell(r *report.Report) {
 	}
 	p.told, p.drawn = now, true
 	rate := float64(r.Summary.Objects) / ran.Seconds()
-	fmt.Fprintf(p.env.Stderr, "\r\x1b[Kringfence: %d of %d files, %d objects, %.0f a second", r.Summary.Files, p.inputs, r.Summary.Objects, rate)
+	fmt.Fprint(p.env.Stderr, "\r\x1b[Kringfence: ")
+	if p.inputs >= 0 {
+		fmt.Fprintf(p.env.Stderr, "%d of %d files, ", r.Summary.Files, p.inputs)
+	}
+	fmt.Fprintf(p.env.Stderr, "%d objects, %.0f a second", r.Summary.Objects, rate)
 }
 
 // clear makes room for something else on standard error.

@@ -61,7 +61,11 @@ func (s *schemas) judge(o *manifest.Object) []error {
 // validate lists what a schema of ringfence.dev has against an object, with the places.
 func validate(s *schemas, o *manifest.Object) (faults []error) {
 	for _, f := range s.ringfence.Validate(o.Value) {
-		faults = append(faults, &manifest.Error{Location: o.Locate(f.Path), Message: f.Message})
+		at, message := o.Locate(f.Path), f.Message
+		if at == (finding.Location{}) && f.Path != "" { // there is no line to point at
+			message = f.Path + ": " + message
+		}
+		faults = append(faults, &manifest.Error{Location: at, Message: message})
 	}
 	return faults
 }

@@ -132,6 +132,28 @@ func knownKinds(c Control) error {
 // Groups are the match groups of the catalogue: those that are always there, and those of its templates.
 func (c *Catalogue) Groups() []Group { return append(Groups(), templateGroups(c.Templates)...) }
 
+// Kinds are the kinds that some control of the catalogue judges, each once: those with a pod, and the others.
+func (c *Catalogue) Kinds() (workloads, others []Kind) {
+	for _, g := range c.Groups() {
+		pods := g.Name == "workloads" || g.Of == "workloads"
+		for _, k := range g.Kinds {
+			judged := func(one Control) bool {
+				only := g.Only(one)
+				return g.Holds(one) && (only == nil || slices.Contains(only, k.Kind))
+			}
+			same := func(have Kind) bool { return have.APIGroup == k.APIGroup && have.Kind == k.Kind }
+			switch {
+			case !slices.ContainsFunc(c.Controls, judged) || slices.ContainsFunc(append(workloads, others...), same):
+			case pods:
+				workloads = append(workloads, k)
+			default:
+				others = append(others, k)
+			}
+		}
+	}
+	return workloads, others
+}
+
 // ownVariables are the variables of policy.yaml that the loader does not own.
 func ownVariables(c Control) ([]Variable, error) {
 	file := path.Join(c.Dir, "policy.yaml")

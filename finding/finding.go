@@ -294,7 +294,7 @@ func Fingerprint(control string, s Subject, path string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Sort orders findings by file, what rendered it, line, column, control and path.
+// Sort orders findings by file, what rendered it, line, column, subject, control and path.
 func Sort(fs []*Finding) {
 	slices.SortStableFunc(fs, func(a, b *Finding) int {
 		return cmp.Or(
@@ -302,6 +302,10 @@ func Sort(fs []*Finding) {
 			cmp.Compare(a.Location.Rendered, b.Location.Rendered),
 			cmp.Compare(a.Location.Line, b.Location.Line),
 			cmp.Compare(a.Location.Column, b.Location.Column),
+			cmp.Compare(a.Subject.Namespace, b.Subject.Namespace),
+			cmp.Compare(a.Subject.Kind, b.Subject.Kind),
+			cmp.Compare(a.Subject.APIVersion, b.Subject.APIVersion),
+			cmp.Compare(a.Subject.Name, b.Subject.Name),
 			cmp.Compare(a.Control, b.Control),
 			cmp.Compare(a.Path, b.Path))
 	})

@@ -38,13 +38,16 @@ type Error struct {
 
 // Error is file:line:column: message, without the place where there is none.
 func (e *Error) Error() string {
+	if e.Location == (finding.Location{}) {
+		return e.Message
+	}
 	if e.Location.Line == 0 {
 		return e.Location.Source() + ": " + e.Message
 	}
 	return e.Location.String() + ": " + e.Message
 }
 
-// Object is one Kubernetes object of a file, with its places.
+// Object is one Kubernetes object, with its places where it came of a file.
 type Object struct {
 	// Value is the object as the API server would decode it: map[string]any, []any, string, int64, float64, bool, nil.
 	Value map[string]any
@@ -58,6 +61,9 @@ type Object struct {
 	top  *yaml.Node
 	at   string
 }
+
+// NewObject is an object that came of no file: no field of it has a place.
+func NewObject(value map[string]any) *Object { return &Object{Value: value} }
 
 // APIVersion and Kind are never empty in an Object that Read yields.
 func (o *Object) APIVersion() string { return text(o.Value["apiVersion"]) }
@@ -80,6 +86,9 @@ func text(v any) string { s, _ := v.(string); return s }
 // Locate is the place of the field that an RFC 6901 pointer names: its key, or the item of a list. For a field that is
 // not there it is the nearest parent that is.
 func (o *Object) Locate(pointer string) finding.Location {
+	if o.root == nil {
+		return finding.Location{}
+	}
 	at := o.root
 	node := o.root
 	for _, step := range PointerSteps(pointer) {

@@ -23,7 +23,11 @@ func GitHub(w io.Writer, r *Report) error {
 	}
 	for _, f := range r.Findings {
 		if f.Outcome != finding.Pass && f.Outcome != finding.NotApplicable {
-			annotate(out, githubLevel(f), f.Location, f.Control+" "+f.Title, Told(f))
+			text := Told(f)
+			if f.Location.File == "" { // nothing else names the object
+				text = f.Subject.String() + ": " + text
+			}
+			annotate(out, githubLevel(f), f.Location, f.Control+" "+f.Title, text)
 		}
 	}
 	fmt.Fprintln(out, Summary(r)) // of our own words and numbers

@@ -55,6 +55,20 @@ func hostile() *Report {
 	return r
 }
 
+// ofCluster is the hostile report as a cluster gives it: without a file anywhere.
+func ofCluster() *Report {
+	r := hostile()
+	r.Cluster, r.Quotes = attacks[0], nil
+	for _, f := range r.Findings {
+		f.Location = finding.Location{}
+	}
+	for i := range r.Faults {
+		r.Faults[i].Location = finding.Location{}
+	}
+	r.Finish()
+	return r
+}
+
 // written is what a format makes of a report.
 func written(t *testing.T, write func(io.Writer, *Report) error, r *Report) string {
 	t.Helper()
@@ -128,7 +142,7 @@ func TestSARIFSchema(t *testing.T) {
 func reports() map[string]*Report {
 	known := hostile()
 	known.Baseline = &Baseline{}
-	return map[string]*Report{"empty": {}, "few": run(false), "all": run(true), "hostile": hostile(), "baseline": known}
+	return map[string]*Report{"empty": {}, "few": run(false), "all": run(true), "hostile": hostile(), "baseline": known, "cluster": ofCluster()}
 }
 
 // crds are the schemas of the kinds, by kind.

@@ -15,8 +15,9 @@ import (
 	"ringfence.dev/ringfence/finding"
 )
 
-// JUnit writes a document of the form that Ant made and build services read: a test suite for each file, in it a test
-// case for each control that says something of an object, and one for each object with nothing but passes.
+// JUnit writes a document of the form that Ant made and build services read: a test suite for each file, or each namespace
+// of a cluster, in it a test case for each control that says something of an object, and one for each object with nothing
+// but passes.
 //
 // A failure is what fails the run, an error what could not be decided or read. What is warned of, recorded or waived is
 // skipped: the form knows no warning, and it must not look like a pass. Nothing was timed.
@@ -54,12 +55,14 @@ func junitSuites(r *Report) iter.Seq[*junitSuite] {
 		found, right := map[string][]*finding.Finding{}, map[string][]passedObject{}
 		files := map[string]bool{}
 		for _, f := range r.Findings {
-			files[f.Location.File] = true
-			found[f.Location.File] = append(found[f.Location.File], f)
+			name := suiteName(f.Location.File, f.Subject)
+			files[name] = true
+			found[name] = append(found[name], f)
 		}
 		for _, p := range r.passed {
-			files[p.file] = true
-			right[p.file] = append(right[p.file], p)
+			name := suiteName(p.file, p.subject)
+			files[name] = true
+			right[name] = append(right[name], p)
 		}
 		// A document without a test counts as a failure in some places.
 		if (len(r.Faults) > 0 || len(files) == 0) && !yield(junitInputs(r.Faults)) {
@@ -70,6 +73,18 @@ func junitSuites(r *Report) iter.Seq[*junitSuite] {
 				return
 			}
 		}
+	}
+}
+
+// suiteName is the file, or of an object in a cluster what it lies in.
+func suiteName(file string, s finding.Subject) string {
+	switch {
+	case file != "":
+		return file
+	case s.Namespace != "":
+		return "namespace " + s.Namespace
+	default:
+		return "cluster"
 	}
 }
 
@@ -120,7 +135,11 @@ func junitCaseOf(fs []finding.Finding, failOnWarn bool) junitCase {
 	c := junitCase{Name: token(f.Control + " " + f.Title), Class: token(f.Subject.String())}
 	var text []string
 	for i := range fs {
-		text = append(text, finding.Clean(fs[i].Location.String()+": "+Told(&fs[i])))
+		at := fs[i].Location.String()
+		if fs[i].Location.File == "" {
+			at = fs[i].Subject.String()
+		}
+		text = append(text, finding.Clean(at+": "+Told(&fs[i])))
 	}
 	fault := &junitFault{string(f.Action), finding.Clean(Told(f)), strings.Join(text, "\n")}
 	switch {

@@ -28,6 +28,8 @@ type Report struct {
 	Version string
 	// Root is the absolute folder that file names in findings are relative to, for formats that need relative names.
 	Root string
+	// Cluster is the name of the cluster whose objects were judged; empty where files were. Findings then have no file.
+	Cluster string
 	// Controls are those of the catalogue that judged, for formats that tell of rules.
 	Controls []control.Control
 	// Faults are the inputs that could not be used, in order, and the interruption.

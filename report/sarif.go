@@ -71,7 +71,7 @@ func (s *sarif) invocation() sarifInvocation {
 func (s *sarif) result(f *finding.Finding) sarifResult {
 	out := sarifResult{
 		RuleID: finding.Clean(f.Control), RuleIndex: s.rule(f), Level: sarifLevel(levelOf(f)), Message: sarifText{plain(Told(f))},
-		Locations: []sarifLocation{{Physical: s.physical(f.Location), Logical: []sarifLogical{{
+		Locations: []sarifLocation{{Physical: s.place(f), Logical: []sarifLogical{{
 			Name: finding.Clean(f.Subject.Name), FullName: finding.Clean(f.Subject.String()), Kind: "resource",
 		}}}},
 		Suppressions: []sarifSuppression{}, // of all results or of none: an empty list means that this one is not suppressed
@@ -95,6 +95,24 @@ func (s *sarif) result(f *finding.Finding) sarifResult {
 		out.Suppressions = append(out.Suppressions, sarifSuppression{"external", "accepted", finding.Clean(waived(f.Waiver))})
 	}
 	return out
+}
+
+// place is where a finding is: in its file, or what names its object in a cluster, as readers want an artifact.
+func (s *sarif) place(f *finding.Finding) *sarifPhysical {
+	if f.Location.File == "" {
+		return &sarifPhysical{Artifact: sarifArtifact{URI: objectURI(f.Subject)}}
+	}
+	return s.physical(f.Location)
+}
+
+// objectURI names an object of a cluster: kubernetes://namespace/Kind/name, without a namespace where it lies in none or in
+// one whose name is not legal.
+func objectURI(s finding.Subject) string {
+	namespace := s.Namespace
+	if !namespaceName.MatchString(namespace) {
+		namespace = ""
+	}
+	return "kubernetes://" + namespace + "/" + url.PathEscape(finding.Clean(s.Kind)) + "/" + url.PathEscape(finding.Clean(s.Name))
 }
 
 // physical is a place in a file, nil where there is none.

@@ -80,7 +80,11 @@ func (t *text) object(fs []finding.Finding, quotes map[finding.Location]Quote) {
 	case warned:
 		code = yellow
 	}
-	t.printf("%s (%s): %s\n", t.paint(bold, name), Inert(fs[0].Location.Source()), t.paint(code, v))
+	from := fs[0].Location.Source()
+	if from == "" { // of a cluster
+		name, from = Inert(s.String()), s.APIVersion
+	}
+	t.printf("%s (%s): %s\n", t.paint(bold, name), Inert(from), t.paint(code, v))
 	short := false
 	for i, f := range fs {
 		switch f.Outcome {
@@ -145,7 +149,9 @@ func (t *text) head(f finding.Finding, quotes map[finding.Location]Quote) {
 		code, does = yellow, map[finding.Action]string{finding.Warn: "warning", finding.Audit: "recorded only"}[f.Action]
 	}
 	t.printf("\n  %s %s (%s, %s)\n", t.paint(code, Inert(f.Control)), t.paint(bold, Inert(f.Title)), f.Severity, does)
-	t.printf("    %s %s\n", t.paint(faint, "-->"), Inert(f.Location.String()))
+	if f.Location.File != "" {
+		t.printf("    %s %s\n", t.paint(faint, "-->"), Inert(f.Location.String()))
+	}
 	if q, ok := quotes[f.Location]; ok {
 		margin := strconv.Itoa(f.Location.Line)
 		t.printf("    %s %s %s\n", margin, t.paint(faint, "|"), Inert(q.Text))
@@ -201,6 +207,9 @@ func Summary(r *Report) string {
 		}
 	}
 	line := plural(r.Summary.Objects, "object") + " in " + plural(r.Summary.Files, "file")
+	if r.Cluster != "" {
+		line = plural(r.Summary.Objects, "object") + " in cluster " + Inert(finding.Value(r.Cluster))
+	}
 	if len(verdicts) > 0 {
 		line += ": " + strings.Join(verdicts, ", ")
 	}

@@ -1,0 +1,87 @@
+package cluster
+
+import (
+	"crypto/sha256"
+	"slices"
+	"strings"
+)
+
+// ByOwner orders workloads for Owners: what makes other workloads comes before what it makes.
+func ByOwner(workloads []Resource) []Resource {
+	rank := func(r Resource) int {
+		return slices.Index([]string{"batch/Job", "apps/ReplicaSet", "/ReplicationController", "/Pod"}, r.APIGroup+"/"+r.Kind.Kind)
+	}
+	sorted := slices.Clone(workloads)
+	slices.SortStableFunc(sorted, func(a, b Resource) int { return rank(a) - rank(b) })
+	return sorted
+}
+
+// Owners tells objects that a controller made of another from those that somebody wrote. It is for one goroutine, which
+// shows it every workload, owners before what they own: see ByOwner. The zero value knows no object.
+type Owners struct {
+	// seen holds group, kind and uid of every workload, as a hash: 16 bytes each, of which there may be a million.
+	seen map[[16]byte]bool
+}
+
+// Made reports whether a workload was made by the controller of one that was shown before, of which it is a replica. A
+// reference to an object that was not seen proves nothing: anybody can write one. Nor is a Pod a replica that somebody
+// added a container to, or one that names as its controller a kind that makes no Pods.
+func (o *Owners) Made(value map[string]any) bool {
+	apiVersion, _ := value["apiVersion"].(string)
+	kind, _ := value["kind"].(string)
+	meta, _ := value["metadata"].(map[string]any)
+	uid, _ := meta["uid"].(string)
+	if o.seen == nil {
+		o.seen = map[[16]byte]bool{}
+	}
+	if uid != "" {
+		o.seen[identity(apiVersion, kind, uid)] = true
+	}
+	pod := apiVersion == "v1" && kind == "Pod"
+	if spec, ok := value["spec"].(map[string]any); ok && pod && spec["ephemeralContainers"] != nil {
+		return false
+	}
+	references, _ := meta["ownerReferences"].([]any)
+	for _, r := range references {
+		owner, _ := r.(map[string]any)
+		if owner["controller"] != true {
+			continue
+		}
+		version, _ := owner["apiVersion"].(string)
+		kind, _ := owner["kind"].(string)
+		of, _ := owner["uid"].(string)
+		if pod && (kind == "Deployment" || kind == "CronJob") || of == uid {
+			continue
+		}
+		if o.seen[identity(version, kind, of)] {
+			return true
+		}
+	}
+	return false
+}
+
+// OfKubernetes reports whether Kubernetes itself made an object and keeps it as it is: nobody can do otherwise.
+func OfKubernetes(value map[string]any) bool {
+	if value["apiVersion"] != "v1" {
+		return false
+	}
+	meta, _ := value["metadata"].(map[string]any)
+	switch value["kind"] {
+	case "ConfigMap":
+		return meta["name"] == "kube-root-ca.crt"
+	case "Service":
+		return meta["name"] == "kubernetes" && meta["namespace"] == "default"
+	default:
+		return false
+	}
+}
+
+// identity is the hash of group, kind and uid.
+func identity(apiVersion, kind, uid string) [16]byte {
+	group, _, grouped := strings.Cut(apiVersion, "/")
+	if !grouped {
+		group = ""
+	}
+	sum := sha256.Sum256([]byte(group + "\x00" + kind + "\x00" + uid))
+	return [16]byte(sum[:16])
+}
