@@ -279,10 +279,17 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	} else if err != nil {
 		return err
 	}
+	j.tellUnjudged(env, o, r)
+	return nil
+}
+
+// tellUnjudged says what was not judged, of the objects and of the controls.
+func (j *judge) tellUnjudged(env Env, o checkOptions, r *report.Report) {
+	// What was left out with a flag is nobody's surprise, and policies of others may speak of any kind.
+	j.strangers.tell(env, r, o.paths, len(o.only) == 0 && o.since == "" && j.foreign == nil)
 	if len(j.unjudged) > 0 && r.Summary.Objects > 0 {
 		env.note("%s", j.missing(len(o.platform) > 0))
 	}
-	return nil
 }
 
 // list is what is to be judged. Each list of faults is one set of values that cannot be used.

@@ -53,6 +53,8 @@ type judge struct {
 	requireFacts bool
 	// unjudged are the ids that no Platform can be asked about.
 	unjudged []string
+	// strangers are the objects that nothing judges.
+	strangers strangers
 }
 
 func newJudge(cat *control.Catalogue, schemas *schema.Set, s *settings) (*judge, error) {
@@ -103,6 +105,9 @@ func (j *judge) document(ctx context.Context, doc manifest.Document) (out outcom
 				out.invalid = append(out.invalid, faults)
 				continue
 			}
+		}
+		if _, judged := j.engine.Match(o.APIVersion(), o.Kind()); !judged {
+			j.strangers.add(o)
 		}
 		findings, err := j.object(ctx, o)
 		if err != nil {
