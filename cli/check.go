@@ -47,7 +47,7 @@ type checkOptions struct {
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
 
-PATH is a file, a folder (read recursively: *.yaml, *.yml, *.json) or - for standard input. --platform names files with
+PATH is a file, a folder (read recursively: *.yaml, *.yml, *.json), a packed Helm chart (*.tgz) or - for standard input. --platform names files with
 the bank's Platform and its Tenants; without a Platform every control denies and those that compare with the bank's own
 settings are not judged.
 
@@ -300,7 +300,7 @@ func list(o checkOptions) ([]input, [][]error, error) {
 	from, faults := newSources(o.namespace, o.values, o.valueSets)
 	inputs := expand(o.paths, from)
 	if len(o.values)+len(o.valueSets) > 0 && from.charts == 0 {
-		return nil, nil, usagef("ringfence check", "--values: no Helm chart among the PATHs; name a folder with a Chart.yaml")
+		return nil, nil, usagef("ringfence check", "--values: no Helm chart among the PATHs; name a folder with a Chart.yaml, or a packed chart")
 	}
 	return inputs, faults, nil
 }

@@ -39,7 +39,7 @@ const (
 	renderTime = 30 * time.Second
 )
 
-// Chart is a Helm chart in a folder.
+// Chart is a Helm chart in a folder, or packed.
 type Chart struct {
 	dir   string
 	files []archive.BufferedFile
@@ -63,14 +63,26 @@ func OpenChart(dir string) (*Chart, error) {
 	if err := r.folder("", nil); err != nil {
 		return nil, err
 	}
-	c := &Chart{dir: dir, files: r.files}
+	files, err := r.left.unpackAll(r.files, dir, 0)
+	if err != nil {
+		return nil, err
+	}
+	return newChart(dir, files)
+}
+
+// newChart is a chart of files, whose dependencies must be among them.
+func newChart(dir string, files []archive.BufferedFile) (*Chart, error) {
+	c := &Chart{dir: dir, files: files}
 	loaded, err := c.load()
 	if err != nil {
 		return nil, err
 	}
 	if missing := missing(loaded); len(missing) > 0 {
-		return nil, fault(filepath.Join(dir, ChartFile), "chart %s depends on %s, not found in charts/; run helm dependency build %s first: nothing is fetched here",
-			loaded.Name(), strings.Join(missing, ", "), dir)
+		do := "run helm dependency build " + dir + " first"
+		if PackedChart(dir) {
+			do = "run helm dependency build in its folder and pack it again"
+		}
+		return nil, fault(filepath.Join(dir, ChartFile), "chart %s depends on %s, not found in charts/; %s: nothing is fetched here", loaded.Name(), strings.Join(missing, ", "), do)
 	}
 	return c, nil
 }
