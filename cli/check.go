@@ -20,6 +20,7 @@ import (
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/policy/vap"
+	"ringfence.dev/ringfence/render"
 	"ringfence.dev/ringfence/report"
 	"ringfence.dev/ringfence/schema"
 )
@@ -273,23 +274,14 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	if o.fix || o.diff {
 		run = func() error { return (&repairer{j, env, o.fix, o.diff}).run(ctx, judged, r) }
 	}
-	if err := run(); errors.Is(err, context.Canceled) {
+	if err := run(); errors.Is(err, context.Canceled) || errors.Is(err, render.ErrRunaway) {
 		r.Interrupt()
-		env.note("interrupted; what was judged until then is reported")
+		env.note("%s; what was judged until then is reported", strings.Replace(err.Error(), context.Canceled.Error(), "interrupted", 1))
 	} else if err != nil {
 		return err
 	}
 	j.tellUnjudged(env, o, r)
 	return nil
-}
-
-// tellUnjudged says what was not judged, of the objects and of the controls.
-func (j *judge) tellUnjudged(env Env, o checkOptions, r *report.Report) {
-	// What was left out with a flag is nobody's surprise, and policies of others may speak of any kind.
-	j.strangers.tell(env, r, o.paths, len(o.only) == 0 && o.since == "" && j.foreign == nil)
-	if len(j.unjudged) > 0 && r.Summary.Objects > 0 {
-		env.note("%s", j.missing(len(o.platform) > 0))
-	}
 }
 
 // list is what is to be judged. Each list of faults is one set of values that cannot be used.
@@ -380,6 +372,8 @@ func exitCode(r *report.Report, failOn string) int {
 // run judges every document of the inputs, as many at once as there are processors, and gathers what comes of them in the
 // order of the inputs. At most a few documents for each processor are in memory at any time.
 func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Report) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	workers := runtime.GOMAXPROCS(0)
 	queue := make(chan chan outcome, 2*workers)
 	go func() {
@@ -423,14 +417,9 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 				return ctx.Err()
 			case out = <-done:
 			}
-			if out.err != nil {
-				return out.err
+			if err := p.take(out, r, env); err != nil {
+				return err
 			}
-			if len(out.invalid) > 0 {
-				p.clear()
-			}
-			out.addTo(r, env)
-			p.tell(r)
 		}
 	}
 }

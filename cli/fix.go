@@ -82,6 +82,9 @@ func (p *repairer) run(ctx context.Context, inputs []input, r *report.Report) er
 			return err
 		}
 		out.addTo(r, p.env)
+		if err := out.runaway(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"regexp"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/policy/cel"
 	"ringfence.dev/ringfence/policy/vap"
+	"ringfence.dev/ringfence/render"
 	"ringfence.dev/ringfence/report"
 	"ringfence.dev/ringfence/schema"
 	"ringfence.dev/ringfence/tenant"
@@ -91,6 +93,16 @@ func (out *outcome) merge(next outcome) {
 		out.quotes = map[finding.Location]report.Quote{}
 	}
 	maps.Copy(out.quotes, next.quotes)
+}
+
+// runaway is render.ErrRunaway where nothing more can be rendered in this process.
+func (out outcome) runaway() error {
+	for _, faults := range out.invalid {
+		if slices.ContainsFunc(faults, func(err error) bool { return errors.Is(err, render.ErrRunaway) }) {
+			return render.ErrRunaway
+		}
+	}
+	return nil
 }
 
 // document judges the objects of one document.

@@ -106,6 +106,15 @@ func (s *strangers) tell(env Env, r *report.Report, paths []string, wanted bool)
 	complain(env, r, faults)
 }
 
+// tellUnjudged says what was not judged, of the objects and of the controls.
+func (j *judge) tellUnjudged(env Env, o checkOptions, r *report.Report) {
+	// What was left out with a flag is nobody's surprise, and policies of others may speak of any kind.
+	j.strangers.tell(env, r, o.paths, len(o.only) == 0 && o.since == "" && j.foreign == nil)
+	if len(j.unjudged) > 0 && r.Summary.Objects > 0 {
+		env.note("%s", j.missing(len(o.platform) > 0))
+	}
+}
+
 // count is how many objects they are.
 func (s *strangers) count() (n int) {
 	for _, one := range s.sorted() {
