@@ -69,11 +69,11 @@ var direction = []archtest.Edge{
 	},
 	{
 		From: []string{"..."}, Except: []string{"render/..."},
-		Never: []string{"helm.sh/...", "sigs.k8s.io/kustomize/...", "github.com/santhosh-tekuri/..."},
+		Never: []string{"helm.sh/...", "sigs.k8s.io/kustomize/...", "github.com/santhosh-tekuri/...", "github.com/Masterminds/sprig/v3"},
 		Why:   "only render knows Helm and Kustomize: it keeps them from the network, from programs and from the environment",
 	},
 	{From: []string{"render/...", "ignore/..."}, Only: []string{"std", "finding", "manifest", "helm.sh/...", "sigs.k8s.io/kustomize/...", "github.com/santhosh-tekuri/...",
-		"go.yaml.in/..."}, Why: "render and ignore read files and judge nothing"},
+		"go.yaml.in/...", "github.com/Masterminds/sprig/v3"}, Why: "render and ignore read files and judge nothing"},
 	{From: []string{"..."}, Except: []string{"cmd/...", "cli/..."}, Never: []string{"cli/..."}, Why: "only cmd imports cli"},
 	{From: []string{"..."}, Never: []string{"cmd/...", "test/..."}, Except: []string{"test/..."}, Why: "nothing is built on a command or on test code"},
 }

@@ -19,6 +19,7 @@ import (
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/policy/vap"
+	"ringfence.dev/ringfence/render"
 	"ringfence.dev/ringfence/report"
 )
 
@@ -49,7 +50,7 @@ type checkOptions struct {
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
 
-PATH is a file, a folder (read recursively: *.yaml, *.yml, *.json) or - for standard input. --platform names files with
+PATH is a file, a folder (read recursively: *.yaml, *.yml, *.json), a packed Helm chart (*.tgz) or - for standard input. --platform names files with
 the bank's Platform and its Tenants; without a Platform every control denies and those that compare with the bank's own
 settings are not judged.
 
@@ -293,27 +294,20 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	if o.fix || o.diff {
 		run = func() error { return (&repairer{j, env, o.fix, o.diff}).run(ctx, judged, r) }
 	}
-	return j.conclude(env, r, run(), len(o.platform) > 0)
+	if err := interrupted(env, r, run()); err != nil {
+		return err
+	}
+	j.tellUnjudged(env, o, r)
+	return nil
 }
 
 // interrupted is err, but for an interruption: that the report says.
 func interrupted(env Env, r *report.Report, err error) error {
-	if !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, render.ErrRunaway) {
 		return err
 	}
 	r.Interrupt()
-	env.note("interrupted; what was judged until then is reported")
-	return nil
-}
-
-// conclude says of a run that ended with err what the user must know of it.
-func (j *judge) conclude(env Env, r *report.Report, err error, files bool) error {
-	if err := interrupted(env, r, err); err != nil {
-		return err
-	}
-	if len(j.unjudged) > 0 && r.Summary.Objects > 0 {
-		env.note("%s", j.missing(files))
-	}
+	env.note("%s; what was judged until then is reported", strings.Replace(err.Error(), context.Canceled.Error(), "interrupted", 1))
 	return nil
 }
 
@@ -325,7 +319,7 @@ func list(o checkOptions) ([]input, [][]error, error) {
 	from, faults := newSources(o.namespace, o.values, o.valueSets)
 	inputs := expand(o.paths, from)
 	if len(o.values)+len(o.valueSets) > 0 && from.charts == 0 {
-		return nil, nil, usagef("ringfence check", "--values: no Helm chart among the PATHs; name a folder with a Chart.yaml")
+		return nil, nil, usagef("ringfence check", "--values: no Helm chart among the PATHs; name a folder with a Chart.yaml, or a packed chart")
 	}
 	return inputs, faults, nil
 }
@@ -405,7 +399,7 @@ func exitCode(r *report.Report, failOn string) int {
 // run judges every document of the inputs, as many at once as there are processors, and gathers what comes of them in the
 // order of the inputs. At most a few documents for each processor are in memory at any time.
 func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Report) error {
-	return pump(ctx, env, r, newProgress(env, len(inputs)), func(enqueue func(func() outcome) bool) {
+	return pump(ctx, env, r, newProgress(env, len(inputs)), func(ctx context.Context, enqueue func(func() outcome) bool) {
 		for _, in := range inputs {
 			if !j.input(ctx, env, in, enqueue) {
 				return
@@ -415,7 +409,9 @@ func (j *judge) run(ctx context.Context, env Env, inputs []input, r *report.Repo
 }
 
 // pump does the work that feed enqueues, as run does.
-func pump(ctx context.Context, env Env, r *report.Report, p *progress, feed func(enqueue func(func() outcome) bool)) error {
+func pump(ctx context.Context, env Env, r *report.Report, p *progress, feed func(ctx context.Context, enqueue func(func() outcome) bool)) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	workers := runtime.GOMAXPROCS(0)
 	queue := make(chan chan outcome, 2*workers)
 	type task struct {
@@ -443,7 +439,7 @@ func pump(ctx context.Context, env Env, r *report.Report, p *progress, feed func
 			tasks <- task{work, done}
 			return true
 		}
-		feed(enqueue)
+		feed(ctx, enqueue)
 	}()
 	defer p.clear()
 	for {
@@ -461,14 +457,9 @@ func pump(ctx context.Context, env Env, r *report.Report, p *progress, feed func
 				return ctx.Err()
 			case out = <-done:
 			}
-			if out.err != nil {
-				return out.err
+			if err := p.take(out, r, env); err != nil {
+				return err
 			}
-			if len(out.invalid) > 0 || out.note != "" {
-				p.clear()
-			}
-			out.addTo(r, env)
-			p.tell(r)
 		}
 	}
 }

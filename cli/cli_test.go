@@ -174,6 +174,8 @@ func makeFile() {
 			os.Exit(1)
 		}
 		return
+	case "tgz", "tgz-large", "tgz-bomb":
+		text = packedChart(map[string]int{"tgz-large": 4, "tgz-bomb": 100}[os.Args[1]])
 	case "utf16":
 		text = "\xff\xfea\x00:\x00 \x00b\x00\n\x00"
 	case "bom-crlf":

@@ -114,12 +114,18 @@ func gatherCluster(ctx context.Context, env Env, o checkOptions, cat *control.Ca
 	}
 	s.all, s.passes, s.requireFacts = o.all, r.All || r.KeepPassed, o.requireFacts
 	complain(env, r, invalid)
-	err = pump(ctx, env, r, newProgress(env, -1), func(enqueue func(func() outcome) bool) { s.feed(ctx, o.namespace, enqueue) })
+	err = pump(ctx, env, r, newProgress(env, -1), func(ctx context.Context, enqueue func(func() outcome) bool) {
+		s.feed(ctx, o.namespace, enqueue)
+	})
 	if err == nil && r.Summary.Objects == 0 && r.Summary.Invalid == 0 {
 		complain(env, r, [][]error{{s.nothing(o.namespace)}})
 	}
 	s.tellPassedOver()
-	return s.conclude(env, r, err, len(o.platform) > 0)
+	if err := interrupted(env, r, err); err != nil {
+		return err
+	}
+	s.tellUnjudged(env, o, r)
+	return nil
 }
 
 // discover finds out which of the kinds that are judged the cluster serves, and of Ringfence's own those with settings.

@@ -25,6 +25,7 @@ const (
 	leftNoRepair = "to a person: the catalogue states no repair, it takes a decision or a value that only people know"
 	leftOthers   = "to a person: a policy of others states no repair"
 	leftInVain   = "to a person: the stated repair does not help here"
+	leftRefused  = "to a person: the API server refuses "
 	leftInDiff   = "the diff repairs it"
 	leftUnread   = "the file could not be written"
 	leftRendered = "to a person: this was rendered; change the template, values or overlay that it comes from"
@@ -82,6 +83,9 @@ func (p *repairer) run(ctx context.Context, inputs []input, r *report.Report) er
 			return err
 		}
 		out.addTo(r, p.env)
+		if err := out.runaway(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -235,6 +239,8 @@ type plan struct {
 	// left says why nothing is: of what stands on a line of the file as it was, or without one of the whole object.
 	left string
 	line int
+	// refused are the repairs that are not made, by their places, for the API server would not take what they make.
+	refused map[string]string
 }
 
 // why is left as the report says it of a file whose lines may have moved.
@@ -291,19 +297,22 @@ func (p *repairer) document(ctx context.Context, doc manifest.Document) (plans [
 // object plans the repair of one object. It is left alone where its repairs would make another control fail.
 func (p *repairer) object(ctx context.Context, o *manifest.Object) (*plan, error) {
 	var before, after []string // controls that fail
+	var refused map[string]string
 	find := func(value map[string]any) (map[string]control.Fix, error) {
 		state := *o
 		state.Value = value
 		said, err := p.judge.object(ctx, &state)
 		fixes := map[string]control.Fix{}
-		after = nil
+		after, refused = nil, map[string]string{}
 		for _, f := range said.Findings {
 			if f.Outcome == finding.Pass || f.Outcome == finding.NotApplicable {
 				continue
 			}
 			after = append(after, f.Control)
 			if stated, ok := p.stated(f); ok && f.Waiver == nil {
-				if _, twice := fixes[f.Path]; !twice {
+				if why := fix.Refused(value, f.Path, stated); why != "" {
+					refused[f.Path] = why
+				} else if _, twice := fixes[f.Path]; !twice {
 					fixes[f.Path] = stated
 				}
 			}
@@ -324,7 +333,7 @@ func (p *repairer) object(ctx context.Context, o *manifest.Object) (*plan, error
 			return &plan{left: "to a person: the repairs would make " + id + " fail"}, nil
 		}
 	}
-	return &plan{changes: changes}, nil
+	return &plan{changes: changes, refused: refused}, nil
 }
 
 // stated is the repair that the catalogue states for a finding.
@@ -422,6 +431,8 @@ func (p *repairer) explain(findings []finding.Finding, one *plan, file *repaired
 			left = leftNoRepair
 		case one.left != "":
 			left = one.why(file)
+		case one.refused[f.Path] != "":
+			left = leftRefused + one.refused[f.Path]
 		case file.failed:
 			left = leftUnread
 		case !p.write && slices.ContainsFunc(one.changes, func(c fix.Change) bool { return c.Pointer == f.Path }):

@@ -108,6 +108,8 @@ func expand(paths []string, s *sources) []input {
 		switch {
 		case err != nil:
 			add(input{name: path, err: pathFault(path, err)})
+		case s != nil && info.Mode().IsRegular() && render.PackedChart(path):
+			add(s.chart(path, render.OpenPackedChart))
 		case !info.IsDir():
 			add(fileInput(path, info.Mode()))
 		default:

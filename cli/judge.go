@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"regexp"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/policy/cel"
 	"ringfence.dev/ringfence/policy/vap"
+	"ringfence.dev/ringfence/render"
 	"ringfence.dev/ringfence/report"
 	"ringfence.dev/ringfence/tenant"
 )
@@ -53,6 +55,8 @@ type judge struct {
 	requireFacts bool
 	// unjudged are the ids that no Platform can be asked about.
 	unjudged []string
+	// strangers are the objects that nothing judges.
+	strangers strangers
 }
 
 func newJudge(cat *control.Catalogue, schemas *schemas, s *settings) (*judge, error) {
@@ -93,6 +97,16 @@ func (out *outcome) merge(next outcome) {
 	maps.Copy(out.quotes, next.quotes)
 }
 
+// runaway is render.ErrRunaway where nothing more can be rendered in this process.
+func (out outcome) runaway() error {
+	for _, faults := range out.invalid {
+		if slices.ContainsFunc(faults, func(err error) bool { return errors.Is(err, render.ErrRunaway) }) {
+			return render.ErrRunaway
+		}
+	}
+	return nil
+}
+
 // document judges the objects of one document.
 func (j *judge) document(ctx context.Context, doc manifest.Document) (out outcome) {
 	for o, err := range doc.Objects() {
@@ -105,6 +119,9 @@ func (j *judge) document(ctx context.Context, doc manifest.Document) (out outcom
 			if ownGroup(o) {
 				continue // its meaning is not known; what else is wrong with other objects is still told
 			}
+		}
+		if _, judged := j.engine.Match(o.APIVersion(), o.Kind()); !judged {
+			j.strangers.add(o)
 		}
 		said, err := j.object(ctx, o)
 		if err != nil {

@@ -23,3 +23,11 @@ func sameOwner(f *os.File, like fs.FileInfo) error {
 	}
 	return f.Chown(int(want.Uid), int(want.Gid))
 }
+
+// names is how many names a file has.
+func names(info fs.FileInfo) uint64 {
+	if is, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(is.Nlink) // of another size on other systems
+	}
+	return 1
+}

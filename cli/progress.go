@@ -61,3 +61,16 @@ func (p *progress) clear() {
 		p.drawn = false
 	}
 }
+
+// take gathers what came of a document and tells how far the run is. Its error ends the run.
+func (p *progress) take(out outcome, r *report.Report, env Env) error {
+	if out.err != nil {
+		return out.err
+	}
+	if len(out.invalid) > 0 || out.note != "" {
+		p.clear()
+	}
+	out.addTo(r, env)
+	p.tell(r)
+	return out.runaway()
+}

@@ -9,8 +9,9 @@ import (
 	"path/filepath"
 )
 
-// rewrite puts a text in the place of a file that holds old, all of it or nothing: written beside it, synced and renamed. Mode
-// and owner stay, and of a link its target is written. A file that does not hold old any more is left as it is.
+// rewrite puts a text in the place of a file that holds old, all of it or nothing: written beside it, synced and renamed. Mode,
+// owner and, on Linux, access control lists and other attributes stay, and of a symbolic link its target is written. A file
+// that does not hold old any more is left as it is, and one with several names is, for the others would keep what is old.
 func rewrite(path string, old, text []byte) error {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -24,6 +25,8 @@ func rewrite(path string, old, text []byte) error {
 		return errors.New("it is no regular file; give - to repair standard input")
 	case info.Mode().Perm()&0o222 == 0: // whoever runs this: a rename would not ask
 		return errors.New("the file is read-only; make it writable")
+	case names(info) > 1:
+		return fmt.Errorf("the file has %d names (hard links), and a new file would have one; repair it with - and write what comes out into it", names(info))
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -35,7 +38,7 @@ func rewrite(path string, old, text []byte) error {
 		return fmt.Errorf("no file can be made beside it: %w", err)
 	}
 	defer os.Remove(temporary.Name()) // after the rename there is none
-	if err := fill(temporary, text, info); err != nil {
+	if err := fill(temporary, text, path, info); err != nil {
 		return fmt.Errorf("write a file beside it: %w", err)
 	}
 	now, err := os.ReadFile(path)
@@ -55,8 +58,8 @@ func rewrite(path string, old, text []byte) error {
 	return nil
 }
 
-// fill writes a text with the owner and mode of another file, and closes the file.
-func fill(f *os.File, text []byte, like fs.FileInfo) error {
+// fill writes a text with the owner, attributes and mode of another file, and closes the file.
+func fill(f *os.File, text []byte, path string, like fs.FileInfo) error {
 	_, err := f.Write(text)
-	return errors.Join(err, sameOwner(f, like), f.Chmod(like.Mode()), f.Sync(), f.Close())
+	return errors.Join(err, sameOwner(f, like), sameAttributes(f, path), f.Chmod(like.Mode()), f.Sync(), f.Close())
 }

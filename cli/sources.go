@@ -49,11 +49,11 @@ func newSources(namespace string, values, sets []string) (*sources, [][]error) {
 	return s, faults
 }
 
-// chart renders the chart of a folder once with each set of values.
-func (s *sources) chart(dir string) input {
+// chart renders a chart that open opens, once with each set of values.
+func (s *sources) chart(dir string, open func(string) (*render.Chart, error)) input {
 	s.charts++
 	return input{name: dir, render: func(ctx context.Context) (docs []render.Document, faults []error) {
-		c, err := render.OpenChart(dir)
+		c, err := open(dir)
 		if err != nil {
 			return nil, []error{err}
 		}

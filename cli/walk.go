@@ -134,7 +134,7 @@ func (w *walker) rendered(dir string, entries []fs.DirEntry, top bool) bool {
 	if !top && render.Library(dir) {
 		w.libraries++
 	} else {
-		w.inputs = append(w.inputs, w.sources.chart(dir))
+		w.inputs = append(w.inputs, w.sources.chart(dir, render.OpenChart))
 	}
 	return true
 }

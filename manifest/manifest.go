@@ -388,6 +388,9 @@ func (d *document) object(value any, place Object, apiVersion, kind string, yiel
 			m[field] = inherited
 		}
 		if s, ok := m[field].(string); !ok || s == "" {
+			if version := text(m["apiVersion"]); strings.HasPrefix(version, "score.dev/") {
+				return yield(nil, d.fault(n, fmt.Sprintf("found a Score workload (%s), which is not read yet; want the Kubernetes manifests that are made of it, for instance by score-k8s generate", finding.Value(version))))
+			}
 			return yield(nil, d.fault(n, fmt.Sprintf("%s: found %s; want a Kubernetes object with apiVersion and kind", field, describe(m[field]))))
 		}
 	}

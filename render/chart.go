@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	values "helm.sh/helm/v4/pkg/chart/common/util"
@@ -35,11 +34,9 @@ const (
 	releaseName = "release-name"
 	// kubeVersion is that of the control plane in devcluster.
 	kubeVersion = "v1.37.1"
-	// renderTime bounds one rendering; charts of 100 templates take a tenth of a second.
-	renderTime = 30 * time.Second
 )
 
-// Chart is a Helm chart in a folder.
+// Chart is a Helm chart in a folder, or packed.
 type Chart struct {
 	dir   string
 	files []archive.BufferedFile
@@ -63,14 +60,26 @@ func OpenChart(dir string) (*Chart, error) {
 	if err := r.folder("", nil); err != nil {
 		return nil, err
 	}
-	c := &Chart{dir: dir, files: r.files}
+	files, err := r.left.unpackAll(r.files, dir, 0)
+	if err != nil {
+		return nil, err
+	}
+	return newChart(dir, files)
+}
+
+// newChart is a chart of files, whose dependencies must be among them.
+func newChart(dir string, files []archive.BufferedFile) (*Chart, error) {
+	c := &Chart{dir: dir, files: files}
 	loaded, err := c.load()
 	if err != nil {
 		return nil, err
 	}
 	if missing := missing(loaded); len(missing) > 0 {
-		return nil, fault(filepath.Join(dir, ChartFile), "chart %s depends on %s, not found in charts/; run helm dependency build %s first: nothing is fetched here",
-			loaded.Name(), strings.Join(missing, ", "), dir)
+		do := "run helm dependency build " + dir + " first"
+		if PackedChart(dir) {
+			do = "run helm dependency build in its folder and pack it again"
+		}
+		return nil, fault(filepath.Join(dir, ChartFile), "chart %s depends on %s, not found in charts/; %s: nothing is fetched here", loaded.Name(), strings.Join(missing, ", "), do)
 	}
 	return c, nil
 }
@@ -196,7 +205,9 @@ func (c *Chart) Render(ctx context.Context, with Values, namespace string) ([]Do
 	for _, crd := range loaded.CRDObjects() {
 		docs = append(docs, Document{finding.Location{File: c.file(loaded.Name(), filepath.ToSlash(crd.Filename))}, crd.File.Data})
 	}
-	rendered, err := bounded(ctx, func() (map[string]string, error) { return engine.Engine{}.RenderWithContext(ctx, loaded, input) })
+	rendered, err := bounded(ctx, func(ctx context.Context) (map[string]string, error) {
+		return engine.Engine{CustomTemplateFuncs: stoppable(ctx)}.RenderWithContext(ctx, loaded, input)
+	})
 	if err != nil {
 		return nil, problem(err)
 	}
@@ -245,29 +256,6 @@ func renderValues(c *chart.Chart, with Values, namespace string) (common.Values,
 	return input, checkSchemas(c, all)
 }
 
-// bounded waits for a rendering as long as one may take. Templates cannot be interrupted: one that takes longer is left
-// behind and ends with the process.
-func bounded[T any](ctx context.Context, work func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		value, err := guarded(work)
-		done <- result{value, err}
-	}()
-	limit, cancel := context.WithTimeout(ctx, renderTime)
-	defer cancel()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-limit.Done():
-		var none T
-		return none, fmt.Errorf("not rendered within %v; look for a loop in the templates", renderTime)
-	}
-}
-
 // file is the path of a file of the chart, which helm names after the chart.
 func (c *Chart) file(chartName, name string) string {
 	return filepath.Join(c.dir, filepath.FromSlash(strings.TrimPrefix(name, chartName+"/")))
@@ -300,5 +288,8 @@ func (c *Chart) renderFault(name string, with Values, err error) error {
 		out.Message += " with " + with.name
 	}
 	out.Message += " cannot be rendered: " + strings.TrimSpace(message)
+	if errors.Is(err, ErrRunaway) {
+		return runaway{out}
+	}
 	return out
 }

@@ -1,7 +1,10 @@
 package render
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,6 +76,7 @@ func (b *Builder) Build(k *Kustomization) ([]Document, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	text, err := guarded(func() ([]byte, error) {
+		defer prefixed(k.File)()
 		built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(k.memory, k.root)
 		if err != nil {
 			return nil, err
@@ -83,6 +87,32 @@ func (b *Builder) Build(k *Kustomization) ([]Document, error) {
 		return nil, fault(k.File, "cannot be built: %s", k.relative(err.Error()))
 	}
 	return []Document{{finding.Location{File: k.File, Rendered: "kustomize"}, text}}, nil
+}
+
+// prefixed hands what kustomize writes to standard error, which are warnings of fields on their way out, to the log until
+// done is called: kustomize knows no other way. Only one build runs at a time.
+func prefixed(file string) (done func()) {
+	stderr := os.Stderr
+	read, write, err := os.Pipe()
+	if err != nil {
+		return func() {} // they are shown as they come
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		lines := bufio.NewScanner(read)
+		for lines.Scan() {
+			log.Printf("%s: %s", file, finding.Clean(strings.TrimPrefix(lines.Text(), "# ")))
+		}
+		_, _ = io.Copy(io.Discard, read) // a line that is too long: whoever writes must not wait
+	}()
+	os.Stderr = write
+	return func() {
+		os.Stderr = stderr
+		write.Close()
+		<-ended
+		read.Close()
+	}
 }
 
 // relative writes the full paths in a message as they are shown elsewhere.

@@ -153,7 +153,7 @@ func TestPanic(t *testing.T) {
 	cancel()
 	forever := make(chan int)
 	defer close(forever)
-	if _, err := bounded(ctx, func() (int, error) { return <-forever, nil }); err == nil {
+	if _, err := bounded(ctx, func(context.Context) (int, error) { return <-forever, nil }); err == nil {
 		t.Error("a rendering that does not end gave no error")
 	}
 }

@@ -1,5 +1,7 @@
 // Package samples is the sample bank: a Platform, a Tenant, a workload that satisfies every rule and eight that do not.
 //
+// Beside it, in manifests/, lies what people write in other languages, which `ringfence check` does not read yet.
+//
 // It is data only. `ringfence up` plays it through the API server, the README shows it, and tests judge it.
 package samples
 
