@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -406,5 +407,75 @@ func TestTooLarge(t *testing.T) {
 	r.Body = json.RawMessage(`{"a":"` + strings.Repeat("x", ledger.MaxEntry) + `"}`)
 	if _, err := l.Append(context.Background(), r); !errors.Is(err, ledger.ErrTooLarge) {
 		t.Errorf("Append = %v, want ErrTooLarge", err)
+	}
+}
+
+// TestLast shows that numbers go on where they stopped, whether the file that saves time is there, old or wrong.
+func TestLast(t *testing.T) {
+	dir, key := t.TempDir(), newKey(t)
+	for i, text := range []string{"", "-", `{"size":1,"last":{"local/audit":{"Seq":1}}}`, `{"size":9999}`, "{"} {
+		if text != "" && text != "-" {
+			if err := os.WriteFile(filepath.Join(dir, "last"), []byte(text), 0o640); err != nil {
+				t.Fatal(err)
+			}
+		} else if text == "-" {
+			os.Remove(filepath.Join(dir, "last"))
+		}
+		l := open(t, dir, key)
+		last := l.Last("local")["audit"]
+		if last.Seq != uint64(i) || i > 0 && !last.Time.Equal(sample("").Time) || len(l.Last("other")) > 0 {
+			t.Errorf("%s: Last = %+v, want %d", text, last, i)
+		}
+		r := sample(fmt.Sprint("l", i))
+		r.Seq = last.Seq + 1
+		if _, err := l.Append(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+	}
+}
+
+// TestSink joins a queue and a ledger, as the control plane does.
+func TestSink(t *testing.T) {
+	l := open(t, t.TempDir(), newKey(t))
+	q, err := record.NewQueue(record.QueueConfig{Cluster: "local", Now: time.Now, Log: slog.New(slog.DiscardHandler), Sink: l.Sink})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- q.Run(ctx) }()
+	large := sample("large")
+	large.Body = json.RawMessage(`{"a":"` + strings.Repeat("x", ledger.MaxEntry) + `"}`)
+	if n := q.Add("audit", sample("a"), large, sample("b")); n != 0 {
+		t.Errorf("Add refused %d", n)
+	}
+	if err := q.Put(ctx, "audit", sample("c")); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	var got []string
+	for at := uint64(0); ; {
+		entries, err := l.Read(t.Context(), at, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) == 0 {
+			break
+		}
+		for _, e := range entries {
+			r, err := e.Record()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprintf("%s/%d", r.Producer, r.Seq))
+			at = e.Index + 1
+		}
+	}
+	if want := "audit/1 audit/3 audit/4 record/1"; strings.Join(got, " ") != want {
+		t.Errorf("the ledger holds %v, want %s: the large one is a hole, and the loss a record", got, want)
 	}
 }

@@ -27,7 +27,7 @@ func (l *Log) load() error {
 	if err := l.loadTail(tree.N); err != nil {
 		return err
 	}
-	if err := l.loadRecent(); err != nil {
+	if err := errors.Join(l.loadRecent(), l.loadLast()); err != nil {
 		return err
 	}
 	l.mu.Lock()

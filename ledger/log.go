@@ -57,9 +57,12 @@ type Log struct {
 	part   *os.File // the bundle that is not full yet
 	end    int64    // how many bytes of it are entries
 	recent *recent
-	broken error     // set by a failed write: the folder is read anew before the next
-	failed time.Time // when that was
-	closed bool
+	last   lasts
+	// lastSaved is the size of what was last written of last.
+	lastSaved int64
+	broken    error     // set by a failed write: the folder is read anew before the next
+	failed    time.Time // when that was
+	closed    bool
 
 	mu         sync.RWMutex // guards what is published
 	tree       tlog.Tree
@@ -69,7 +72,7 @@ type Log struct {
 
 // request is one call of Append.
 type request struct {
-	ids     []string
+	records []record.Record
 	entries [][]byte
 	indexes []uint64
 	err     error
@@ -99,7 +102,8 @@ func Open(cfg Config) (*Log, error) {
 }
 
 // Append adds records and returns their indexes. When it returns without an error every one of them is on the disk, below a
-// signed checkpoint that is on the disk too. After an error, also that of ctx, a record may or may not be in the ledger: the
+// signed checkpoint that is on the disk too. Records that can never be taken wrap record.ErrRejected, and none of the call is
+// added. After an error, also that of ctx, a record may or may not be in the ledger: the
 // caller tries again with the same id. An id that one of the latest 16,384 entries has is not added again; its index is
 // returned. Calls that run at the same time share one trip to the disk.
 func (l *Log) Append(ctx context.Context, records ...record.Record) ([]uint64, error) {
@@ -107,9 +111,9 @@ func (l *Log) Append(ctx context.Context, records ...record.Record) ([]uint64, e
 	for _, rec := range records {
 		entry, err := Encode(rec)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("append to the ledger: %w: %w", record.ErrRejected, err)
 		}
-		r.ids, r.entries = append(r.ids, rec.ID), append(r.entries, entry)
+		r.records, r.entries = append(r.records, rec), append(r.entries, entry)
 	}
 	if len(r.entries) == 0 {
 		return nil, nil
@@ -129,6 +133,14 @@ func (l *Log) Append(ctx context.Context, records ...record.Record) ([]uint64, e
 		}
 	}
 }
+
+// Sink is Append as a record.Queue wants it.
+func (l *Log) Sink(ctx context.Context, records []record.Record) error {
+	_, err := l.Append(ctx, records...)
+	return err
+}
+
+var _ record.Sink = (*Log)(nil).Sink
 
 // batch takes waiting requests, at most maxBatch entries unless the first alone has more.
 func (l *Log) batch() []*request {
@@ -186,18 +198,18 @@ func (l *Log) ready() error {
 // write adds the entries of a batch that are new: entries first, then the checkpoint that counts them.
 func (l *Log) write(batch []*request) error {
 	var buf []byte
-	var fresh []string
 	before := l.edge.size
 	for _, r := range batch {
 		r.indexes = make([]uint64, len(r.entries))
 		for i, entry := range r.entries {
-			if index, known := l.recent.index[r.ids[i]]; known {
+			if index, known := l.recent.index[r.records[i].ID]; known {
 				r.indexes[i] = index
 				continue
 			}
 			r.indexes[i] = uint64(l.edge.size)
-			l.recent.add(r.ids[i], uint64(l.edge.size))
-			fresh, buf = append(fresh, r.ids[i]), bundle(buf, entry)
+			l.recent.add(r.records[i].ID, uint64(l.edge.size))
+			l.last.add(r.records[i])
+			buf = bundle(buf, entry)
 			var tiles []tile
 			if err := l.edge.add(tlog.RecordHash(entry), func(level int, n int64, data []byte) error {
 				tiles = append(tiles, tile{level, n, data})
@@ -219,7 +231,11 @@ func (l *Log) write(batch []*request) error {
 	if err := l.extend(buf); err != nil {
 		return err
 	}
-	return l.sign()
+	if err := l.sign(); err != nil {
+		return err
+	}
+	l.saveLast(false)
+	return nil
 }
 
 // tile is a tile that has become full.
@@ -319,6 +335,9 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.closed = true
+	if l.broken == nil {
+		l.saveLast(true)
+	}
 	return errors.Join(l.closePart(), l.lock.Close())
 }
 

@@ -63,7 +63,7 @@ func (l *Log) rotate(next Key, cluster string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	q := &request{ids: []string{r.ID}, entries: [][]byte{entry}, done: make(chan struct{})}
+	q := &request{records: []record.Record{r}, entries: [][]byte{entry}, done: make(chan struct{})}
 	l.commit([]*request{q})
 	if q.err != nil {
 		return q.err
