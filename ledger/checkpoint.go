@@ -22,8 +22,9 @@ func formatCheckpoint(origin string, tree tlog.Tree) string {
 	return fmt.Sprintf("%s\n%d\n%s\n", origin, tree.N, base64.StdEncoding.EncodeToString(tree.Hash[:]))
 }
 
-// parseCheckpoint reads origin, size and root of the text of a checkpoint, signed or not.
-func parseCheckpoint(text string) (origin string, tree tlog.Tree, err error) {
+// ParseCheckpoint reads origin, size and root of a checkpoint and verifies no signature: it is for finding out whose keys to
+// ask. Errors wrap ErrCheckpoint.
+func ParseCheckpoint(text string) (origin string, tree tlog.Tree, err error) {
 	wrong := func(what, found, want string) error {
 		return fmt.Errorf("%w: %s is %.80q; want %s", ErrCheckpoint, what, found, want)
 	}
@@ -56,7 +57,7 @@ func OpenCheckpoint(signed []byte, keys Keyring) (tlog.Tree, error) {
 	if err != nil {
 		return tlog.Tree{}, fmt.Errorf("%w: none of the %d keys of %s signed it as it stands: %w", ErrCheckpoint, len(keys), keys.Origin(), err)
 	}
-	origin, tree, err := parseCheckpoint(n.Text)
+	origin, tree, err := ParseCheckpoint(n.Text)
 	if err != nil {
 		return tlog.Tree{}, err
 	}

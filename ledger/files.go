@@ -187,12 +187,18 @@ func (f folder) tile(level int, n int64, have int) ([]byte, error) {
 	return pack(hashes), nil
 }
 
-// replace writes a file whole or not at all, and does not return before it is on the disk.
-func (f folder) replace(name string, data []byte) (err error) {
+// replace is Replace of a file in the folder.
+func (f folder) replace(name string, data []byte) error {
 	path := f.path(name)
 	if err := f.mkdir(filepath.Dir(path)); err != nil {
 		return err
 	}
+	return Replace(path, data)
+}
+
+// Replace writes a file whole or not at all, and does not return before it is on the disk. Its folder must be there, and
+// only one caller may write a path at a time.
+func Replace(path string, data []byte) error {
 	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {
 		return err

@@ -59,7 +59,7 @@ func Verify(ctx context.Context, from Source, trusted Keyring, each func(Entry) 
 	if err != nil {
 		return v, fmt.Errorf("verify the ledger: read its checkpoint: %w", err)
 	}
-	_, tree, err := parseCheckpoint(string(signed[:min(len(signed), MaxCheckpoint)])) // the keys are known at the end
+	_, tree, err := ParseCheckpoint(string(signed[:min(len(signed), MaxCheckpoint)])) // the keys are known at the end
 	if err != nil {
 		return v, fmt.Errorf("verify the ledger: %w", err)
 	}
