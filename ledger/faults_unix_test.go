@@ -109,7 +109,11 @@ func TestKill(t *testing.T) {
 	for run := range kills {
 		var stderr strings.Builder
 		cmd := start(t, "forever", dir, keyFile, run, acked, &stderr)
-		time.Sleep(time.Duration(20+rand.IntN(200)) * time.Millisecond)
+		before := size(t, acked)
+		for i := 0; run%4 > 0 && i < 500 && size(t, acked) == before; i++ { // every fourth is killed while it starts, too
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Duration(rand.IntN(80_000)) * time.Microsecond)
 		if checkpoint, err := os.ReadFile(filepath.Join(dir, "checkpoint")); err == nil {
 			seen = append(seen, checkpoint)
 		}
@@ -157,6 +161,16 @@ func TestKill(t *testing.T) {
 	if count == 0 || len(seen) == 0 {
 		t.Error("nothing was acknowledged: this shows nothing")
 	}
+}
+
+// size is how long a file is.
+func size(t *testing.T, f *os.File) int64 {
+	t.Helper()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }
 
 // TestFullDisk shows that a write that does not fit is an error, that nothing acknowledged is lost by it, and that the

@@ -197,11 +197,12 @@ func (q *Queue) push(name string, r Record, done chan error) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
-		return ErrFull
-	}
 	p := q.hear(name)
 	p.seq++
+	if q.closed { // the hole in the numbers is all that can still be kept of it
+		p.lost["queue-full"]++
+		return ErrFull
+	}
 	r.Cluster, r.Producer, r.Seq = q.cfg.Cluster, name, p.seq
 	if r.Time.IsZero() {
 		r.Time = p.heard

@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,11 +211,18 @@ func TestPublisher(t *testing.T) {
 	checkpoint := grow(t, l, "a", 3)
 	folder := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		var down error = errors.New("connection refused")
-		tries := 0
+		var up atomic.Bool
+		var tries atomic.Int32
+		refuse := func(context.Context, []byte) error {
+			tries.Add(1)
+			if up.Load() {
+				return nil
+			}
+			return errors.New("connection refused")
+		}
 		p, err := witness.New(witness.Config{
 			Latest: func() []byte { return checkpoint }, Now: time.Now, Log: slog.New(slog.DiscardHandler),
-			Places: []witness.Place{{Name: "down", Publish: func(context.Context, []byte) error { tries++; return down }}, witness.Folder(folder)},
+			Places: []witness.Place{{Name: "down", Publish: refuse}, witness.Folder(folder)},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -227,10 +235,10 @@ func TestPublisher(t *testing.T) {
 		if s := p.Status(); s[0].Behind != 10*time.Minute || s[0].Err != "connection refused" || s[1].Size != 3 || s[1].Behind != 0 {
 			t.Errorf("Status = %+v; want the first ten minutes behind and the second not", s)
 		}
-		if tries < 10 || tries > 30 {
-			t.Errorf("tried %d times in ten minutes; want about one a minute and some at first", tries)
+		if n := tries.Load(); n < 10 || n > 30 {
+			t.Errorf("tried %d times in ten minutes; want about one a minute and some at first", n)
 		}
-		down = nil
+		up.Store(true)
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if s := p.Status(); s[0].Behind != 0 || s[0].Size != 3 || s[0].Err != "" {
