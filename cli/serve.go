@@ -29,7 +29,8 @@ Native policies keep refusing while it is down.`,
 	flags := cmd.Flags()
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "cluster to run on (default: the pod's own, then KUBECONFIG)")
 	flags.StringVar(&cfg.AuditAddress, "audit-address", "", "loopback host:port on which the API server's audit events arrive (default: none)")
-	flags.StringVar(&cfg.Socket, "socket", "", "unix socket that answers /findings, /metrics and /healthz (default: none)")
+	flags.StringVar(&cfg.Socket, "socket", "", "unix socket that answers /findings, /ledger, /metrics and /healthz (default: none)")
+	flags.StringVar(&cfg.Evidence, "evidence", "", "folder in which every refusal is kept, below signed checkpoints (default: none)")
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +49,9 @@ refusal was refused and every expected success succeeded: 0 yes, 1 no.`,
 
 // newServer is the control plane of `ringfence up`: the API server on this machine sends it audit events.
 func newServer(socket string, log *slog.Logger) (local.Server, error) {
-	s, err := server.New(server.Config{AuditAddress: "127.0.0.1:0", Socket: socket}, log)
+	s, err := server.New(server.Config{
+		AuditAddress: "127.0.0.1:0", Socket: socket, Evidence: filepath.Join(filepath.Dir(socket), "evidence"),
+	}, log)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,8 @@
-// Package record holds the findings that the doors made and answers what was seen since when.
+// Package record is the one road for what the doors saw: records go through a bounded Queue to whoever keeps them, and the
+// latest findings are held in memory for those who ask what was seen since when.
 //
-// For now it keeps them in memory and forgets them at the end of the process: it is no evidence, writes no file and sends
-// nothing on. The control plane adds to a Memory and serves its Handler; the command line calls Fetch.
+// It keeps nothing for ever, knows no ledger and sends nothing on: a Queue is given a Sink. The control plane makes the
+// Queue, adds findings to a Memory and serves its Handler; the command line calls Fetch.
 package record
 
 import (

@@ -40,6 +40,7 @@ import (
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/install"
 	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/tenant"
@@ -50,9 +51,12 @@ type Config struct {
 	// AuditAddress is the loopback host:port on which the API server's audit events arrive; port 0 takes a free one.
 	// Empty receives none, and findings then say that refusals are not observed.
 	AuditAddress string
-	// Socket is the path of the unix socket that answers /findings, /metrics and /healthz. Only its owner may open it.
+	// Socket is the path of the unix socket that answers /findings, /ledger, /metrics and /healthz. Only its owner may open it.
 	// Empty answers nobody.
 	Socket string
+	// Evidence is the folder of the ledger, in which every refusal is kept, and of its keys; it is made where it is missing.
+	// Empty keeps no evidence.
+	Evidence string
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -65,6 +69,8 @@ type Server struct {
 	findings  *record.Memory
 	audit     *auditlog.Handler
 	metrics   *bundle.Metrics
+	evidence  *evidence // nil for none
+	running   atomic.Bool
 	auditURL  string
 	listeners []listener
 	guards    atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
@@ -82,17 +88,30 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 		return nil, fmt.Errorf("load the catalogue: %w", err)
 	}
 	s := &Server{log: log, catalogue: cat, findings: record.NewMemory(record.DefaultCapacity), metrics: bundle.NewMetrics()}
-	s.audit, err = auditlog.NewHandler(auditlog.Config{
-		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.findings.Add, Now: time.Now,
-	})
-	if err != nil {
-		return nil, err
+	if cfg.Evidence != "" {
+		if s.evidence, err = openEvidence(cfg.Evidence, cat.Digest, log); err != nil {
+			return nil, err
+		}
 	}
-	if err := errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket)); err != nil {
+	s.audit, err = auditlog.NewHandler(auditlog.Config{
+		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.found, Now: time.Now,
+	})
+	if err == nil {
+		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket))
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// found takes what was found in one audit event.
+func (s *Server) found(fs []finding.Finding) {
+	s.findings.Add(fs)
+	if s.evidence != nil {
+		s.evidence.add(fs)
+	}
 }
 
 // AuditURL is where the API server is to send audit events, or "". It holds a random path that only the API server is
@@ -142,6 +161,10 @@ func (s *Server) listenSocket(path string) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /findings", record.Handler(s.findings, s.audit.LastEvent, time.Now))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{}))
+	if s.evidence != nil {
+		registry.MustRegister(s.evidence.queue)
+		mux.Handle("GET /ledger/", http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger)))
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	s.serve(l, mux)
 	return nil
@@ -157,7 +180,11 @@ func (s *Server) serve(l net.Listener, h http.Handler) {
 // Run runs the control plane on the cluster that rest reaches until its context ends, which is no error. It installs Ringfence's
 // own kinds first.
 func (s *Server) Run(until context.Context, rest *rest.Config) error {
+	s.running.Store(true)
 	group, ctx := errgroup.WithContext(until)
+	if s.evidence != nil {
+		group.Go(func() error { return s.evidence.run(ctx) })
+	}
 	for _, l := range s.listeners {
 		group.Go(func() error {
 			if err := l.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -172,17 +199,25 @@ func (s *Server) Run(until context.Context, rest *rest.Config) error {
 		return nil
 	})
 	group.Go(func() error { return s.reconcile(ctx, rest) })
-	if err := group.Wait(); until.Err() == nil {
+	err := group.Wait()
+	if until.Err() == nil {
 		return err
+	}
+	if err != nil {
+		s.log.Error("the control plane did not end cleanly", "err", err)
 	}
 	return nil
 }
 
-// Close stops the listeners at once. It is safe to call more than once.
+// Close stops the listeners at once. It is safe to call more than once. The ledger is closed by Run, when what waits is
+// written, and here where Run never ran.
 func (s *Server) Close() {
 	for _, l := range s.listeners {
 		_ = l.server.Close()
 		_ = l.Listener.Close()
+	}
+	if s.evidence != nil && !s.running.Load() {
+		_ = s.evidence.ledger.Close()
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/internal/clustertest"
+	"ringfence.dev/ringfence/ledger"
 )
 
 // program is a running `ringfence up`.
@@ -251,8 +252,37 @@ func TestFindings(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &answer); err != nil || answer.SchemaVersion != "ringfence.dev/findings/v1" || len(answer.Findings) == 0 {
 		t.Errorf("findings -o json: %v, %s", err, text)
 	}
+	evidenced(t, filepath.Join(dir, "evidence", "ledger"), "shell")
 	if _, prose, code := run(t, "findings", "--dir", shortDir(t)); code != 2 || !strings.Contains(prose, "no ringfence up is running") {
 		t.Errorf("findings without a platform = %d, %s", code, prose)
+	}
+}
+
+// evidenced waits until a ledger that verifies holds the refusal of an object, and no person's name.
+func evidenced(t *testing.T, dir, object string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "keyring"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := ledger.ParseKeyring(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for deadline := time.Now().Add(5 * time.Second); !found && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if _, err := ledger.Verify(t.Context(), ledger.Folder(dir), ring, func(e ledger.Entry) error {
+			found = found || strings.Contains(string(e.Statement), `"name":"`+object+`"`)
+			if strings.Contains(string(e.Statement), "bank.example") {
+				t.Errorf("an entry holds a name: %s", e.Statement)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !found {
+		t.Errorf("the ledger does not hold the refusal of %s after five seconds", object)
 	}
 }
 

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/ledger"
+	"ringfence.dev/ringfence/record"
+)
+
+// localCluster is the name of the cluster in records, while there is one.
+const localCluster = "local"
+
+// evidence is the road of records into the ledger.
+type evidence struct {
+	log       *slog.Logger
+	ledger    *ledger.Log
+	queue     *record.Queue
+	actorKey  []byte
+	catalogue string // its digest
+}
+
+// openEvidence opens the ledger in a folder, or makes it: ledger/, ledger.key that signs it, and actor.key, without which nobody
+// can tell whom a reference in a record means.
+func openEvidence(dir, catalogue string, log *slog.Logger) (*evidence, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder for evidence: %w", err)
+	}
+	e := &evidence{log: log, catalogue: catalogue}
+	key, err := signingKey(dir)
+	if err != nil {
+		return nil, err
+	}
+	if e.actorKey, err = actorKey(filepath.Join(dir, "actor.key")); err != nil {
+		return nil, err
+	}
+	if e.ledger, err = ledger.Open(ledger.Config{Dir: filepath.Join(dir, "ledger"), Key: key}); err != nil {
+		return nil, err
+	}
+	e.queue, err = record.NewQueue(record.QueueConfig{Cluster: localCluster, Sink: e.ledger.Sink, Last: e.ledger.Last(localCluster), Now: time.Now, Log: log})
+	if err != nil {
+		return nil, errors.Join(err, e.ledger.Close())
+	}
+	return e, nil
+}
+
+// signingKey reads the ledger's key, or makes that of a new ledger. A ledger whose key is gone is not given another one.
+func signingKey(dir string) (ledger.Key, error) {
+	path := filepath.Join(dir, "ledger.key")
+	key, err := ledger.LoadKey(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "ledger", "keyring")); err == nil {
+		return ledger.Key{}, fmt.Errorf("open the ledger: %s is missing, and the ledger beside it was signed with it; put it back", path)
+	}
+	return ledger.NewKey(path, "ringfence.dev/ledger/"+strings.ToLower(rand.Text()[:12]))
+}
+
+// actorKey reads the key of references to people, or makes it.
+func actorKey(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key := make([]byte, 32)
+		_, _ = rand.Read(key) // it never fails
+		return key, os.WriteFile(path, []byte(hex.EncodeToString(key)+"\n"), 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the key of references: %w", err)
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != 32 {
+		return nil, fmt.Errorf("read %s: want 64 hexadecimal digits", path)
+	}
+	return key, nil
+}
+
+// add records what was found in one audit event. It never waits.
+func (e *evidence) add(fs []finding.Finding) {
+	r, err := record.Refusal(fs, e.catalogue, e.actorKey, "webhook", time.Now())
+	if err != nil {
+		e.log.Error("a refusal is not recorded", "err", err)
+		return
+	}
+	e.queue.Add("audit", r) // what finds no room is counted and recorded by the queue
+}
+
+// run writes records until ctx ends and what waits is written, then closes the ledger.
+func (e *evidence) run(ctx context.Context) error {
+	return errors.Join(e.queue.Run(ctx), e.ledger.Close())
+}
