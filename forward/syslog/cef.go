@@ -12,9 +12,12 @@ import (
 // productVersion is the version of what is written here, not of the program: a receiver's parser depends on it.
 const productVersion = "1"
 
-// maxValue bounds one value in bytes; all of a message then stays below the 8,192 bytes that RFC 5425 wants every receiver
-// to take.
-const maxValue = 1000
+// maxValue bounds one value in bytes and maxText msg. Escaped, which may double them, nine values and a msg then stay below
+// the 8,192 bytes that RFC 5425 wants every receiver to take.
+const (
+	maxValue = 300
+	maxText  = 700
+)
 
 // CEF writes each event of a record as one line of the Common Event Format, version 0.
 func CEF(r record.Record) ([]forward.Message, error) {
@@ -69,7 +72,11 @@ func cef(e forward.Event) string {
 		if pair[1] == "" {
 			continue
 		}
-		b.WriteString(sep + pair[0] + "=" + extension(cut(pair[1])))
+		most := maxValue
+		if pair[0] == "msg" {
+			most = maxText
+		}
+		b.WriteString(sep + pair[0] + "=" + extension(cut(pair[1], most)))
 		sep = " "
 	}
 	return b.String()
@@ -89,19 +96,19 @@ var (
 )
 
 // header escapes a field before the extension: backslash and pipe; a line's end is not allowed there.
-func header(s string) string { return headerEscape.Replace(cut(s)) }
+func header(s string) string { return headerEscape.Replace(cut(s, maxValue)) }
 
 // extension escapes a value: backslash, equals sign and line ends; a pipe stays. Spaces at the end would be lost in the
 // last value, so they are dropped in all.
 func extension(s string) string { return extensionEscape.Replace(strings.TrimRight(s, " ")) }
 
 // cut cuts between runes and makes the text valid UTF-8.
-func cut(s string) string {
+func cut(s string, most int) string {
 	s = strings.ToValidUTF8(s, "�")
-	if len(s) <= maxValue {
+	if len(s) <= most {
 		return s
 	}
-	end := maxValue - len("…")
+	end := most - len("…")
 	for end > 0 && s[end]&0xC0 == 0x80 {
 		end--
 	}
