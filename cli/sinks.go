@@ -11,7 +11,8 @@ import (
 )
 
 // SinkTypes are the sinks and formats that a configuration of forward may name; forward.Load takes them.
-func SinkTypes() forward.Types {
+// find is the catalogue.
+func SinkTypes(find forward.Find) forward.Types {
 	return forward.Types{
 		Sinks: map[string]forward.Type{
 			"sentinel": {Format: "ocsf", Open: sentinel.Open},
@@ -20,6 +21,6 @@ func SinkTypes() forward.Types {
 			"webhook":  {Format: "ocsf", Open: webhook.Open},
 			"file":     {Format: "ocsf", Open: jsonfile.Open},
 		},
-		Formats: map[string]forward.Format{"ocsf": ocsf.Format, "cef": syslog.CEF, "record": forward.Whole},
+		Formats: map[string]forward.Format{"ocsf": ocsf.Format(find), "cef": syslog.CEF(find), "record": forward.Whole},
 	}
 }

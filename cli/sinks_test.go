@@ -31,7 +31,7 @@ func loadSinks(t *testing.T, text string) ([]forward.Opened, error) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	all, err := forward.Load(file, SinkTypes())
+	all, err := forward.Load(file, SinkTypes(nil))
 	if err != nil && !strings.HasPrefix(err.Error(), file+":") {
 		t.Errorf("Load = %v, want file and line first", err)
 	}
@@ -59,7 +59,7 @@ func TestExample(t *testing.T) {
 		}
 		_ = o.Sink.Close()
 	}
-	for name := range SinkTypes().Sinks {
+	for name := range SinkTypes(nil).Sinks {
 		if !types[name] {
 			t.Errorf("docs/forward.md shows no sink of type %s", name)
 		}

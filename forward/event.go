@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/record"
 )
@@ -42,6 +43,8 @@ type Event struct {
 	Verb string
 	// Refused is true where the request was not carried out.
 	Refused bool
+	// Undecided is true of a check run whose outcome is neither yes nor no.
+	Undecided bool
 	// Title and Message say it in words.
 	Title, Message string
 }
@@ -52,15 +55,20 @@ const maxText = 1023
 // classes say of each kind what it tells. The version after the dot is not looked at: fields are only added.
 var classes = map[string]Class{
 	"admission-decision": Detection, "native-refusal": Detection, "policy-gap": Detection, "silence": Detection,
-	"overflow": Detection, "check-run": Compliance, "change": Activity,
+	"overflow": Detection, "check-run": Compliance, "change": Activity, "key-rotation": Activity,
 }
 
 // titles are for kinds without findings.
 var titles = map[string]string{
 	"admission-decision": "Admission decision", "native-refusal": "Request refused by a native policy",
 	"policy-gap": "Policies were not in place", "silence": "A producer of records was silent",
-	"overflow": "Records were lost: the queue was full", "check-run": "Check run", "change": "Change",
+	"overflow": "Records were lost: the queue was full", "check-run": "Check run", "change": "Change of a rule",
+	"key-rotation": "The ledger's key was changed",
 }
+
+// Find is the catalogue: it gives a control's title, severity, wanted state and fix, which records do not repeat. Nil knows
+// no control.
+type Find func(id string) (control.Control, bool)
 
 // body is what formats read of the bodies, whatever their kind. Bodies are documented in record/kinds; a field that is
 // missing, or of another type, leaves a gap in what is sent and no more.
@@ -88,39 +96,79 @@ func (b body) inner(names ...string) body {
 	return nil
 }
 
-// findings are the body's findings; one that cannot be read is an Errored one, so that it is told of.
-func (b body) findings() []finding.Finding {
+// seen is a finding as bodies list it: with value for what was found, or in the form of package finding.
+type seen struct {
+	finding.Finding
+	Value string `json:"value"`
+}
+
+// findings are what the body lists as not passed; one that cannot be read is an Errored one, so that it is told of.
+func (b body) findings(find Find) []finding.Finding {
 	var raw []json.RawMessage
-	for _, name := range []string{"findings", "failures", "notPassed"} {
+	for _, name := range []string{"notPassed", "findings"} {
 		if json.Unmarshal(b[name], &raw) == nil && len(raw) > 0 {
 			break
 		}
 	}
 	var out []finding.Finding
 	for _, r := range raw {
-		var f finding.Finding
-		if err := json.Unmarshal(r, &f); err != nil {
-			f = finding.Finding{Outcome: finding.Errored, Severity: finding.High, Title: "Finding that could not be read"}
+		var s seen
+		if err := json.Unmarshal(r, &s); err != nil {
+			s = seen{Finding: finding.Finding{Outcome: finding.Errored, Severity: finding.High, Title: "Finding that could not be read"}}
+		}
+		f := s.Finding
+		f.Found = first(f.Found, s.Value)
+		if c, ok := find.control(f.Control); ok {
+			f.Rule, f.Title, f.Wanted, f.Fix = first(f.Rule, c.Rule()), first(f.Title, c.Title), first(f.Wanted, c.Wanted), first(f.Fix, c.Fix)
+			if f.Severity == "" {
+				f.Severity = c.Severity
+			}
 		}
 		out = append(out, f)
 	}
 	return out
 }
 
-// Events are what a record tells: one a finding, and one for a record without findings. It is pure; the error is that the
-// body is no object.
-func Events(r record.Record) ([]Event, error) {
+// control asks the catalogue.
+func (f Find) control(id string) (control.Control, bool) {
+	if f == nil || id == "" {
+		return control.Control{}, false
+	}
+	return f(id)
+}
+
+// sentence says in words what a body without findings tells.
+func (b body) sentence() string {
+	if text := b.text("message", "summary"); text != "" {
+		return text
+	}
+	var parts []string
+	for _, name := range []string{"what", "why", "producer", "lost", "since", "until", "error", "repository", "revision", "exitCode", "fields", "origin"} {
+		if raw := b[name]; len(raw) > 0 {
+			parts = append(parts, name+" "+strings.Trim(string(raw), `"`))
+		}
+	}
+	return clip(strings.Join(parts, ", "))
+}
+
+// Events are what a record tells: one a finding, and one for a record without findings. It is pure but for what find
+// answers; the error is that the body is no object.
+func Events(r record.Record, find Find) ([]Event, error) {
 	var b body
 	if err := json.Unmarshal(r.Body, &b); err != nil || b == nil {
 		return nil, fmt.Errorf("read the body of record %s: want a JSON object", finding.Value(r.ID))
 	}
 	kind, _, _ := strings.Cut(r.Kind, ".")
 	e := Event{ID: r.ID, Class: classes[kind], Record: r, Title: titles[kind]}
-	request := b.inner("request", "object", "subject")
-	e.User = first(b.text("user", "userRef", "who", "by", "actor"), b.inner("user", "who", "actor").text("ref", "name", "username"))
-	e.Verb = strings.ToLower(first(b.text("verb", "operation", "action"), request.text("verb", "operation")))
-	e.Message = b.text("message", "summary", "reason")
-	e.Refused = kind == "native-refusal" || isTrue(b["refused"]) || b.text("verdict", "decision", "outcome") == "Deny"
+	request := b.inner("subject", "object")
+	e.User = first(b.inner("actor").text("ref", "name"), b.text("actor", "user"))
+	e.Verb = strings.ToLower(b.text("operation", "verb"))
+	e.Message = b.sentence()
+	e.Refused = string(b["refused"]) == "true" || string(b["allowed"]) == "false" || string(b["exitCode"]) == "1"
+	e.Undecided = kind == "check-run" && !e.Refused && string(b["exitCode"]) != "0"
+	if kind == "key-rotation" {
+		e.Verb = "rotate"
+	}
 	if e.Class == Detection {
 		e.Severity = finding.Medium
 	}
@@ -133,7 +181,7 @@ func Events(r record.Record) ([]Event, error) {
 	if e.Title == "" {
 		e.Title = clip(r.Kind)
 	}
-	fs := b.findings()
+	fs := b.findings(find)
 	if kind == "admission-decision" && len(fs) == 0 && !e.Refused {
 		e.Class, e.Severity = Activity, ""
 	}
@@ -161,8 +209,11 @@ func (e Event) of(i int, f finding.Finding) Event {
 	if !slices.Contains([]finding.Severity{finding.Critical, finding.High, finding.Medium, finding.Low}, f.Severity) {
 		f.Severity = finding.High
 	}
+	if f.Fingerprint == "" && f.Control != "" {
+		f.Fingerprint = finding.Fingerprint(f.Control, f.Subject, f.Path)
+	}
 	e.Finding, e.Severity = f, f.Severity
-	e.Title, e.Message = first(f.Title, e.Title), first(f.Message, e.Message)
+	e.Title, e.Message = first(f.Title, e.Title), first(f.Message, line(f))
 	if f.Observed != nil {
 		e.User = first(e.User, clip(f.Observed.User))
 		e.Verb = first(e.Verb, strings.ToLower(clip(f.Observed.Operation)))
@@ -194,7 +245,7 @@ func (e Event) Level() int {
 
 // Whole sends records as they are: the envelope of package record on one line of JSON.
 func Whole(r record.Record) ([]Message, error) {
-	es, err := Events(r)
+	es, err := Events(r, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -234,5 +285,16 @@ func clip(s string) string {
 	return s
 }
 
-// isTrue reports whether a field is true.
-func isTrue(raw json.RawMessage) bool { return string(raw) == "true" }
+// line is a finding in one line, in the words of the refusal line.
+func line(f finding.Finding) string {
+	text := strings.TrimSpace(f.Control + " " + f.Title)
+	if f.Outcome == finding.Errored {
+		text += ": could not be decided"
+	}
+	for _, part := range [][2]string{{": found ", f.Found}, {" at ", f.Path}, {"; want ", f.Wanted}, {"; fix: ", f.Fix}} {
+		if part[1] != "" {
+			text += part[0] + part[1]
+		}
+	}
+	return clip(text)
+}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"ringfence.dev/ringfence/forward"
 	"ringfence.dev/ringfence/forward/wire"
 	"ringfence.dev/ringfence/internal/sinktest"
@@ -403,5 +405,71 @@ func TestRun(t *testing.T) {
 	}
 	if len(s.pauses) != 6 || !strings.Contains(s.log.String(), "disk on fire") {
 		t.Errorf("%d pauses, log %s", len(s.pauses), s.log.String())
+	}
+}
+
+// TestMetrics: the lag, the saving and what was put aside can be read by a scraper.
+func TestMetrics(t *testing.T) {
+	s := newSetup(t, 3)
+	s.ledger.Add(sinktest.Record(3, "check-run.v1", `{"a":1}`))
+	s.change = func(o *forward.Options) { o.Kinds = []string{"native-refusal.v1"} }
+	s.place.answer = func(batch []forward.Message) error {
+		if batch[0].ID == "r-0001" {
+			return errors.New("down")
+		}
+		return nil
+	}
+	s.place.limits = forward.Limits{Bytes: 1 << 20, Messages: 1}
+	f := s.follow(t)
+	if err := f.Catch(t.Context()); err == nil {
+		t.Fatal("Catch = nil, want that it waits for ever")
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(forward.NewMetrics(f))
+	all, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range all {
+		m := family.GetMetric()[0]
+		got[strings.TrimPrefix(family.GetName(), "ringfence_forward_")] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		if m.GetLabel()[0].GetValue() != "soc" {
+			t.Errorf("labels = %v", m.GetLabel())
+		}
+	}
+	for name, want := range map[string]float64{"lag_records": 3, "lag_seconds": 3599, "sent_total": 1, "retries_total": 101, "aside_total": 0} {
+		if got[name] != want {
+			t.Errorf("%s = %v, want %v", name, got[name], want)
+		}
+	}
+}
+
+// TestPages: a ledger that is read a page at a time is followed whole, whatever the size of its pages; an error is told.
+func TestPages(t *testing.T) {
+	s := newSetup(t, 1000)
+	broken := false
+	s.change = func(o *forward.Options) {
+		o.Source = forward.Pages{
+			Count: func() uint64 { return 1000 },
+			Page: func(ctx context.Context, from uint64, n int) (page []forward.Entry, err error) {
+				if broken {
+					return nil, errors.New("tile is gone")
+				}
+				for e := range s.ledger.Read(ctx, from) {
+					if page = append(page, e); len(page) == min(n, 7) {
+						break
+					}
+				}
+				return page, nil
+			},
+		}
+	}
+	f := s.follow(t)
+	if err := f.Catch(t.Context()); err != nil || !slices.Equal(s.place.got, ids(0, 1000)) {
+		t.Fatalf("Catch = %v with %d", err, len(s.place.got))
+	}
+	if broken = true; f.Catch(t.Context()) == nil {
+		t.Error("Catch of a broken ledger = nil, want an error")
 	}
 }

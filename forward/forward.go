@@ -32,6 +32,44 @@ type Source interface {
 	Size(ctx context.Context) (uint64, error)
 }
 
+// Pages is a Source over a ledger that is read a page at a time.
+type Pages struct {
+	// Count is the index after the newest entry.
+	Count func() uint64
+	// Page returns entries from index on, at most n and at least one where there is one.
+	Page func(ctx context.Context, from uint64, n int) ([]Entry, error)
+}
+
+var _ Source = Pages{}
+
+// pageSize is what a tile of the ledger holds.
+const pageSize = 256
+
+// Read implements Source.
+func (p Pages) Read(ctx context.Context, from uint64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for {
+			page, err := p.Page(ctx, from, pageSize)
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+				from = e.Index + 1
+			}
+			if len(page) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// Size implements Source.
+func (p Pages) Size(context.Context) (uint64, error) { return p.Count(), nil }
+
 // Message is what a Format made of a record: the unit in which a sink takes, refuses and acknowledges.
 type Message struct {
 	// ID is the same at every delivery: the record's id, and "." and a number where a record makes more than one.

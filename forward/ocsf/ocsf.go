@@ -7,6 +7,7 @@
 package ocsf
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -31,24 +32,24 @@ const (
 // standard names the catalogue where the schema wants a standard: clauses of frameworks are not part of a record.
 const standard = "Ringfence control catalogue"
 
-// Format makes one message for each event of a record.
-func Format(r record.Record) ([]forward.Message, error) {
-	events, err := forward.Events(r)
-	if err != nil {
-		return nil, err
-	}
-	var out []forward.Message
-	for _, e := range events {
-		data, err := json.Marshal(of(e))
+// Format makes one message for each event of a record; find is the catalogue, for titles and severities, or nil.
+func Format(find forward.Find) forward.Format {
+	return func(r record.Record) ([]forward.Message, error) {
+		events, err := forward.Events(r, find)
 		if err != nil {
-			return nil, fmt.Errorf("write record %s as OCSF: %w", finding.Value(r.ID), err)
+			return nil, err
 		}
-		out = append(out, e.AsMessage(data))
+		var out []forward.Message
+		for _, e := range events {
+			data, err := json.Marshal(of(e))
+			if err != nil {
+				return nil, fmt.Errorf("write record %s as OCSF: %w", finding.Value(r.ID), err)
+			}
+			out = append(out, e.AsMessage(data))
+		}
+		return out, nil
 	}
-	return out, nil
 }
-
-var _ forward.Format = Format
 
 // object is a JSON object.
 type object map[string]any
@@ -136,7 +137,7 @@ func info(e forward.Event) object {
 		o["uid"], o["uid_alt"] = f.Fingerprint, e.ID
 	}
 	if id := e.Finding.Control; id != "" {
-		o["analytic"] = object{"uid": id, "name": e.Finding.Rule, "type_id": 1, "type": "Rule"}
+		o["analytic"] = object{"uid": id, "name": cmp.Or(e.Finding.Rule, id), "type_id": 1, "type": "Rule"}
 	}
 	return o
 }
@@ -175,6 +176,8 @@ func complianceOf(e forward.Event) object {
 		// A run without findings: everything passed, unless the run says otherwise.
 		if e.Refused {
 			o["status_id"], o["status"] = 3, "Fail"
+		} else if e.Undecided {
+			o["status_id"], o["status"] = 2, "Warning"
 		}
 	case f.Outcome != finding.Pass:
 		o["status_id"], o["status"] = 2, "Warning" // no result: could not be decided

@@ -7,34 +7,47 @@ import (
 	"strings"
 	"testing"
 
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/forward/ocsf"
 	"ringfence.dev/ringfence/internal/sinktest"
 )
 
 var update = flag.Bool("update", false, "write the goldens anew")
 
-const one = `{"control":"RF-WL-01","rule":"no-privileged","title":"Privileged containers","severity":"high","outcome":"Fail","action":"Deny",` +
-	`"message":"RF-WL-01 Privileged containers: found true","found":"true","wanted":"false","fix":"set privileged: false","path":"/spec/containers/0",` +
-	`"subject":{"apiVersion":"v1","kind":"Pod","namespace":"pay-prod","name":"web"},"fingerprint":"f00d"}`
+// find knows one control.
+func find(id string) (control.Control, bool) {
+	return control.Control{ID: "RF-WL-01", Title: "Privileged containers", Severity: finding.Critical, Wanted: "not set or false", Fix: "set privileged: false"}, id == "RF-WL-01"
+}
+
+const (
+	one    = `{"control":"RF-WL-01","outcome":"Fail","action":"Deny","value":"true","path":"/spec/containers/0/securityContext/privileged"}`
+	who    = `"operation":"CREATE","subject":{"apiVersion":"apps/v1","kind":"Deployment","namespace":"pay-prod","name":"web"},"actor":{"ref":"hmac-sha256:3f3f"}`
+	window = `"since":"2026-11-21T10:00:00Z","until":"2026-11-21T10:00:09Z"`
+)
 
 // bodies are a record of each kind, and what class it becomes.
 var bodies = []struct {
 	name, kind, body string
 	class, events    int
 }{
-	{"refusal", "native-refusal.v1", `{"user":"u-1f","verb":"create","resource":"pods","namespace":"pay-prod","findings":[` + one + `,{"control":"RF-WL-02","outcome":"Errored"}]}`, 2004, 2},
-	{"refusal-without-findings", "native-refusal.v1", `{"user":"u-1f"}`, 2004, 1},
-	{"decision-denied", "admission-decision.v1", `{"decision":"Deny","findings":[` + one + `]}`, 2004, 1},
-	{"decision-allowed", "admission-decision.v1", `{"decision":"Allow","verb":"update","kind":"Pod","namespace":"pay-prod","name":"web"}`, 6003, 1},
-	{"check-run", "check-run.v1", `{"findings":[` + one + `,{"control":"RF-WL-03","outcome":"Fail","waiver":{"expires":"2026-12-01T00:00:00Z"}},{"control":"RF-WL-04","outcome":"Errored"}]}`, 2003, 3},
-	{"check-run-clean", "check-run.v1", `{"findings":[]}`, 2003, 1},
-	{"change", "change.v1", `{"who":"u-2a","verb":"delete","kind":"Tenant","name":"payments"}`, 6003, 1},
+	{"refusal", "native-refusal.v1", `{"auditID":"6c1c","stage":"ResponseComplete",` + who + `,"refused":true,"notPassed":[` + one + `,{"control":"RF-WL-02","outcome":"Errored","action":"Deny"}],"source":"webhook"}`, 2004, 2},
+	{"refusal-in-findings", "native-refusal.v1", `{"findings":[{"control":"RF-WL-09","title":"T","severity":"low","outcome":"Fail","message":"m","found":"1","fix":"f","fingerprint":"f00d","subject":{"kind":"Pod","name":"web"}}]}`, 2004, 1},
+	{"refusal-without-findings", "native-refusal.v1", `{"actor":{"ref":"u-1f"}}`, 2004, 1},
+	{"decision-denied", "admission-decision.v1", `{"allowed":false,"dryRun":false,"requestUID":"705a",` + who + `,"notPassed":[` + one + `]}`, 2004, 1},
+	{"decision-allowed", "admission-decision.v1", `{"allowed":true,"dryRun":false,"requestUID":"705a",` + who + `,"notPassed":[]}`, 6003, 1},
+	{"check-run", "check-run.v1", `{"repository":"git.bank.example/pay","revision":"9b1f","exitCode":1,"objects":12,"refused":1,"more":0,"notPassed":[` + one +
+		`,{"control":"RF-WL-03","outcome":"Fail","action":"Deny","waiver":{"expires":"2026-12-01T00:00:00Z"}},{"control":"RF-WL-04","outcome":"Errored","action":"Deny"}]}`, 2003, 3},
+	{"check-run-clean", "check-run.v1", `{"repository":"git.bank.example/pay","revision":"9b1f","exitCode":0,"notPassed":[]}`, 2003, 1},
+	{"check-run-undecided", "check-run.v1", `{"exitCode":3,"notPassed":[]}`, 2003, 1},
+	{"change", "change.v1", `{"operation":"DELETE","subject":{"apiVersion":"ringfence.dev/v1alpha1","kind":"Tenant","name":"payments"},"actor":{"ref":"hmac-sha256:3f3f"},"fields":["/spec"]}`, 6003, 1},
 	{"change-by-nobody", "change.v1", `{}`, 6003, 1},
-	{"policy-gap", "policy-gap.v1", `{"message":"the bundle was gone for 3 s"}`, 2004, 1},
-	{"silence", "silence.v1", `{}`, 2004, 1},
-	{"overflow", "overflow.v2", `{"lost":7}`, 2004, 1},
+	{"key-rotation", "key-rotation.v1", `{"origin":"ringfence.dev/ledger/prod","old":"a","new":"b"}`, 6003, 1},
+	{"policy-gap", "policy-gap.v1", `{"object":{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicy","name":"ringfence-workloads-deny"},"what":"missing",` + window + `}`, 2004, 1},
+	{"silence", "silence.v1", `{"producer":"audit","promisedSeconds":30,` + window + `,"why":"quiet"}`, 2004, 1},
+	{"overflow", "overflow.v2", `{"producer":"audit","lost":311,"why":"queue-full",` + window + `}`, 2004, 1},
 	{"unknown", "tomorrow.v1", `{"a":[1]}`, 0, 1},
-	{"wrong-types", "native-refusal.v1", `{"user":5,"verb":[],"findings":[7,{"control":9}],"namespace":null}`, 2004, 2},
+	{"wrong-types", "native-refusal.v1", `{"actor":5,"operation":[],"notPassed":[7,{"control":9}],"subject":null}`, 2004, 2},
 }
 
 // required are the attributes that schema 1.8.0 requires of a class, and those of which it wants one; "a.b" is b in a.
@@ -49,7 +62,7 @@ var required = map[int][]string{
 func TestClasses(t *testing.T) {
 	for i, test := range bodies {
 		t.Run(test.name, func(t *testing.T) {
-			ms, err := ocsf.Format(sinktest.Record(i, test.kind, test.body))
+			ms, err := ocsf.Format(find)(sinktest.Record(i, test.kind, test.body))
 			if err != nil || len(ms) != test.events {
 				t.Fatalf("Format = %d events, %v, want %d", len(ms), err, test.events)
 			}
@@ -125,7 +138,7 @@ func FuzzFormat(f *testing.F) {
 		f.Add(b.kind, b.body)
 	}
 	f.Fuzz(func(t *testing.T, kind, body string) {
-		ms, err := ocsf.Format(sinktest.Record(0, kind, body))
+		ms, err := ocsf.Format(find)(sinktest.Record(0, kind, body))
 		if (err == nil) != (len(ms) > 0) {
 			t.Fatalf("Format = %d messages, %v", len(ms), err)
 		}

@@ -19,20 +19,20 @@ const (
 	maxText  = 700
 )
 
-// CEF writes each event of a record as one line of the Common Event Format, version 0.
-func CEF(r record.Record) ([]forward.Message, error) {
-	events, err := forward.Events(r)
-	if err != nil {
-		return nil, err
+// CEF writes each event of a record as one line of the Common Event Format, version 0; find is the catalogue, or nil.
+func CEF(find forward.Find) forward.Format {
+	return func(r record.Record) ([]forward.Message, error) {
+		events, err := forward.Events(r, find)
+		if err != nil {
+			return nil, err
+		}
+		var out []forward.Message
+		for _, e := range events {
+			out = append(out, e.AsMessage([]byte(cef(e))))
+		}
+		return out, nil
 	}
-	var out []forward.Message
-	for _, e := range events {
-		out = append(out, e.AsMessage([]byte(cef(e))))
-	}
-	return out, nil
 }
-
-var _ forward.Format = CEF
 
 // cef is one event. The keys are of the format's dictionary; our own stand in cs1 to cs6 with their labels.
 func cef(e forward.Event) string {

@@ -232,10 +232,10 @@ func unescape(line string) (header []string, extension map[string]string) {
 
 // TestCEF: exact lines, and hostile texts that come back as they were.
 func TestCEF(t *testing.T) {
-	r := sinktest.Record(3, "native-refusal.v1", `{"user":"u-1f","verb":"create","namespace":"pay-prod","refused":true,"findings":[
+	r := sinktest.Record(3, "native-refusal.v1", `{"actor":{"ref":"u-1f"},"operation":"CREATE","subject":{"namespace":"pay-prod"},"refused":true,"findings":[
 		{"control":"RF-WL-01","title":"No | privileged \\ pod = x","severity":"high","outcome":"Fail","message":"a|b\\c=d cs1=evil\nnew","found":"true","path":"/spec","fix":"f",
 		 "subject":{"kind":"Pod","namespace":"pay-prod","name":"web"}}]}`)
-	ms, err := syslog.CEF(r)
+	ms, err := syslog.CEF(nil)(r)
 	if err != nil || len(ms) != 1 {
 		t.Fatalf("CEF = %v, %v", ms, err)
 	}
@@ -256,7 +256,7 @@ func TestLong(t *testing.T) {
 	long := strings.Repeat(`=|\\é`, 4000)
 	r := sinktest.Record(0, "native-refusal.v1", `{"user":"`+long+`","findings":[{"control":"`+long+`","title":"`+long+`","message":"`+long+`","found":"`+long+
 		`","path":"`+long+`","fix":"`+long+`","severity":"low","subject":{"kind":"`+long+`","name":"`+long+`","namespace":"`+long+`"}}]}`)
-	ms, err := syslog.CEF(r)
+	ms, err := syslog.CEF(nil)(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,8 +272,8 @@ func FuzzCEF(f *testing.F) {
 	f.Add(`{"findings":[1,null,{"observed":{}}]}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		r := sinktest.Record(0, "native-refusal.v1", body)
-		a, err := syslog.CEF(r)
-		b, _ := syslog.CEF(r)
+		a, err := syslog.CEF(nil)(r)
+		b, _ := syslog.CEF(nil)(r)
 		if (err == nil) != (len(a) > 0) || len(a) != len(b) {
 			t.Fatalf("CEF = %d messages, %v", len(a), err)
 		}
