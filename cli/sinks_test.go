@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"ringfence.dev/ringfence/forward"
+	"ringfence.dev/ringfence/internal/sinktest"
 )
 
 // sinksExample is the configuration in docs/forward.md.
@@ -93,5 +96,38 @@ func TestBadSinks(t *testing.T) {
 	}
 	if _, err := loadSinks(t, "sinks:\n  - name: a\n    type: x\n  - name: b\n    type: y\n"); err == nil || strings.Count(err.Error(), "want one of") != 2 {
 		t.Errorf("two faults: %v, want both", err)
+	}
+}
+
+// TestFollowConfigured: from a configuration to lines in a file: only the wanted kind, each record once, over a restart.
+func TestFollowConfigured(t *testing.T) {
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out.jsonl")
+	ledger := &sinktest.Ledger{}
+	for round := range 2 {
+		for i := range 50 {
+			n := round*50 + i
+			kind := "change.v1"
+			if n%5 == 0 {
+				kind = "check-run.v1"
+			}
+			ledger.Add(sinktest.Record(n, kind, `{"operation":"UPDATE"}`))
+		}
+		all, err := loadSinks(t, "sinks:\n  - name: archive\n    type: file\n    kinds: [change.v1]\n    path: "+out+"\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := forward.New(t.Context(), forward.Options{Name: all[0].Name, Source: ledger, Sink: all[0].Sink, Format: all[0].Make, Kinds: all[0].Kinds,
+			Dir: dir, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(f.Catch(t.Context()), all[0].Sink.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(out)
+	if n := strings.Count(string(text), "\n"); err != nil || n != 80 || strings.Count(string(text), `"class_uid":6003`) != 80 || strings.Count(string(text), `"uid":"r-0099"`) != 1 {
+		t.Errorf("%d lines, %v, want 80 of class 6003, each record once:\n%.600s", n, err, text)
 	}
 }

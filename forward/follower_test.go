@@ -473,3 +473,20 @@ func TestPages(t *testing.T) {
 		t.Error("Catch of a broken ledger = nil, want an error")
 	}
 }
+
+// TestPoisonNotInARow: however many messages are poison, as long as others are taken between, none holds up the rest.
+func TestPoisonNotInARow(t *testing.T) {
+	s := newSetup(t, 60)
+	s.place.answer = func(batch []forward.Message) error {
+		for i, m := range batch {
+			if m.ID[len(m.ID)-1]%2 == 1 {
+				return wire.Refuse(i, "odd")
+			}
+		}
+		return nil
+	}
+	f := s.follow(t)
+	if err := f.Catch(t.Context()); err != nil || len(s.place.got) != 30 || f.Stats(t.Context()).Aside != 30 || len(s.pauses) != 0 {
+		t.Errorf("Catch = %v with %d taken, %+v, %d pauses", err, len(s.place.got), f.Stats(t.Context()), len(s.pauses))
+	}
+}
