@@ -1,8 +1,9 @@
 // Package auditlog reads the audit events of a Kubernetes API server and makes Findings of what the native bundles
 // refused or warned of. No webhook sees a native refusal: the audit log is the only witness.
 //
-// It stores nothing, compiles no rule, and reads neither policies of others nor the bodies of requests. The control
-// plane serves its Handler to the API server's audit webhook and hands it a sink.
+// Events come by webhook, from a file, or as EKS, AKS and GKE hand them on. It stores nothing but how far it read a file,
+// compiles no rule, and reads neither policies of others nor the bodies of requests. The control plane serves its Handler
+// to the API server's audit webhook and hands it a sink.
 package auditlog
 
 import (
