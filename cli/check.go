@@ -9,7 +9,6 @@ import (
 	"os"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -324,16 +323,6 @@ func list(o checkOptions) ([]input, [][]error, error) {
 	return inputs, faults, nil
 }
 
-// tuneMemory lets garbage grow to four times what is in use, which saves a fifth of the processor time, as long as all of
-// it stays well under the 300 MB that check may take (design.md). GOGC and GOMEMLIMIT of the user hold where they are set.
-func tuneMemory() {
-	const softLimit = 200 << 20
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetGCPercent(400)
-		debug.SetMemoryLimit(softLimit)
-	}
-}
-
 // missing says which controls are not judged, and why.
 func (j *judge) missing(files bool) string {
 	why, are := "no --platform given", "was not judged"
@@ -442,6 +431,7 @@ func pump(ctx context.Context, env Env, r *report.Report, p *progress, feed func
 		feed(ctx, enqueue)
 	}()
 	defer p.clear()
+	var memory memory
 	for {
 		// A read of standard input cannot be interrupted: at the end of ctx the reader is left behind, and the process ends.
 		select {
@@ -460,6 +450,7 @@ func pump(ctx context.Context, env Env, r *report.Report, p *progress, feed func
 			if err := p.take(out, r, env); err != nil {
 				return err
 			}
+			memory.ease(len(r.Findings))
 		}
 	}
 }

@@ -89,7 +89,7 @@ func process(b *testing.B, bin string, args ...string) (used time.Duration, peak
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
-		b.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, stderr.String())
+		b.Fatalf("%s: %v\n%.2000s", strings.Join(cmd.Args, " "), err, stderr.String())
 	}
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), usage.Maxrss
@@ -146,6 +146,9 @@ func workloads(n int) [][]byte {
 		}
 		containers := fmt.Sprintf(containerText, "service", registry, i, security, resources) + fmt.Sprintf(containerText, "proxy", registry, i, security, resources)
 		docs[i] = fmt.Appendf(nil, workloadText, kinds[i%len(kinds)], i, i, rootless, containers, i)
+		if kinds[i%len(kinds)] == "DaemonSet" { // which has one on each node
+			docs[i] = bytes.Replace(docs[i], []byte("  replicas: 3\n"), nil, 1)
+		}
 	}
 	return docs
 }

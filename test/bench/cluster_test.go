@@ -85,8 +85,6 @@ func fill(b *testing.B, c client.Client, n int) {
 				if err := unstructured.SetNestedField(u.Object, int64(0), "spec", "replicas"); err != nil {
 					return err
 				}
-			} else {
-				unstructured.RemoveNestedField(u.Object, "spec", "replicas")
 			}
 			labels := map[string]any{"app": fmt.Sprintf("service-%05d", i), "app.kubernetes.io/part-of": "payments"}
 			if err := unstructured.SetNestedMap(u.Object, labels, "spec", "template", "metadata", "labels"); err != nil {
