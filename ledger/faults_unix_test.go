@@ -163,6 +163,30 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// TestKillAtTheStart kills a process again and again while it makes the ledger: the next one can always go on.
+func TestKillAtTheStart(t *testing.T) {
+	for round := range 10 {
+		dir, keyFile := filepath.Join(t.TempDir(), "ledger"), filepath.Join(t.TempDir(), "key")
+		key, err := ledger.NewKey(keyFile, origin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out, stderr strings.Builder
+		cmd := start(t, "forever", dir, keyFile, round, &out, &stderr)
+		for range 10_000 { // until the first of its files is there
+			if files, _ := os.ReadDir(dir); len(files) > round%4 {
+				break
+			}
+			time.Sleep(50 * time.Microsecond)
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // killed
+		open(t, dir, key)
+	}
+}
+
 // size is how long a file is.
 func size(t *testing.T, f *os.File) int64 {
 	t.Helper()

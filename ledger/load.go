@@ -24,6 +24,12 @@ func (l *Log) load() error {
 	if l.edge, err = l.loadEdge(tree); err != nil {
 		return err
 	}
+	if signed == nil { // a new ledger: its checkpoint comes before its first tile, or a kill between them would look like damage
+		if err := l.sign(); err != nil {
+			return err
+		}
+		signed = l.Checkpoint()
+	}
 	if err := l.loadTail(tree.N); err != nil {
 		return err
 	}
