@@ -57,6 +57,7 @@ fi
 for name; do
 	case $name in
 	cc) tool cc gcc libc6-dev ;;
+	xmllint) tool xmllint libxml2-utils ;;
 	*) tool "$name" "$name" ;;
 	esac
 done

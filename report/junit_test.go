@@ -2,8 +2,11 @@ package report
 
 import (
 	"encoding/xml"
+	"fmt"
+	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +107,32 @@ func meets(t *testing.T, name string, e element) {
 	}
 	if e.XMLName.Local == "testcase" && len(e.Children) > 1 {
 		t.Errorf("%s: a test case with %d verdicts", name, len(e.Children))
+	}
+}
+
+// TestJUnitSchema holds every document to testdata/junit.xsd, by libxml2.
+func TestJUnitSchema(t *testing.T) {
+	lint, err := exec.LookPath("xmllint")
+	if err != nil {
+		t.Skip("skipped: xmllint is not here (Debian package libxml2-utils)")
+	}
+	validate := func(text string) error {
+		cmd := exec.Command(lint, "--noout", "--nonet", "--schema", "testdata/junit.xsd", "-")
+		cmd.Stdin = strings.NewReader(text)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}
+	for name, r := range reports() {
+		r.Time = time.Unix(1e9, 5)
+		text := written(t, JUnit, r)
+		if err := validate(text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := validate(strings.Replace(text, `hostname="localhost"`, "", 1)); err == nil {
+			t.Errorf("%s: a suite without a host is valid: this shows nothing", name)
+		}
 	}
 }
 
