@@ -38,6 +38,7 @@ import (
 	"ringfence.dev/ringfence/controls"
 	"ringfence.dev/ringfence/detect/auditlog"
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/forward"
 	"ringfence.dev/ringfence/install"
 	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/ledger"
@@ -51,12 +52,17 @@ type Config struct {
 	// AuditAddress is the loopback host:port on which the API server's audit events arrive; port 0 takes a free one.
 	// Empty receives none, and findings then say that refusals are not observed.
 	AuditAddress string
-	// Socket is the path of the unix socket that answers /findings, /ledger, /metrics and /healthz. Only its owner may open it.
+	// Socket is the path of the unix socket that answers /findings, /ledger, /evidence/status, /metrics and /healthz. Only its owner may open it.
 	// Empty answers nobody.
 	Socket string
 	// Evidence is the folder of the ledger, in which every refusal is kept, and of its keys; it is made where it is missing.
 	// Empty keeps no evidence.
 	Evidence string
+	// Sinks are sent what the ledger holds; their cursors lie in Evidence. New takes them over, also where it fails.
+	Sinks []forward.Opened
+	// Witnesses are places outside to which checkpoints of the ledger are published: folder:PATH, git:PATH, git:PATH#REMOTE, or
+	// the address of a witness.
+	Witnesses []string
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -64,6 +70,7 @@ const maxSocketPath = 107
 
 // Server is the control plane before and while it runs.
 type Server struct {
+	cfg       Config
 	log       *slog.Logger
 	catalogue *control.Catalogue
 	findings  *record.Memory
@@ -85,12 +92,16 @@ type listener struct {
 func New(cfg Config, log *slog.Logger) (*Server, error) {
 	cat, err := control.Load(controls.FS)
 	if err != nil {
-		return nil, fmt.Errorf("load the catalogue: %w", err)
+		return nil, errors.Join(fmt.Errorf("load the catalogue: %w", err), closeSinks(cfg.Sinks))
 	}
-	s := &Server{log: log, catalogue: cat, findings: record.NewMemory(record.DefaultCapacity), metrics: bundle.NewMetrics()}
+	places, err := check(cfg)
+	if err != nil {
+		return nil, errors.Join(err, closeSinks(cfg.Sinks))
+	}
+	s := &Server{cfg: cfg, log: log, catalogue: cat, findings: record.NewMemory(record.DefaultCapacity), metrics: bundle.NewMetrics()}
 	if cfg.Evidence != "" {
-		if s.evidence, err = openEvidence(cfg.Evidence, cat.Digest, log); err != nil {
-			return nil, err
+		if s.evidence, err = openEvidence(cfg, places, cat.Digest, log); err != nil {
+			return nil, errors.Join(err, closeSinks(cfg.Sinks))
 		}
 	}
 	s.audit, err = auditlog.NewHandler(auditlog.Config{
@@ -104,6 +115,18 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// check finds what cannot be in a configuration, before anything is opened.
+func check(cfg Config) ([]place, error) {
+	places, err := parsePlaces(cfg.Witnesses)
+	if cfg.Evidence == "" && len(cfg.Sinks) > 0 {
+		err = errors.Join(err, errors.New("send records to sinks: want a folder for evidence too: sinks follow the ledger in it"))
+	}
+	if cfg.Evidence == "" && len(cfg.Witnesses) > 0 {
+		err = errors.Join(err, errors.New("publish checkpoints: want a folder for evidence too: they are of the ledger in it"))
+	}
+	return places, err
 }
 
 // found takes what was found in one audit event.
@@ -157,12 +180,13 @@ func (s *Server) listenSocket(path string) error {
 		return fmt.Errorf("close the socket to others: %w", err)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s.metrics)
+	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit))
 	mux := http.NewServeMux()
 	mux.Handle("GET /findings", record.Handler(s.findings, s.audit.LastEvent, time.Now))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{}))
 	if s.evidence != nil {
-		registry.MustRegister(s.evidence.queue)
+		registry.MustRegister(s.evidence.queue, s.evidence.publisher, forward.NewMetrics(s.evidence.sinks.followers...))
+		mux.HandleFunc("GET /evidence/status", s.evidence.status)
 		mux.Handle("GET /ledger/", http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger)))
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -218,6 +242,7 @@ func (s *Server) Close() {
 	}
 	if s.evidence != nil && !s.running.Load() {
 		_ = s.evidence.ledger.Close()
+		_ = closeSinks(s.cfg.Sinks)
 	}
 }
 
