@@ -327,6 +327,14 @@ func (l *Log) Read(ctx context.Context, from uint64, n int) ([]Entry, error) {
 	return Read(ctx, l.Source(), l.Size(), from, n)
 }
 
+// Has reports whether one of the latest 16,384 entries has an id. What is being written at this moment may be missing.
+func (l *Log) Has(id string) bool {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	_, known := l.recent.index[id]
+	return known && l.broken == nil
+}
+
 // Close waits for what is being written and lets another process open the ledger.
 func (l *Log) Close() error {
 	l.turn <- struct{}{}

@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/ledger/witness"
 	"ringfence.dev/ringfence/record"
@@ -31,8 +30,10 @@ type evidence struct {
 	queue     *record.Queue
 	sinks     *sinks
 	publisher *witness.Publisher
+	flights   flights
 	actorKey  []byte
 	catalogue string // its digest
+	dir       string
 }
 
 // openEvidence opens the ledger in a folder, or makes it: ledger/, ledger.key that signs it, and actor.key, without which nobody
@@ -42,7 +43,7 @@ func openEvidence(cfg Config, places []place, catalogue string, log *slog.Logger
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for evidence: %w", err)
 	}
-	e := &evidence{log: log, catalogue: catalogue}
+	e := &evidence{log: log, catalogue: catalogue, dir: dir, flights: flights{byID: map[string]*flight{}}}
 	key, err := signingKey(dir)
 	if err != nil {
 		return nil, err
@@ -109,22 +110,18 @@ func actorKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-// add records what was found in one audit event. It never waits.
-func (e *evidence) add(fs []finding.Finding) {
-	r, err := record.Refusal(fs, e.catalogue, e.actorKey, "webhook", time.Now())
-	if err != nil {
-		e.log.Error("a refusal is not recorded", "err", err)
-		return
-	}
-	e.queue.Add("audit", r) // what finds no room is counted and recorded by the queue
-}
-
 // run writes records until ctx ends and what waits is written, then closes the ledger. Sinks and places outside are served
 // until then.
 func (e *evidence) run(ctx context.Context) error {
 	var group errgroup.Group
 	group.Go(func() error { return e.sinks.run(ctx) })
 	group.Go(func() error { e.publisher.Run(ctx); return nil })
+	group.Go(func() error {
+		if err := e.recordCatalogue(ctx, e.dir); err != nil && ctx.Err() == nil {
+			e.log.Error("which catalogue is in force is not recorded", "err", err)
+		}
+		return nil
+	})
 	err := e.queue.Run(ctx)
 	return errors.Join(err, group.Wait(), e.ledger.Close())
 }

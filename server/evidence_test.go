@@ -93,7 +93,7 @@ func TestSinksAndWitnesses(t *testing.T) {
 		eventually(t, "the sink's last record", func() bool {
 			got, err := FetchStatus(t.Context(), client, "http://ringfence")
 			return err == nil && len(got.Sinks) == 1 && got.Sinks[0].LagRecords == 0 && got.Sinks[0].Sent == 2 &&
-				(round > 0 || got.Sinks[0].Skipped == 1 && got.Sinks[0].SkippedBytes == 2) && len(got.Witnesses) == 1
+				(round > 0 || got.Sinks[0].Skipped == 2 && got.Sinks[0].SkippedBytes > 2) && len(got.Witnesses) == 1
 		})
 		stop()
 	}

@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -63,6 +64,18 @@ type Config struct {
 	// Witnesses are places outside to which checkpoints of the ledger are published: folder:PATH, git:PATH, git:PATH#REMOTE, or
 	// the address of a witness.
 	Witnesses []string
+	// AuditFile is a file of audit events to follow, as --audit-log-path of the API server names it.
+	AuditFile string
+	// Listen is the host:port of the doors /audit/webhook, /audit/eks, /audit/aks, /audit/gke, /audit/lines and
+	// /witness/add-checkpoint; TLSCert and TLSKey are files with our certificate and its key, and are read anew when they are renewed.
+	Listen, TLSCert, TLSKey string
+	// AuditTokens is a file of tokens, one a line, of which whoever sends audit events must show one. AuditClientCA is a file of
+	// certificates: a client with one that they signed needs no token.
+	AuditTokens, AuditClientCA string
+	// AuditSilence is how long the audit stream may be silent before that is recorded; zero is DefaultAuditSilence.
+	AuditSilence time.Duration
+	// WitnessFor are keyrings of other ledgers whose checkpoints are witnessed here.
+	WitnessFor []string
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -79,6 +92,7 @@ type Server struct {
 	evidence  *evidence // nil for none
 	running   atomic.Bool
 	auditURL  string
+	doors     string
 	listeners []listener
 	guards    atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
 }
@@ -105,10 +119,10 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 		}
 	}
 	s.audit, err = auditlog.NewHandler(auditlog.Config{
-		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.found, Now: time.Now,
+		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.take, Now: time.Now,
 	})
 	if err == nil {
-		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket))
+		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket), s.listenDoors())
 	}
 	if err != nil {
 		s.Close()
@@ -126,15 +140,7 @@ func check(cfg Config) ([]place, error) {
 	if cfg.Evidence == "" && len(cfg.Witnesses) > 0 {
 		err = errors.Join(err, errors.New("publish checkpoints: want a folder for evidence too: they are of the ledger in it"))
 	}
-	return places, err
-}
-
-// found takes what was found in one audit event.
-func (s *Server) found(fs []finding.Finding) {
-	s.findings.Add(fs)
-	if s.evidence != nil {
-		s.evidence.add(fs)
-	}
+	return places, errors.Join(err, checkDoors(cfg))
 }
 
 // AuditURL is where the API server is to send audit events, or "". It holds a random path that only the API server is
@@ -223,6 +229,7 @@ func (s *Server) Run(until context.Context, rest *rest.Config) error {
 		return nil
 	})
 	group.Go(func() error { return s.reconcile(ctx, rest) })
+	group.Go(func() error { return s.followFile(ctx) })
 	err := group.Wait()
 	if until.Err() == nil {
 		return err
@@ -262,6 +269,9 @@ func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { s.watchAudit(ctx, c); return nil })); err != nil {
+		return err
+	}
 	if err := mgr.Start(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("run the reconcilers: %w", err)
 	}
@@ -294,6 +304,9 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	bundles := &bundle.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: time.Now,
 		Serves: func(k control.Kind) (bool, error) { return serves(mgr.GetRESTMapper(), k) },
+	}
+	if s.evidence != nil {
+		bundles.OnGap = s.evidence.gap
 	}
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr)); err != nil {
 		return nil, fmt.Errorf("set up the reconcilers: %w", err)
