@@ -104,7 +104,7 @@ func checkSinks(env Env, file string) error {
 			return err
 		}
 	}
-	env.note("%d sinks; nothing was sent", len(all))
+	env.note("sinks: %d; nothing was sent", len(all))
 	return nil
 }
 
@@ -140,7 +140,7 @@ func sinksStatus(ctx context.Context, env Env, o statusOptions) error {
 	for _, w := range s.Witnesses {
 		fmt.Fprintln(env.Stdout, witnessLine(w, s.Size))
 	}
-	env.note("the ledger holds %d records; %d sinks, %d places for checkpoints", s.Size, len(s.Sinks), len(s.Witnesses))
+	env.note("records in the ledger: %d; sinks: %d; places for checkpoints: %d", s.Size, len(s.Sinks), len(s.Witnesses))
 	return exit(unwell(s))
 }
 
@@ -161,7 +161,7 @@ func unwell(s server.Status) int {
 
 // sinkLine is one sink on one line, with what its kinds filter saved.
 func sinkLine(s forward.Stats) string {
-	line := fmt.Sprintf("sink %s: %d behind (%s), %d sent (%s), %d put aside, saved by kinds: %d records (%s)",
+	line := fmt.Sprintf("sink %s: %d behind (%s), %d messages sent (%s), %d put aside, saved by kinds: %d records (%s)",
 		s.Sink, s.LagRecords, time.Duration(s.LagSeconds*float64(time.Second)).Round(time.Second), s.Sent, size(s.SentBytes), s.Aside, s.Skipped, size(s.SkippedBytes))
 	if s.LastError != "" {
 		line += "; last error: " + s.LastError

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,7 +65,8 @@ func (o upOptions) newServer(opened []forward.Opened) func(socket string, log *s
 		evidence := filepath.Join(filepath.Dir(socket), "evidence")
 		s, err := server.New(server.Config{
 			AuditAddress: "127.0.0.1:0", Socket: socket, Evidence: evidence, Sinks: opened,
-			Witnesses: append([]string{"folder:" + filepath.Join(evidence, "checkpoints")}, o.witnesses...),
+			WitnessEvery: time.Second,
+			Witnesses:    append([]string{"folder:" + filepath.Join(evidence, "checkpoints")}, o.witnesses...),
 		}, log)
 		if err != nil {
 			return nil, err

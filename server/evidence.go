@@ -65,7 +65,7 @@ func (e *evidence) wire(cfg Config, places []place) (err error) {
 	if e.sinks, err = openSinks(context.Background(), cfg.Sinks, sinksDir(cfg.Evidence), e.ledger, e.log); err != nil {
 		return err
 	}
-	if e.publisher, err = newPublisher(places, e.ledger, e.log); err != nil {
+	if e.publisher, err = newPublisher(places, cfg.WitnessEvery, e.ledger, e.log); err != nil {
 		return err
 	}
 	e.queue, err = record.NewQueue(record.QueueConfig{Cluster: localCluster, Sink: e.sinks.after(e.ledger.Sink), Last: e.ledger.Last(localCluster), Now: time.Now, Log: e.log})

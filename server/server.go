@@ -64,6 +64,8 @@ type Config struct {
 	// Witnesses are places outside to which checkpoints of the ledger are published: folder:PATH, git:PATH, git:PATH#REMOTE, or
 	// the address of a witness.
 	Witnesses []string
+	// WitnessEvery is how often they are published at most; zero is witness.DefaultEvery.
+	WitnessEvery time.Duration
 	// AuditFile is a file of audit events to follow, as --audit-log-path of the API server names it.
 	AuditFile string
 	// Listen is the host:port of the doors /audit/webhook, /audit/eks, /audit/aks, /audit/gke, /audit/lines and

@@ -68,10 +68,10 @@ func parsePlaces(texts []string) ([]place, error) {
 	return all, errors.Join(faults...)
 }
 
-// newPublisher publishes the checkpoints of a ledger at places.
-func newPublisher(places []place, log *ledger.Log, logger *slog.Logger) (*witness.Publisher, error) {
+// newPublisher publishes the checkpoints of a ledger at places, once in every while.
+func newPublisher(places []place, every time.Duration, log *ledger.Log, logger *slog.Logger) (*witness.Publisher, error) {
 	client := &http.Client{Timeout: witnessTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	cfg := witness.Config{Latest: log.Checkpoint, Now: time.Now, Log: logger}
+	cfg := witness.Config{Latest: log.Checkpoint, Every: every, Now: time.Now, Log: logger}
 	for _, p := range places {
 		switch {
 		case p.folder != "":

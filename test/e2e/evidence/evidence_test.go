@@ -134,7 +134,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.cluster, err = clustertest.Start("--audit-policy", policy, "--apiserver-arg=--audit-webhook-config-file="+w.path("audit.kubeconfig"),
-		"--apiserver-arg=--audit-webhook-batch-max-wait=200ms", "--apiserver-arg=--audit-webhook-initial-backoff=2s")
+		"--apiserver-arg=--audit-webhook-batch-max-wait=200ms", "--apiserver-arg=--audit-webhook-initial-backoff=2s",
+		"--apiserver-arg=--audit-log-path="+w.path("audit.log"))
 	if errors.Is(err, clustertest.ErrUnavailable) {
 		t.Skip("skipped: " + err.Error())
 	}
@@ -213,11 +214,11 @@ current-context: a
 }
 
 // start starts the control plane.
-func (w *world) start() {
+func (w *world) start(more ...string) {
 	w.t.Helper()
-	w.cmd = exec.Command(w.program, "serve", "--kubeconfig", w.cluster.Kubeconfig, "--socket", w.path("s"), "--evidence", w.path("evidence"),
-		"--sinks", w.path("sinks.yaml"), "--witness", "folder:"+w.path("outside"), "--listen", w.doors, "--tls-cert", w.path("tls.pem"), "--tls-key", w.path("tls.key"),
-		"--audit-token-file", w.path("tokens"))
+	w.cmd = exec.Command(w.program, append([]string{"serve", "--kubeconfig", w.cluster.Kubeconfig, "--socket", w.path("s"), "--evidence", w.path("evidence"),
+		"--sinks", w.path("sinks.yaml"), "--witness", "folder:" + w.path("outside"), "--listen", w.doors, "--tls-cert", w.path("tls.pem"), "--tls-key", w.path("tls.key"),
+		"--audit-token-file", w.path("tokens")}, more...)...)
 	w.cmd.Stderr = w.log
 	if err := w.cmd.Start(); err != nil {
 		w.t.Fatal(err)
@@ -345,6 +346,22 @@ func TestEvidence(t *testing.T) {
 
 	w.killed()
 
+	// All that was told so far comes again, from a file now.
+	w.kill()
+	w.start("--audit-file", w.path("audit.log"))
+	w.refuse(t.Context(), "late")
+	w.await("a refusal by two doors", func() bool { return w.tells("native-refusal.v1", `"name":"late"`) })
+	cursor := filepath.Join(w.path("evidence"), "audit-file.cursor")
+	w.await("the end of the file", func() bool {
+		var at struct{ Offset int64 }
+		text, _ := os.ReadFile(cursor)
+		info, err := os.Stat(w.path("audit.log"))
+		return err == nil && json.Unmarshal(text, &at) == nil && at.Offset == info.Size()
+	})
+	if text, err := os.ReadFile(w.path("audit.log")); err != nil || !bytes.Contains(text, []byte(`"name":"ringfence-heartbeat"`)) {
+		t.Errorf("the audit log holds no call of the control plane: %v", err)
+	}
+
 	kept := w.kept()
 	var ids []string
 	for _, r := range kept {
@@ -352,6 +369,13 @@ func TestEvidence(t *testing.T) {
 	}
 	if len(once(ids)) != len(ids) {
 		t.Error("the ledger holds a record twice")
+	}
+	next := map[string]uint64{}
+	for _, r := range kept {
+		if next[r.Producer]++; r.Seq != next[r.Producer] {
+			t.Errorf("record %s of %s has number %d, want %d: something is lost", r.ID, r.Producer, r.Seq, next[r.Producer])
+			next[r.Producer] = r.Seq
+		}
 	}
 	w.await("all records in both sinks", func() bool { return len(w.archived()) >= len(ids) && len(w.soar.got()) >= len(ids) })
 	var archived []string
