@@ -30,23 +30,30 @@ func (s *Server) take(ctx context.Context, b auditlog.Batch) error {
 	}
 	e := s.evidence
 	e.queue.Beat(auditProducer)
-	var flights []*flight
+	var records []record.Record
+	findings := map[string][]finding.Finding{} // by the id of their record
+	add := func(r record.Record, err error) {
+		if err != nil { // it will not get better when it comes again
+			e.log.Error("what an audit event told is not recorded", "err", err)
+			return
+		}
+		records = append(records, r)
+	}
 	for _, told := range b.Events {
 		if len(told.Findings) > 0 {
 			r, err := record.Refusal(told.Findings, e.catalogue, e.actorKey, b.Source, time.Now())
-			f, fresh := e.begin(r, err)
-			if fresh { // shown at once, also where it cannot be kept now
-				s.findings.Add(told.Findings)
-			}
-			flights = append(flights, f)
+			findings[r.ID] = told.Findings
+			add(r, err)
 		}
 		if c := told.Change; c != nil {
-			r, err := record.Change(c.Subject, c.Observed, e.actorKey)
-			f, _ := e.begin(r, err)
-			flights = append(flights, f)
+			add(record.Change(c.Subject, c.Observed, e.actorKey))
 		}
 	}
-	return await(ctx, flights)
+	all, fresh := e.begin(records)
+	for _, id := range fresh { // shown at once, also where it cannot be kept now
+		s.findings.Add(findings[id])
+	}
+	return await(ctx, all)
 }
 
 // flight is a record on its way to the disk.
@@ -61,33 +68,43 @@ type flights struct {
 	byID map[string]*flight
 }
 
-// landed is a flight that has ended.
-func landed(err error) *flight {
-	f := &flight{done: make(chan struct{}), err: err}
-	close(f.done)
-	return f
-}
-
-// begin sends a record of the audit stream off, unless it is under way or kept already. fresh is whether it was sent off. made
-// is the error of its making: it will not get better when it comes again.
-func (e *evidence) begin(r record.Record, made error) (f *flight, fresh bool) {
-	if made != nil {
-		e.log.Error("what an audit event told is not recorded", "err", made)
-		return landed(nil), false
+// begin sends records of the audit stream off, but those that are under way or kept already. fresh are the ids of those that
+// were sent off.
+func (e *evidence) begin(records []record.Record) (all []*flight, fresh []string) {
+	if len(records) == 0 {
+		return nil, nil
 	}
 	e.flights.mu.Lock()
 	defer e.flights.mu.Unlock()
-	if f := e.flights.byID[r.ID]; f != nil {
-		return f, false
+	var ids []string
+	for _, r := range records {
+		ids = append(ids, r.ID)
 	}
-	if e.ledger.Has(r.ID) {
-		return landed(nil), false
+	known := e.ledger.Known(ids) // under the lock: a flight that lands after this is still under way here
+	for _, r := range records {
+		f := e.flights.byID[r.ID]
+		if f == nil && !known[r.ID] {
+			var room bool
+			if f, room = e.send(r); room {
+				fresh = append(fresh, r.ID)
+			}
+		}
+		if f != nil {
+			all = append(all, f)
+		}
 	}
+	return all, fresh
+}
+
+// send sends one record off, and reports whether there was room for it: if not, it comes again. e.flights.mu is held.
+func (e *evidence) send(r record.Record) (f *flight, room bool) {
+	f = &flight{done: make(chan struct{})}
 	done, err := e.queue.Begin(auditProducer, r)
 	if err != nil {
-		return landed(err), true
+		f.err = err
+		close(f.done)
+		return f, !errors.Is(err, record.ErrFull)
 	}
-	f = &flight{done: make(chan struct{})}
 	e.flights.byID[r.ID] = f
 	go func() {
 		f.err = <-done

@@ -1,5 +1,5 @@
 // Package evidence runs `ringfence serve` on a real API server and follows a refusal, a change and a gap through the ledger to
-// the sinks; it kills the control plane in the middle.
+// the sinks. It kills the control plane in the middle: what was taken is there after, once and in order.
 package evidence
 
 import (
