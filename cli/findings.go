@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/http"
 	"strings"
 	"syscall"
 	"time"
@@ -52,11 +50,7 @@ func findings(ctx context.Context, env Env, o findingsOptions) error {
 	if o.output != "text" && o.output != "json" {
 		return usagef("ringfence findings", "-o %q: want text or json", finding.Value(o.output))
 	}
-	socket := local.SocketPath(o.dir)
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}}
-	answer, err := record.Fetch(ctx, client, "http://ringfence", o.query)
+	answer, err := record.Fetch(ctx, onSocket(local.SocketPath(o.dir)), "http://ringfence", o.query)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no ringfence up is running on %s; start one, or name its --dir", o.dir)

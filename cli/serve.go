@@ -8,13 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/ledger/witness"
 	"ringfence.dev/ringfence/server"
 )
 
 // newServe is `ringfence serve`: the control plane in a cluster.
 func newServe(env Env) *cobra.Command {
 	var cfg server.Config
-	var kubeconfig string
+	var kubeconfig, sinks string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the control plane in a cluster",
@@ -23,18 +24,33 @@ right what drifts. Inside a pod it uses the pod's service account; elsewhere --k
 Native policies keep refusing while it is down.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), env, cfg, kubeconfig)
+			return serve(cmd.Context(), env, cfg, kubeconfig, sinks)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "cluster to run on (default: the pod's own, then KUBECONFIG)")
 	flags.StringVar(&cfg.AuditAddress, "audit-address", "", "loopback host:port on which the API server's audit events arrive (default: none)")
-	flags.StringVar(&cfg.Socket, "socket", "", "unix socket that answers /findings, /ledger, /metrics and /healthz (default: none)")
+	flags.StringVar(&cfg.Socket, "socket", "", "unix socket that answers /findings, /ledger, /evidence/status, /metrics and /healthz (default: none)")
 	flags.StringVar(&cfg.Evidence, "evidence", "", "folder in which every refusal is kept, below signed checkpoints (default: none)")
+	flags.StringVar(&sinks, "sinks", "", "file of the sinks to which records are sent on; needs --evidence (default: none)")
+	flags.StringArrayVar(&cfg.Witnesses, "witness", nil, "place outside to which checkpoints are published: folder:PATH, git:PATH, git:PATH#REMOTE, or https://HOST/PATH of a witness; repeatable")
+	flags.DurationVar(&cfg.WitnessEvery, "witness-every", witness.DefaultEvery, "how often checkpoints are published at most; so long can history be rewritten unseen")
+	flags.StringVar(&cfg.AuditFile, "audit-file", "", "file of audit events to follow, as the API server's --audit-log-path; needs --evidence (default: none)")
+	flags.StringVar(&cfg.Listen, "listen", "", "host:port of the TLS doors for audit events and for checkpoints to witness (default: none)")
+	flags.StringVar(&cfg.TLSCert, "tls-cert", "", "file with the certificate of --listen")
+	flags.StringVar(&cfg.TLSKey, "tls-key", "", "file with its key")
+	flags.StringVar(&cfg.AuditTokens, "audit-token-file", "", "file of tokens, one a line; whoever sends audit events to --listen must show one")
+	flags.StringVar(&cfg.AuditClientCA, "audit-client-ca", "", "file of CA certificates; a client with a certificate of theirs needs no token")
+	flags.DurationVar(&cfg.AuditSilence, "audit-silence", server.DefaultAuditSilence, "how long the audit stream may be silent before that is recorded")
+	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
 	return cmd
 }
 
-func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig string) error {
+func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig, sinks string) error {
+	var err error
+	if cfg.Sinks, err = loadSinkFile(sinks); err != nil {
+		return err
+	}
 	rest, err := kube.Config(kubeconfig)
 	if err != nil {
 		return err

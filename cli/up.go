@@ -5,10 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/forward"
 	"ringfence.dev/ringfence/local"
 	"ringfence.dev/ringfence/server"
 )
@@ -18,7 +20,8 @@ const defaultDir = ".ringfence"
 
 // newUp is `ringfence up`: the whole platform on this machine.
 func newUp(env Env) *cobra.Command {
-	o := local.Options{Out: env.Stdout, NewServer: newServer}
+	o := local.Options{Out: env.Stdout}
+	var more upOptions
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the whole platform on this machine: a real API server, Ringfence and a sample bank",
@@ -34,7 +37,7 @@ refusal was refused and every expected success succeeded: 0 yes, 1 no.`,
 			if !o.Once && !cmd.Flags().Changed("dir") {
 				o.Dir = defaultDir
 			}
-			return up(cmd.Context(), o)
+			return up(cmd.Context(), o, more)
 		},
 	}
 	flags := cmd.Flags()
@@ -44,22 +47,41 @@ refusal was refused and every expected success succeeded: 0 yes, 1 no.`,
 	flags.BoolVar(&o.Once, "once", false, "play the story and end")
 	flags.BoolVar(&o.Yes, "yes", false, "guard the cluster of --kubeconfig although workloads of others run on it")
 	flags.StringVar(&o.Devcluster, "devcluster", "", "the control plane's program (default: beside ringfence, then in PATH)")
+	flags.StringVar(&more.sinks, "sinks", "", "file of the sinks to which records are sent on (default: none)")
+	flags.StringArrayVar(&more.witnesses, "witness", nil, "one more place outside to which checkpoints are published, as for serve; repeatable")
 	return cmd
 }
 
-// newServer is the control plane of `ringfence up`: the API server on this machine sends it audit events.
-func newServer(socket string, log *slog.Logger) (local.Server, error) {
-	s, err := server.New(server.Config{
-		AuditAddress: "127.0.0.1:0", Socket: socket, Evidence: filepath.Join(filepath.Dir(socket), "evidence"),
-	}, log)
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+// upOptions are those of the control plane.
+type upOptions struct {
+	sinks     string
+	witnesses []string
 }
 
-func up(ctx context.Context, o local.Options) error {
-	err := local.Up(ctx, o)
+// newServer is the control plane of `ringfence up`: the API server on this machine sends it audit events. Checkpoints are
+// published beside the ledger, which shows how it goes, and which whoever may write the ledger may write too.
+func (o upOptions) newServer(opened []forward.Opened) func(socket string, log *slog.Logger) (local.Server, error) {
+	return func(socket string, log *slog.Logger) (local.Server, error) {
+		evidence := filepath.Join(filepath.Dir(socket), "evidence")
+		s, err := server.New(server.Config{
+			AuditAddress: "127.0.0.1:0", Socket: socket, Evidence: evidence, Sinks: opened,
+			WitnessEvery: time.Second,
+			Witnesses:    append([]string{"folder:" + filepath.Join(evidence, "checkpoints")}, o.witnesses...),
+		}, log)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+}
+
+func up(ctx context.Context, o local.Options, more upOptions) error {
+	opened, err := loadSinkFile(more.sinks)
+	if err != nil {
+		return err
+	}
+	o.NewServer = more.newServer(opened)
+	err = local.Up(ctx, o)
 	if errors.Is(err, local.ErrStory) {
 		return &exitError{finding.ExitRefused, err}
 	}

@@ -7,26 +7,28 @@ import (
 	"ringfence.dev/ringfence/finding"
 )
 
-// Stats tell how a Follower is doing. Counts are since the start of the process.
+// Stats tell how a Follower is doing. Counts are since the start of the process. Their JSON is stable: fields are only added.
 type Stats struct {
-	Sink string
+	Sink string `json:"sink"`
 	// Next is the index of the first record that the sink has not taken.
-	Next uint64
+	Next uint64 `json:"next"`
 	// LagRecords is how many records wait; LagSeconds how long ago the oldest of them happened, 0 where none does.
-	LagRecords uint64
-	LagSeconds float64
+	LagRecords uint64  `json:"lagRecords"`
+	LagSeconds float64 `json:"lagSeconds"`
 	// Sent are messages that were taken, SentBytes their text.
-	Sent, SentBytes uint64
+	Sent      uint64 `json:"sent"`
+	SentBytes uint64 `json:"sentBytes"`
 	// Skipped are records whose kind the sink does not want, SkippedBytes their bodies: what was saved.
-	Skipped, SkippedBytes uint64
+	Skipped      uint64 `json:"skipped"`
+	SkippedBytes uint64 `json:"skippedBytes"`
 	// Aside are messages that the sink can never take. They lie in the file NAME.aside.jsonl.
-	Aside uint64
+	Aside uint64 `json:"aside"`
 	// Retries are tries that failed and are made again.
-	Retries uint64
+	Retries uint64 `json:"retries"`
 	// LastError is the newest failure, "" once a batch was taken after it.
-	LastError string
+	LastError string `json:"lastError"`
 	// LastSuccess is when the sink last took a batch; zero for never.
-	LastSuccess time.Time
+	LastSuccess time.Time `json:"lastSuccess"`
 }
 
 // Stats is a consistent copy of the counts, with the lag of this moment. Where the source does not answer, LagRecords is 0

@@ -21,6 +21,9 @@ func (l *Log) load() error {
 	if err != nil {
 		return err
 	}
+	if known := int64(l.Size()); tree.N < known {
+		return fmt.Errorf("%w: found a checkpoint of %d entries; %d were written before; put back what was there", ErrDamaged, tree.N, known)
+	}
 	if l.edge, err = l.loadEdge(tree); err != nil {
 		return err
 	}
@@ -49,6 +52,9 @@ func (l *Log) load() error {
 // loadKeyring reads the keyring, makes that of a new ledger, and holds the key to it.
 func (l *Log) loadKeyring() (Keyring, error) {
 	text, err := l.dir.read(keyringFile)
+	if errors.Is(err, fs.ErrNotExist) && len(l.Keyring()) > 0 { // it was read before: a disk that went away is no new ledger
+		return nil, fmt.Errorf("%w: %s is gone since it was opened; put the folder back", ErrDamaged, keyringFile)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, name := range []string{checkpointFile, "tile"} {
 			if _, err := os.Lstat(l.dir.path(name)); err == nil {

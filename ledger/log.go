@@ -327,6 +327,19 @@ func (l *Log) Read(ctx context.Context, from uint64, n int) ([]Entry, error) {
 	return Read(ctx, l.Source(), l.Size(), from, n)
 }
 
+// Known are those of some ids that one of the latest 16,384 entries has. What is being written at this moment may be missing.
+func (l *Log) Known(ids []string) map[string]bool {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	known := map[string]bool{}
+	for _, id := range ids {
+		if _, found := l.recent.index[id]; found && l.broken == nil {
+			known[id] = true
+		}
+	}
+	return known
+}
+
 // Close waits for what is being written and lets another process open the ledger.
 func (l *Log) Close() error {
 	l.turn <- struct{}{}

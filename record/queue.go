@@ -134,9 +134,9 @@ func (q *Queue) Add(producer string, records ...Record) (refused int) {
 // Put is Add of one record for a producer that can try again: it returns nil when the sink holds the record, ErrFull at once
 // where there is no room, ErrRejected where it can never be kept. When ctx ends first the record may still be kept.
 func (q *Queue) Put(ctx context.Context, producer string, r Record) error {
-	done := make(chan error, 1)
-	if err := q.push(producer, r, done); err != nil {
-		return fmt.Errorf("keep record %.128q: %w", r.ID, err)
+	done, err := q.Begin(producer, r)
+	if err != nil {
+		return err
 	}
 	select {
 	case err := <-done:
@@ -147,6 +147,16 @@ func (q *Queue) Put(ctx context.Context, producer string, r Record) error {
 	case <-ctx.Done():
 		return fmt.Errorf("keep record %s: %w", r.ID, ctx.Err())
 	}
+}
+
+// Begin is Put that does not wait: one value comes on the channel when the sink holds the record, or when it is known that it
+// never will. Errors are those of Put.
+func (q *Queue) Begin(producer string, r Record) (<-chan error, error) {
+	done := make(chan error, 1)
+	if err := q.push(producer, r, done); err != nil {
+		return nil, fmt.Errorf("keep record %.128q: %w", r.ID, err)
+	}
+	return done, nil
 }
 
 // Promise says that a producer will Add, Put or Beat at least once in every while; what was promised before is replaced. A

@@ -37,7 +37,9 @@ var ErrInvalid = errors.New("the record is not valid")
 var (
 	idForm   = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`)
 	nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
-	digest   = regexp.MustCompile(`^(sha256:[0-9a-f]{64})?$`)
+	// controlForm is that of control.ValidID: this package is below control.
+	controlForm = regexp.MustCompile(`^RF-[A-Z]{2}-[0-9]{2}$`)
+	digest      = regexp.MustCompile(`^(sha256:[0-9a-f]{64})?$`)
 )
 
 // Validate checks the envelope, and not the body. Its error names the field and what is wanted.

@@ -2,8 +2,6 @@ package record
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -80,11 +78,8 @@ func Refusal(fs []finding.Finding, catalogue string, actorKey []byte, source str
 	if err != nil {
 		return Record{}, fmt.Errorf("record a refusal: %w", err)
 	}
-	sum := sha256.New()
-	for _, part := range []string{o.AuditID, stamp(o.Time), o.User, o.ImpersonatedUser, o.Operation, s.APIVersion, s.Kind, s.Namespace, s.Name} {
-		fmt.Fprintf(sum, "%d %s\n", len(part), part)
-	}
-	return Record{ID: "native-refusal:" + hex.EncodeToString(sum.Sum(nil)), Time: o.Time.UTC(), Kind: "native-refusal.v1",
+	id := fingerprint(o.AuditID, stamp(o.Time), o.User, o.ImpersonatedUser, o.Operation, s.APIVersion, s.Kind, s.Namespace, s.Name)
+	return Record{ID: "native-refusal:" + id, Time: o.Time.UTC(), Kind: "native-refusal.v1",
 		CatalogueDigest: "sha256:" + catalogue, Body: text}, nil
 }
 

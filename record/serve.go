@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
 )
 
@@ -79,7 +78,7 @@ func parseQuery(raw string) (Query, error) {
 	if q.Namespace = values.Get("namespace"); q.Namespace != "" && !namespacePattern.MatchString(q.Namespace) {
 		return q, fmt.Errorf("namespace: found %q; want the name of a namespace", finding.Value(q.Namespace))
 	}
-	if q.Control = values.Get("control"); q.Control != "" && !control.ValidID(q.Control) {
+	if q.Control = values.Get("control"); q.Control != "" && !controlForm.MatchString(q.Control) {
 		return q, fmt.Errorf("control: found %q; want an id like RF-WL-01", finding.Value(q.Control))
 	}
 	return q, nil

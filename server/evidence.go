@@ -13,30 +13,37 @@ import (
 	"strings"
 	"time"
 
-	"ringfence.dev/ringfence/finding"
+	"golang.org/x/sync/errgroup"
+
 	"ringfence.dev/ringfence/ledger"
+	"ringfence.dev/ringfence/ledger/witness"
 	"ringfence.dev/ringfence/record"
 )
 
 // localCluster is the name of the cluster in records, while there is one.
 const localCluster = "local"
 
-// evidence is the road of records into the ledger.
+// evidence is the road of records: into the ledger, and from there to sinks; and of checkpoints to places outside.
 type evidence struct {
 	log       *slog.Logger
 	ledger    *ledger.Log
 	queue     *record.Queue
+	sinks     *sinks
+	publisher *witness.Publisher
+	flights   flights
 	actorKey  []byte
 	catalogue string // its digest
+	dir       string
 }
 
 // openEvidence opens the ledger in a folder, or makes it: ledger/, ledger.key that signs it, and actor.key, without which nobody
 // can tell whom a reference in a record means.
-func openEvidence(dir, catalogue string, log *slog.Logger) (*evidence, error) {
+func openEvidence(cfg Config, places []place, catalogue string, log *slog.Logger) (*evidence, error) {
+	dir := cfg.Evidence
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for evidence: %w", err)
 	}
-	e := &evidence{log: log, catalogue: catalogue}
+	e := &evidence{log: log, catalogue: catalogue, dir: dir, flights: flights{byID: map[string]*flight{}}}
 	key, err := signingKey(dir)
 	if err != nil {
 		return nil, err
@@ -47,24 +54,42 @@ func openEvidence(dir, catalogue string, log *slog.Logger) (*evidence, error) {
 	if e.ledger, err = ledger.Open(ledger.Config{Dir: filepath.Join(dir, "ledger"), Key: key}); err != nil {
 		return nil, err
 	}
-	e.queue, err = record.NewQueue(record.QueueConfig{Cluster: localCluster, Sink: e.ledger.Sink, Last: e.ledger.Last(localCluster), Now: time.Now, Log: log})
-	if err != nil {
+	if err := e.wire(cfg, places); err != nil {
 		return nil, errors.Join(err, e.ledger.Close())
 	}
 	return e, nil
 }
 
+// wire joins what writes the ledger and what reads it.
+func (e *evidence) wire(cfg Config, places []place) (err error) {
+	if e.sinks, err = openSinks(context.Background(), cfg.Sinks, sinksDir(cfg.Evidence), e.ledger, e.log); err != nil {
+		return err
+	}
+	if e.publisher, err = newPublisher(places, cfg.WitnessEvery, e.ledger, e.log); err != nil {
+		return err
+	}
+	e.queue, err = record.NewQueue(record.QueueConfig{Cluster: localCluster, Sink: e.sinks.after(e.ledger.Sink), Last: e.ledger.Last(localCluster), Now: time.Now, Log: e.log})
+	return err
+}
+
 // signingKey reads the ledger's key, or makes that of a new ledger. A ledger whose key is gone is not given another one.
 func signingKey(dir string) (ledger.Key, error) {
 	path := filepath.Join(dir, "ledger.key")
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(filepath.Join(dir, "ledger", "keyring")); err == nil {
+			return ledger.Key{}, fmt.Errorf("open the ledger: %s is missing, and the ledger beside it was signed with it; put it back", path)
+		}
+	}
+	return loadOrMakeKey(path, "ringfence.dev/ledger/")
+}
+
+// loadOrMakeKey reads a key, or makes one whose name is prefix and chance.
+func loadOrMakeKey(path, prefix string) (ledger.Key, error) {
 	key, err := ledger.LoadKey(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
+	if errors.Is(err, fs.ErrNotExist) {
+		return ledger.NewKey(path, prefix+strings.ToLower(rand.Text()[:12]))
 	}
-	if _, err := os.Lstat(filepath.Join(dir, "ledger", "keyring")); err == nil {
-		return ledger.Key{}, fmt.Errorf("open the ledger: %s is missing, and the ledger beside it was signed with it; put it back", path)
-	}
-	return ledger.NewKey(path, "ringfence.dev/ledger/"+strings.ToLower(rand.Text()[:12]))
+	return key, err
 }
 
 // actorKey reads the key of references to people, or makes it.
@@ -85,17 +110,18 @@ func actorKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-// add records what was found in one audit event. It never waits.
-func (e *evidence) add(fs []finding.Finding) {
-	r, err := record.Refusal(fs, e.catalogue, e.actorKey, "webhook", time.Now())
-	if err != nil {
-		e.log.Error("a refusal is not recorded", "err", err)
-		return
-	}
-	e.queue.Add("audit", r) // what finds no room is counted and recorded by the queue
-}
-
-// run writes records until ctx ends and what waits is written, then closes the ledger.
+// run writes records until ctx ends and what waits is written, then closes the ledger. Sinks and places outside are served
+// until then.
 func (e *evidence) run(ctx context.Context) error {
-	return errors.Join(e.queue.Run(ctx), e.ledger.Close())
+	var group errgroup.Group
+	group.Go(func() error { return e.sinks.run(ctx) })
+	group.Go(func() error { e.publisher.Run(ctx); return nil })
+	group.Go(func() error {
+		if err := e.recordCatalogue(ctx, e.dir); err != nil && ctx.Err() == nil {
+			e.log.Error("which catalogue is in force is not recorded", "err", err)
+		}
+		return nil
+	})
+	err := e.queue.Run(ctx)
+	return errors.Join(err, group.Wait(), e.ledger.Close())
 }

@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -38,6 +39,7 @@ import (
 	"ringfence.dev/ringfence/controls"
 	"ringfence.dev/ringfence/detect/auditlog"
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/forward"
 	"ringfence.dev/ringfence/install"
 	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/ledger"
@@ -51,12 +53,31 @@ type Config struct {
 	// AuditAddress is the loopback host:port on which the API server's audit events arrive; port 0 takes a free one.
 	// Empty receives none, and findings then say that refusals are not observed.
 	AuditAddress string
-	// Socket is the path of the unix socket that answers /findings, /ledger, /metrics and /healthz. Only its owner may open it.
+	// Socket is the path of the unix socket that answers /findings, /ledger, /evidence/status, /metrics and /healthz. Only its owner may open it.
 	// Empty answers nobody.
 	Socket string
 	// Evidence is the folder of the ledger, in which every refusal is kept, and of its keys; it is made where it is missing.
 	// Empty keeps no evidence.
 	Evidence string
+	// Sinks are sent what the ledger holds; their cursors lie in Evidence. New takes them over, also where it fails.
+	Sinks []forward.Opened
+	// Witnesses are places outside to which checkpoints of the ledger are published: folder:PATH, git:PATH, git:PATH#REMOTE, or
+	// the address of a witness.
+	Witnesses []string
+	// WitnessEvery is how often they are published at most; zero is witness.DefaultEvery.
+	WitnessEvery time.Duration
+	// AuditFile is a file of audit events to follow, as --audit-log-path of the API server names it.
+	AuditFile string
+	// Listen is the host:port of the doors /audit/webhook, /audit/eks, /audit/aks, /audit/gke, /audit/lines and
+	// /witness/add-checkpoint; TLSCert and TLSKey are files with our certificate and its key, and are read anew when they are renewed.
+	Listen, TLSCert, TLSKey string
+	// AuditTokens is a file of tokens, one a line, of which whoever sends audit events must show one. AuditClientCA is a file of
+	// certificates: a client with one that they signed needs no token.
+	AuditTokens, AuditClientCA string
+	// AuditSilence is how long the audit stream may be silent before that is recorded; zero is DefaultAuditSilence.
+	AuditSilence time.Duration
+	// WitnessFor are keyrings of other ledgers whose checkpoints are witnessed here.
+	WitnessFor []string
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -64,6 +85,7 @@ const maxSocketPath = 107
 
 // Server is the control plane before and while it runs.
 type Server struct {
+	cfg       Config
 	log       *slog.Logger
 	catalogue *control.Catalogue
 	findings  *record.Memory
@@ -72,6 +94,7 @@ type Server struct {
 	evidence  *evidence // nil for none
 	running   atomic.Bool
 	auditURL  string
+	doors     string
 	listeners []listener
 	guards    atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
 }
@@ -85,19 +108,23 @@ type listener struct {
 func New(cfg Config, log *slog.Logger) (*Server, error) {
 	cat, err := control.Load(controls.FS)
 	if err != nil {
-		return nil, fmt.Errorf("load the catalogue: %w", err)
+		return nil, errors.Join(fmt.Errorf("load the catalogue: %w", err), closeSinks(cfg.Sinks))
 	}
-	s := &Server{log: log, catalogue: cat, findings: record.NewMemory(record.DefaultCapacity), metrics: bundle.NewMetrics()}
+	places, err := check(cfg)
+	if err != nil {
+		return nil, errors.Join(err, closeSinks(cfg.Sinks))
+	}
+	s := &Server{cfg: cfg, log: log, catalogue: cat, findings: record.NewMemory(record.DefaultCapacity), metrics: bundle.NewMetrics()}
 	if cfg.Evidence != "" {
-		if s.evidence, err = openEvidence(cfg.Evidence, cat.Digest, log); err != nil {
-			return nil, err
+		if s.evidence, err = openEvidence(cfg, places, cat.Digest, log); err != nil {
+			return nil, errors.Join(err, closeSinks(cfg.Sinks))
 		}
 	}
 	s.audit, err = auditlog.NewHandler(auditlog.Config{
-		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.found, Now: time.Now,
+		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.take, Now: time.Now,
 	})
 	if err == nil {
-		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket))
+		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket), s.listenDoors())
 	}
 	if err != nil {
 		s.Close()
@@ -106,12 +133,16 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// found takes what was found in one audit event.
-func (s *Server) found(fs []finding.Finding) {
-	s.findings.Add(fs)
-	if s.evidence != nil {
-		s.evidence.add(fs)
+// check finds what cannot be in a configuration, before anything is opened.
+func check(cfg Config) ([]place, error) {
+	places, err := parsePlaces(cfg.Witnesses)
+	if cfg.Evidence == "" && len(cfg.Sinks) > 0 {
+		err = errors.Join(err, errors.New("send records to sinks: want a folder for evidence too: sinks follow the ledger in it"))
 	}
+	if cfg.Evidence == "" && len(cfg.Witnesses) > 0 {
+		err = errors.Join(err, errors.New("publish checkpoints: want a folder for evidence too: they are of the ledger in it"))
+	}
+	return places, errors.Join(err, checkDoors(cfg))
 }
 
 // AuditURL is where the API server is to send audit events, or "". It holds a random path that only the API server is
@@ -157,12 +188,13 @@ func (s *Server) listenSocket(path string) error {
 		return fmt.Errorf("close the socket to others: %w", err)
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s.metrics)
+	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit))
 	mux := http.NewServeMux()
 	mux.Handle("GET /findings", record.Handler(s.findings, s.audit.LastEvent, time.Now))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{}))
 	if s.evidence != nil {
-		registry.MustRegister(s.evidence.queue)
+		registry.MustRegister(s.evidence.queue, s.evidence.publisher, forward.NewMetrics(s.evidence.sinks.followers...))
+		mux.HandleFunc("GET /evidence/status", s.evidence.status)
 		mux.Handle("GET /ledger/", http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger)))
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -199,6 +231,7 @@ func (s *Server) Run(until context.Context, rest *rest.Config) error {
 		return nil
 	})
 	group.Go(func() error { return s.reconcile(ctx, rest) })
+	group.Go(func() error { return s.followFile(ctx) })
 	err := group.Wait()
 	if until.Err() == nil {
 		return err
@@ -218,6 +251,7 @@ func (s *Server) Close() {
 	}
 	if s.evidence != nil && !s.running.Load() {
 		_ = s.evidence.ledger.Close()
+		_ = closeSinks(s.cfg.Sinks)
 	}
 }
 
@@ -235,6 +269,9 @@ func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
 	}
 	mgr, err := s.manager(rest, c.Scheme())
 	if err != nil {
+		return err
+	}
+	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { s.watchAudit(ctx, c); return nil })); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil && ctx.Err() == nil {
@@ -269,6 +306,9 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	bundles := &bundle.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: time.Now,
 		Serves: func(k control.Kind) (bool, error) { return serves(mgr.GetRESTMapper(), k) },
+	}
+	if s.evidence != nil {
+		bundles.OnGap = s.evidence.gap
 	}
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr)); err != nil {
 		return nil, fmt.Errorf("set up the reconcilers: %w", err)

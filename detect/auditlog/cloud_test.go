@@ -205,7 +205,7 @@ func TestDoor(t *testing.T) {
 		door.ServeHTTP(w, r)
 		return w
 	}
-	eks, lines := h.Door(DecodeEKS), h.Door(DecodeLines)
+	eks, lines := h.Door("eks", DecodeEKS), h.Door("lines", DecodeLines)
 	if n := post(h, []byte(listOf(plain("a", now)))); n != 200 {
 		t.Fatalf("webhook = %d", n)
 	}
@@ -247,11 +247,11 @@ func TestMetrics(t *testing.T) {
 		return strings.Join(out, " ")
 	}
 	const always = "broken_batches_total duplicates_total events_total gaps_total"
-	if got := names(); got != always+" malformed_total" {
+	if got := names(); got != always+" malformed_total unkept_batches_total" {
 		t.Errorf("before the first event: %s", got)
 	}
 	post(h, []byte(listOf(plain("a", "2026-11-21T02:29:00Z"))))
-	if got := names(); got != always+" last_event_timestamp_seconds lateness_seconds malformed_total" {
+	if got := names(); got != always+" last_event_timestamp_seconds lateness_seconds malformed_total unkept_batches_total" {
 		t.Errorf("after it: %s", got)
 	}
 }

@@ -2,8 +2,10 @@ package auditlog
 
 import (
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -14,17 +16,40 @@ import (
 	"ringfence.dev/ringfence/finding"
 )
 
-// readTimeout bounds the reading of one batch, below the 30 s after which the API server gives up on a call.
-const readTimeout = 20 * time.Second
+const (
+	// readTimeout and keepTimeout bound the reading and the keeping of one batch, together below the 30 s after which the API
+	// server gives up on a call.
+	readTimeout, keepTimeout = 15 * time.Second, 10 * time.Second
+	// comeAgain is the Retry-After of what could not be kept, in seconds.
+	comeAgain = "5"
+)
+
+// errUnkept is what a batch ends with that could not be kept.
+var errUnkept = errors.New("the batch could not be kept; send it again")
 
 // Config is what a Handler needs.
 type Config struct {
 	Knowledge
-	// Sink takes the findings of one event, never none. It is called from many goroutines and should not block: the API
-	// server waits, and drops events once its queue of 10,000 is full.
-	Sink func([]finding.Finding)
+	// Sink takes what one batch told and returns nil once that is kept for ever, and never before. After an error the batch is
+	// answered 503, and must come again. It is called from many goroutines, with a deadline: the API server waits, and drops
+	// events once its queue of 10,000 is full.
+	Sink func(context.Context, Batch) error
 	// Now is the clock.
 	Now func() time.Time
+}
+
+// Batch is what one batch told of events that were not seen before. Nothing in it means that events came and told nothing.
+type Batch struct {
+	// Source is how it came: webhook, file, eks, aks, gke or lines.
+	Source string
+	// Events are those that told something, in their order.
+	Events []Told
+}
+
+// Told is what one event told: findings, or a change of a rule.
+type Told struct {
+	Findings []finding.Finding
+	Change   *Change
 }
 
 // Handler takes audit events, from however many doors: it serves the batches of an audit webhook itself, Door those of a
@@ -59,6 +84,8 @@ type Stats struct {
 	// Batches are all that were posted, and the pieces of a file that were read; Broken those that could not be read to
 	// their end: what followed is lost unless a repetition brings it. Both beside refusals of method and content type.
 	Batches, Broken uint64
+	// Unkept are batches that were read and could not be kept: they must come again. Their events do not count yet.
+	Unkept uint64
 	// Gaps are places in a file from where events may be lost: it was cut short, or rotated away before it was read.
 	Gaps uint64
 	// Lateness is the age of the oldest event of the last batch on arrival: how late a finding may be. Never negative.
@@ -80,27 +107,27 @@ func (h *Handler) LastEvent() (time.Time, bool) {
 	return h.last, !h.last.IsZero()
 }
 
-// ServeHTTP takes one batch: 200 when it was read to its end, 405, 413 (more than MaxBatch), 415 or 400 otherwise.
+// ServeHTTP takes one batch: 200 when it was read to its end and is kept, 503 where it could not be kept, 405, 413 (more than MaxBatch), 415 or 400 otherwise.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, door{name: "audit webhook", decode: Decode, types: []string{"application/json"},
+	h.serve(w, r, door{name: "audit webhook", source: "webhook", decode: Decode, types: []string{"application/json"},
 		want: "application/json and no Content-Encoding, as API servers send", fix: "; fix: start the API server with --audit-webhook-truncate-enabled"})
 }
 
 // Door serves another form of batches: DecodeEKS, DecodeAKS, DecodeGKE or DecodeLines. Bodies may be compressed. An Amazon
-// Data Firehose is answered in the form that it wants.
-func (h *Handler) Door(decode func(io.Reader, func(Event, error)) error) http.Handler {
+// Data Firehose is answered in the form that it wants. source names the door, for instance eks.
+func (h *Handler) Door(source string, decode func(io.Reader, func(Event, error)) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.serve(w, r, door{name: "audit events", decode: decode, gzip: true,
+		h.serve(w, r, door{name: "audit events", source: source, decode: decode, gzip: true,
 			types: []string{"application/json", "application/x-ndjson", "application/octet-stream", "application/cloudevents+json"}, want: "application/json"})
 	})
 }
 
 // door is how one form of batches is served.
 type door struct {
-	name, want, fix string
-	decode          func(io.Reader, func(Event, error)) error
-	types           []string
-	gzip            bool
+	name, source, want, fix string
+	decode                  func(io.Reader, func(Event, error)) error
+	types                   []string
+	gzip                    bool
 }
 
 // serve takes one batch.
@@ -120,9 +147,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, d door) {
 	// The deadline is the connection's, so by the machine's own clock. What cannot set one (a test) reads from memory.
 	connection := http.NewResponseController(w)
 	_ = connection.SetReadDeadline(time.Now().Add(readTimeout))
-	err = h.takeBody(r.Body, encoding, d.decode)
+	err = h.takeBody(r, encoding, d)
 	_ = connection.SetReadDeadline(time.Time{})
 	switch {
+	case errors.Is(err, errUnkept):
+		w.Header().Set("Retry-After", comeAgain)
+		fail(errUnkept.Error(), http.StatusServiceUnavailable)
 	case errors.Is(err, ErrTooLarge):
 		fail(ErrTooLarge.Error()+d.fix, http.StatusRequestEntityTooLarge)
 	case err != nil:
@@ -133,15 +163,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, d door) {
 }
 
 // takeBody reads a body, unpacked where it is compressed; decoders bound what comes out.
-func (h *Handler) takeBody(body io.Reader, encoding string, decode func(io.Reader, func(Event, error)) error) error {
+func (h *Handler) takeBody(r *http.Request, encoding string, d door) error {
 	if encoding == "" {
-		return h.take(body, decode)
+		return h.take(r.Context(), r.Body, d)
 	}
-	unpacked, err := gzip.NewReader(&limitedReader{r: body, left: MaxBatch})
+	unpacked, err := gzip.NewReader(&limitedReader{r: r.Body, left: MaxBatch})
 	if err != nil {
 		return errors.New("the body is not compressed as Content-Encoding says")
 	}
-	return h.take(unpacked, decode)
+	return h.take(r.Context(), unpacked, d)
 }
 
 // answer ends a request. A Firehose wants its own request id back, and the time, with every answer.
@@ -163,17 +193,25 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, text string, co
 }
 
 // take reads one batch and passes on what is new in it.
-func (h *Handler) take(body io.Reader, decode func(io.Reader, func(Event, error)) error) error {
-	var b batch
-	err := decode(body, func(e Event, err error) { h.one(&b, e, err) })
+func (h *Handler) take(ctx context.Context, body io.Reader, d door) error {
+	b := batch{source: d.source}
+	err := d.decode(body, func(e Event, err error) { h.one(&b, e, err) })
+	kept := h.keep(ctx, &b)
 	h.done(b, err)
+	if err == nil {
+		err = kept
+	}
 	return err
 }
 
-// batch is what one batch adds to the counts.
+// batch is what one batch adds to the counts, and what it told.
 type batch struct {
 	Stats
 	newest time.Time
+	source string
+	told   []Told
+	keys   [][16]byte
+	known  map[[16]byte]bool // keys, to look up
 }
 
 // one takes one event.
@@ -186,14 +224,40 @@ func (h *Handler) one(b *batch, e Event, err error) {
 		b.newest = e.StageTimestamp
 	}
 	b.Lateness = max(b.Lateness, h.cfg.Now().Sub(e.StageTimestamp))
-	if h.seen.again(e) {
-		b.Duplicates++
-		return
+	if key, ok := eventKey(e); ok {
+		if b.known[key] || h.seen.has(key) {
+			b.Duplicates++
+			return
+		}
+		if b.known == nil {
+			b.known = map[[16]byte]bool{}
+		}
+		b.known[key] = true
+		b.keys = append(b.keys, key)
 	}
 	b.Events++
-	if fs := Findings(e, h.cfg.Knowledge); len(fs) > 0 {
-		h.cfg.Sink(fs)
+	told := Told{Findings: Findings(e, h.cfg.Knowledge)}
+	if c, ok := ChangeOf(e); ok {
+		told.Change = &c
 	}
+	if len(told.Findings) > 0 || told.Change != nil {
+		b.told = append(b.told, told)
+	}
+}
+
+// keep hands on what a batch told. Only what is kept counts as seen: the rest must be taken again when it comes again.
+func (h *Handler) keep(ctx context.Context, b *batch) error {
+	if b.Events+b.Duplicates == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+	defer cancel()
+	if err := h.cfg.Sink(ctx, Batch{b.source, b.told}); err != nil {
+		b.Events, b.Unkept = 0, 1
+		return fmt.Errorf("%w: %w", errUnkept, err)
+	}
+	h.seen.add(b.keys...)
+	return nil
 }
 
 // count changes the counts.
@@ -215,6 +279,7 @@ func (h *Handler) done(b batch, err error) {
 		h.stats.Broken++
 	}
 	h.stats.Events += b.Events
+	h.stats.Unkept += b.Unkept
 	h.stats.Malformed += b.Malformed
 	h.stats.Duplicates += b.Duplicates
 	if !b.newest.IsZero() {

@@ -3,6 +3,7 @@ package auditlog
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -87,14 +88,27 @@ func TestDecode(t *testing.T) {
 
 // sink collects findings.
 type sink struct {
-	mu  sync.Mutex // guards all
-	all []finding.Finding
+	mu      sync.Mutex // guards what follows
+	all     []finding.Finding
+	changes []Change
+	batches int
+	fails   error
 }
 
-func (s *sink) add(fs []finding.Finding) {
+func (s *sink) add(_ context.Context, b Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.all = append(s.all, fs...)
+	if s.fails != nil {
+		return s.fails
+	}
+	for _, told := range b.Events {
+		s.all = append(s.all, told.Findings...)
+		if told.Change != nil {
+			s.changes = append(s.changes, *told.Change)
+		}
+	}
+	s.batches++
+	return nil
 }
 
 // handler makes a Handler whose clock stands at half past two in the morning of the captured events.
@@ -247,12 +261,18 @@ func TestHandlerMany(t *testing.T) {
 func TestSeenForgets(t *testing.T) {
 	var s seen
 	event := func(i int) Event { return Event{AuditID: "x", ResponseStatus: &ResponseStatus{Code: i}} }
+	again := func(e Event) bool {
+		key, _ := eventKey(e)
+		known := s.has(key)
+		s.add(key)
+		return known
+	}
 	for i := range maxSeen + 1 {
-		if s.again(event(i)) {
+		if again(event(i)) {
 			t.Fatalf("again(%d) = true, want false", i)
 		}
 	}
-	if !s.again(event(1)) || s.again(event(0)) || !s.again(event(maxSeen)) || len(s.known) != maxSeen || len(s.ring) != maxSeen {
+	if !again(event(1)) || again(event(0)) || !again(event(maxSeen)) || len(s.known) != maxSeen || len(s.ring) != maxSeen {
 		t.Errorf("remembers %d and %d events, want %d, the oldest forgotten", len(s.known), len(s.ring), maxSeen)
 	}
 }
@@ -287,4 +307,60 @@ func FuzzDecode(f *testing.F) {
 			}
 		})
 	})
+}
+
+// TestHandlerUnkept: what cannot be kept is answered 503 with Retry-After, is no duplicate when it comes again, and counts once.
+func TestHandlerUnkept(t *testing.T) {
+	h, s := handler(t)
+	s.fails = errors.New("disk full")
+	body := read(t, "refused.json")
+	r := httptest.NewRequest(http.MethodPost, "/audit", bytes.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "disk") {
+		t.Errorf("POST = %d, Retry-After %q, %s; want 503 that says when, and not why", w.Code, w.Header().Get("Retry-After"), w.Body)
+	}
+	s.fails = nil
+	for range 2 {
+		if code := post(h, body); code != http.StatusOK {
+			t.Errorf("POST = %d, want 200", code)
+		}
+	}
+	if st := h.Stats(); st.Unkept != 1 || st.Events != 1 || st.Duplicates != 1 || len(s.all) != 1 || s.batches != 2 {
+		t.Errorf("Stats = %+v with %d findings of %d batches, want 1 unkept, 1 event, 1 duplicate, 1 finding", st, len(s.all), s.batches)
+	}
+}
+
+// TestChangeOf: whose writes are changes of rules, and which are none.
+func TestChangeOf(t *testing.T) {
+	event := func(verb, group, resource, name, more string) string {
+		return `{"auditID":"` + name + verb + `","stage":"ResponseComplete","stageTimestamp":"` + noon + `","verb":"` + verb + `","user":{"username":"jane"},` + more +
+			`"objectRef":{"resource":"` + resource + `","name":"` + name + `","apiGroup":"` + group + `","apiVersion":"v1"}}`
+	}
+	ok := `"responseStatus":{"code":200},`
+	const own, admission = "ringfence.dev", "admissionregistration.k8s.io"
+	for body, want := range map[string]string{
+		event("create", own, "tenants", "a", `"responseStatus":{"code":201},`):                                 "CREATE Tenant a by jane",
+		event("patch", own, "platforms", "platform", ok):                                                       "UPDATE Platform platform by jane",
+		event("update", own, "guards", "guard", ok):                                                            "UPDATE Guard guard by jane",
+		event("delete", admission, "validatingadmissionpolicies", "ringfence-a-deny", ok):                      "DELETE ValidatingAdmissionPolicy ringfence-a-deny by jane",
+		event("deletecollection", admission, "validatingadmissionpolicybindings", "", ok):                      "DELETE ValidatingAdmissionPolicyBinding  by jane",
+		event("delete", admission, "validatingadmissionpolicies", "other", ok):                                 "",
+		event("get", own, "tenants", "a", ok):                                                                  "",
+		event("create", own, "tenants", "a", `"responseStatus":{"code":403},`):                                 "",
+		event("patch", own, "tenants", "a", ok+`"requestURI":"/apis?dryRun=All",`):                             "",
+		strings.Replace(event("patch", own, "tenants", "a", ok), `"name"`, `"subresource":"status","name"`, 1): "",
+		event("create", "", "pods", "a", ok):                                                                   "",
+	} {
+		h, s := handler(t)
+		post(h, []byte(listOf(body)))
+		got := ""
+		for _, c := range s.changes {
+			got = c.Observed.Operation + " " + c.Subject.Kind + " " + c.Subject.Name + " by " + c.Observed.User
+		}
+		if got != want {
+			t.Errorf("%s\ntells %q, want %q", body, got, want)
+		}
+	}
 }

@@ -23,6 +23,7 @@ func NewMetrics(h *Handler) *Metrics {
 		desc("duplicates_total", "Audit events that had been taken before."):                func(s Stats) uint64 { return s.Duplicates },
 		desc("malformed_total", "Audit events that could not be read and are lost."):        func(s Stats) uint64 { return s.Malformed },
 		desc("broken_batches_total", "Batches that could not be read to their end."):        func(s Stats) uint64 { return s.Broken },
+		desc("unkept_batches_total", "Batches that could not be kept and must come again."): func(s Stats) uint64 { return s.Unkept },
 		desc("gaps_total", "Places in followed files from where audit events may be lost."): func(s Stats) uint64 { return s.Gaps },
 	}, desc("lateness_seconds", "Age on arrival of the oldest event of the last batch."), desc("last_event_timestamp_seconds", "When the newest audit event happened.")}
 }

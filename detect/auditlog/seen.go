@@ -18,30 +18,42 @@ type seen struct {
 	next  int
 }
 
-// again reports whether the event was seen before, and remembers it. Audit id and stage would be enough, could a client
-// not choose its audit id: then one id on all its requests would hide all but the first. So the key is the whole event.
-func (s *seen) again(e Event) bool {
+// eventKey stands for one event. Audit id and stage would be enough, could a client not choose its audit id: then one id on
+// all its requests would hide all but the first. So the key is the whole event. ok is false for what cannot be told apart.
+func eventKey(e Event) (key [16]byte, ok bool) {
 	text, err := json.Marshal(e)
 	if err != nil {
-		return false
+		return key, false
 	}
 	sum := sha256.Sum256(text)
-	key := [16]byte(sum[:16])
+	return [16]byte(sum[:16]), true
+}
+
+// has reports whether an event was seen before.
+func (s *seen) has(key [16]byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known[key] {
-		return true
-	}
+	return s.known[key]
+}
+
+// add remembers events.
+func (s *seen) add(keys ...[16]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.known == nil {
 		s.known = map[[16]byte]bool{}
 	}
-	if len(s.ring) < maxSeen {
-		s.ring = append(s.ring, key)
-	} else {
-		delete(s.known, s.ring[s.next])
-		s.ring[s.next] = key
-		s.next = (s.next + 1) % maxSeen
+	for _, key := range keys {
+		if s.known[key] {
+			continue
+		}
+		if len(s.ring) < maxSeen {
+			s.ring = append(s.ring, key)
+		} else {
+			delete(s.known, s.ring[s.next])
+			s.ring[s.next] = key
+			s.next = (s.next + 1) % maxSeen
+		}
+		s.known[key] = true
 	}
-	s.known[key] = true
-	return false
 }

@@ -73,7 +73,7 @@ func (h *Handler) Follow(ctx context.Context, t Tail) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		more, err := f.step()
+		more, err := f.step(ctx)
 		if err == nil && f.at != f.written {
 			err = f.save()
 		}
@@ -184,7 +184,7 @@ func headOf(file *os.File, size int64) (string, error) {
 }
 
 // step reads the next piece. more is false where there is nothing to do but to wait.
-func (f *follower) step() (more bool, err error) {
+func (f *follower) step(ctx context.Context) (more bool, err error) {
 	if f.file == nil {
 		if f.file, err = os.Open(f.Path); err != nil {
 			f.file = nil
@@ -197,7 +197,7 @@ func (f *follower) step() (more bool, err error) {
 		f.gap()
 		f.at, f.buf, f.long = tailPlace{}, f.buf[:0], false
 	}
-	n, err := f.read()
+	n, err := f.read(ctx)
 	if n > 0 || err != nil {
 		return err == nil, err
 	}
@@ -270,8 +270,8 @@ func (f *follower) isCut() bool {
 	return err == nil && head != f.at.Head
 }
 
-// read reads one piece behind what was read, and hands on its whole lines.
-func (f *follower) read() (int, error) {
+// read reads one piece behind what was read, and hands on its whole lines. What could not be kept is read again.
+func (f *follower) read(ctx context.Context) (int, error) {
 	piece := make([]byte, 256<<10)
 	from := f.at.Offset + int64(len(f.buf))
 	n, err := f.file.ReadAt(piece, from)
@@ -281,9 +281,10 @@ func (f *follower) read() (int, error) {
 	if n == 0 {
 		return 0, nil
 	}
+	before, wasLong := len(f.buf), f.long
 	f.buf = append(f.buf, piece[:n]...)
 	end := bytes.LastIndexByte(f.buf, '\n') + 1
-	var b batch
+	b := batch{source: "file"}
 	for line := range bytes.Lines(f.buf[:end]) {
 		if f.long { // its beginning was counted
 			f.long = false
@@ -302,7 +303,12 @@ func (f *follower) read() (int, error) {
 		f.long, end, rest = true, end+len(rest), nil
 	}
 	if end > 0 {
+		err := f.h.keep(ctx, &b)
 		f.h.done(b, nil)
+		if err != nil {
+			f.buf, f.long = f.buf[:before], wasLong
+			return 0, err
+		}
 		f.at.Offset += int64(end)
 		f.buf = append(f.buf[:0], rest...)
 		if err := f.mark(); err != nil {

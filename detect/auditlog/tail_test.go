@@ -146,3 +146,33 @@ func TestFollowRestart(t *testing.T) {
 		}
 	}
 }
+
+// TestFollowUnkept: what cannot be kept is read again, and the cursor stays before it.
+func TestFollowUnkept(t *testing.T) {
+	h, s := handler(t)
+	s.fails = errors.New("disk full")
+	dir := t.TempDir()
+	path, cursor := filepath.Join(dir, "audit.log"), filepath.Join(dir, "cursor")
+	if err := os.WriteFile(path, []byte(plain("a", noon)+"\n"+plain("b", noon)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	tries := 0
+	err := h.Follow(ctx, Tail{Path: path, Cursor: cursor, Sleep: func(context.Context, time.Duration) error {
+		switch tries++; tries {
+		case 3:
+			if _, err := os.Stat(cursor); err == nil {
+				t.Error("the cursor stands behind what was not kept")
+			}
+			s.mu.Lock()
+			s.fails = nil
+			s.mu.Unlock()
+		case 6:
+			cancel()
+		}
+		return nil
+	}})
+	if st := h.Stats(); err != nil || st.Events != 2 || st.Duplicates != 0 || st.Unkept != 3 {
+		t.Errorf("Follow = %v, %+v; want 2 events after 3 tries", err, st)
+	}
+}

@@ -53,6 +53,8 @@ const resync = 30 * time.Second
 type Gap struct {
 	// Object is the kind and name, for instance ValidatingAdmissionPolicy/ringfence-workloads-deny.
 	Object string
+	// APIVersion, Kind and Name are the object's.
+	APIVersion, Kind, Name string
 	// Cause is missing or changed.
 	Cause string
 	// Noticed is when Ringfence saw it, Closed when it was back.
@@ -390,7 +392,11 @@ func (r *Reconciler) write(ctx context.Context, c Change) (wrote bool, err error
 }
 
 func (r *Reconciler) closed(c Change, noticed time.Time) {
-	gap := Gap{Object: key(c.Object), Cause: "changed", Noticed: noticed, Closed: r.Now()}
+	kind, name, _ := strings.Cut(key(c.Object), "/")
+	gap := Gap{Object: key(c.Object), APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: kind, Name: name, Cause: "changed", Noticed: noticed, Closed: r.Now()}
+	if kind == "ClusterRole" {
+		gap.APIVersion = rbacv1.SchemeGroupVersion.String()
+	}
 	if c.Stored == nil {
 		gap.Cause = "missing"
 	}

@@ -1,0 +1,64 @@
+package auditlog
+
+import (
+	"strings"
+
+	"ringfence.dev/ringfence/finding"
+)
+
+// Change is a write to something that says what is refused: an object of ringfence.dev, or a native policy or binding of
+// Ringfence.
+type Change struct {
+	// Subject is the object. Its name is empty where many were deleted at once.
+	Subject finding.Subject
+	// Observed is the request: who, when, and whether it was a CREATE, an UPDATE or a DELETE.
+	Observed finding.Observed
+}
+
+const (
+	ownGroup       = "ringfence.dev"
+	admissionGroup = "admissionregistration.k8s.io"
+	ownPrefix      = "ringfence-"
+)
+
+// changeKinds are the kinds of the resources whose writes are changes, by group and resource.
+func changeKinds(group, resource string) string {
+	switch group + "/" + resource {
+	case ownGroup + "/platforms":
+		return "Platform"
+	case ownGroup + "/tenants":
+		return "Tenant"
+	case ownGroup + "/guards":
+		return "Guard"
+	case ownGroup + "/waivers":
+		return "Waiver"
+	case admissionGroup + "/validatingadmissionpolicies":
+		return "ValidatingAdmissionPolicy"
+	case admissionGroup + "/validatingadmissionpolicybindings":
+		return "ValidatingAdmissionPolicyBinding"
+	}
+	return ""
+}
+
+// ChangeOf is the change that an event tells of, and false where it tells of none: reads, what was refused or failed, dry
+// runs, and what only reports a status. It is pure. An event does not tell whether anything is other than before.
+func ChangeOf(e Event) (Change, bool) {
+	ref := e.ObjectRef
+	if ref == nil || ref.Subresource != "" || e.Stage != "ResponseComplete" || e.ResponseStatus == nil || e.ResponseStatus.Code < 200 || e.ResponseStatus.Code > 299 {
+		return Change{}, false
+	}
+	kind := changeKinds(ref.APIGroup, ref.Resource)
+	if kind == "" || ref.APIGroup == admissionGroup && ref.Name != "" && !strings.HasPrefix(ref.Name, ownPrefix) {
+		return Change{}, false
+	}
+	c := Change{Observed: observed(e), Subject: finding.Subject{APIVersion: clean(ref.APIGroup+"/"+ref.APIVersion, maxName), Kind: kind,
+		Namespace: clean(ref.Namespace, maxName), Name: clean(ref.Name, maxName)}}
+	switch e.Verb {
+	case "create", "update", "patch":
+	case "delete", "deletecollection":
+		c.Observed.Operation = "DELETE"
+	default:
+		return Change{}, false
+	}
+	return c, !c.Observed.DryRun
+}

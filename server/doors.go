@@ -1,0 +1,235 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"ringfence.dev/ringfence/detect/auditlog"
+)
+
+const (
+	// maxDoors is how many batches are read at once, of at most 16 MiB and what they unpack to; more are told to come back.
+	maxDoors = 4
+	// maxSecret bounds files of tokens and certificates, minToken is the least a token may have.
+	maxSecret, minToken = 1 << 20, 20
+	// certTime is how long a certificate is used before its files are read anew.
+	certTime = time.Minute
+)
+
+// checkDoors finds what cannot be in the settings of the doors.
+func checkDoors(cfg Config) error {
+	var faults []error
+	fault := func(wrong bool, text string) {
+		if wrong {
+			faults = append(faults, errors.New(text))
+		}
+	}
+	secured := cfg.AuditTokens != "" || cfg.AuditClientCA != ""
+	fault(cfg.Listen != "" && (cfg.TLSCert == "" || cfg.TLSKey == ""), "listen for audit events: want a certificate and its key too: what comes in proves itself by a token")
+	fault(cfg.Listen != "" && !secured && len(cfg.WitnessFor) == 0, "listen for audit events: want a file of tokens or a CA of clients too: whoever may send audit events may invent refusals")
+	fault(cfg.Listen == "" && (secured || cfg.TLSCert != "" || cfg.TLSKey != ""), "tokens, certificates and CAs are for an address to listen on; want that too")
+	fault(cfg.Listen == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want an address to listen on too")
+	fault(cfg.Evidence == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want a folder for evidence too: what was seen is kept in it")
+	fault(cfg.Evidence == "" && cfg.AuditFile != "", "follow a file of audit events: want a folder for evidence too: it remembers there how far it was read")
+	return errors.Join(faults...)
+}
+
+// listenDoors opens the address on which others than the API server of this machine send: audit events, and checkpoints to
+// witness. Always TLS.
+func (s *Server) listenDoors() error {
+	if s.cfg.Listen == "" {
+		return nil
+	}
+	certificate, err := newCertificate(s.cfg.TLSCert, s.cfg.TLSKey)
+	if err != nil {
+		return err
+	}
+	settings := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate.get}
+	if s.cfg.AuditClientCA != "" {
+		if settings.ClientCAs, err = pool(s.cfg.AuditClientCA); err != nil {
+			return err
+		}
+		settings.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	mux := http.NewServeMux()
+	if s.cfg.AuditTokens != "" || s.cfg.AuditClientCA != "" {
+		if s.cfg.AuditTokens != "" {
+			if _, err := readTokens(s.cfg.AuditTokens); err != nil {
+				return err
+			}
+		}
+		mux.Handle("/audit/", s.authenticated(bounded(s.auditDoors())))
+	}
+	if len(s.cfg.WitnessFor) > 0 {
+		witness, err := newWitness(s.cfg.WitnessFor, s.cfg.Evidence)
+		if err != nil {
+			return err
+		}
+		mux.Handle("/witness/", http.StripPrefix("/witness", bounded(witness)))
+	}
+	l, err := net.Listen("tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", s.cfg.Listen, err)
+	}
+	s.doors = l.Addr().String()
+	s.serve(tls.NewListener(l, settings), mux)
+	return nil
+}
+
+// auditDoors are the forms of audit events, by path.
+func (s *Server) auditDoors() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/audit/webhook", s.audit)
+	mux.Handle("/audit/eks", s.audit.Door("eks", auditlog.DecodeEKS))
+	mux.Handle("/audit/aks", s.audit.Door("aks", auditlog.DecodeAKS))
+	mux.Handle("/audit/gke", s.audit.Door("gke", auditlog.DecodeGKE))
+	mux.Handle("/audit/lines", s.audit.Door("lines", auditlog.DecodeLines))
+	return mux
+}
+
+// authenticated lets in who shows a token of the file, as Authorization: Bearer or as a Firehose does, or a certificate of the
+// CA. The file is read at every request: a token that is taken out is refused at once.
+func (s *Server) authenticated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.knows(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="ringfence audit"`)
+		http.Error(w, "want a token, or a certificate of a known CA", http.StatusUnauthorized)
+	})
+}
+
+// knows reports whether a request proved whose it is.
+func (s *Server) knows(r *http.Request) bool {
+	if s.cfg.AuditClientCA != "" && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		return true
+	}
+	shown := r.Header.Get("X-Amz-Firehose-Access-Key")
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		shown = token
+	}
+	if s.cfg.AuditTokens == "" || shown == "" {
+		return false
+	}
+	tokens, err := readTokens(s.cfg.AuditTokens)
+	if err != nil {
+		s.log.Error("audit events are refused", "err", err)
+		return false
+	}
+	got, found := sha256.Sum256([]byte(shown)), 0
+	for _, token := range tokens { // each one, always: how long it takes tells nothing
+		want := sha256.Sum256([]byte(token))
+		found |= subtle.ConstantTimeCompare(got[:], want[:])
+	}
+	return found == 1
+}
+
+// readTokens reads one token a line. Its error never holds what is in the file.
+func readTokens(file string) ([]string, error) {
+	text, err := readSecret(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the tokens of audit events: %w", err)
+	}
+	tokens := strings.Fields(string(text))
+	for i, token := range tokens {
+		if len(token) < minToken {
+			return nil, fmt.Errorf("read the tokens of audit events: %s: token %d has %d characters; want at least %d", file, i+1, len(token), minToken)
+		}
+	}
+	if len(tokens) == 0 {
+		return nil, fmt.Errorf("read the tokens of audit events: %s is empty; want one token a line", file)
+	}
+	return tokens, nil
+}
+
+func readSecret(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxSecret))
+}
+
+// pool reads the certificates of a CA.
+func pool(file string) (*x509.CertPool, error) {
+	text, err := readSecret(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the CA of clients: %w", err)
+	}
+	p := x509.NewCertPool()
+	if !p.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("read the CA of clients: %s holds no certificate in PEM", file)
+	}
+	return p, nil
+}
+
+// certificate is ours, read anew now and then: it is renewed while we run.
+type certificate struct {
+	cert, key string
+	turn      chan struct{} // holds one value while it is free; guards what follows
+	have      *tls.Certificate
+	read      time.Time
+}
+
+func newCertificate(cert, key string) (*certificate, error) {
+	c := &certificate{cert: cert, key: key, turn: make(chan struct{}, 1)}
+	c.turn <- struct{}{}
+	have, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("read our certificate %s and its key: %w", cert, err)
+	}
+	c.have, c.read = &have, time.Now()
+	return c, nil
+}
+
+// get is what tls.Config asks. Files that cannot be read leave what there was.
+func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	<-c.turn
+	defer func() { c.turn <- struct{}{} }()
+	if time.Since(c.read) > certTime {
+		c.read = time.Now()
+		if have, err := tls.LoadX509KeyPair(c.cert, c.key); err == nil {
+			c.have = &have
+		}
+	}
+	return c.have, nil
+}
+
+// bounded serves some requests at once and tells the others to come back.
+func bounded(next http.Handler) http.Handler {
+	free := make(chan struct{}, maxDoors)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case free <- struct{}{}:
+			defer func() { <-free }()
+			next.ServeHTTP(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many at once", http.StatusTooManyRequests)
+		}
+	})
+}
+
+// DoorsAddress is the host:port of Config.Listen, with the port that was taken; "" where there is none.
+func (s *Server) DoorsAddress() string { return s.doors }
+
+// followFile takes audit events from a file until ctx ends.
+func (s *Server) followFile(ctx context.Context) error {
+	if s.cfg.AuditFile == "" {
+		return nil
+	}
+	return s.audit.Follow(ctx, auditlog.Tail{Path: s.cfg.AuditFile, Cursor: auditCursor(s.cfg.Evidence)})
+}
