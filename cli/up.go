@@ -18,7 +18,7 @@ const defaultDir = ".ringfence"
 
 // newUp is `ringfence up`: the whole platform on this machine.
 func newUp(env Env) *cobra.Command {
-	o := local.Options{Out: env.Stdout, NewServer: newServer}
+	o := local.Options{Out: env.Stdout, NewServer: newServer, Prove: proveRefusal}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the whole platform on this machine: a real API server, Ringfence and a sample bank",
