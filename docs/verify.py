@@ -79,7 +79,7 @@ def root(stack):
     for _, left in stack[-2::-1]: out = node(left, out)
     return out
 
-def walk(lines, entries, keys, stop, skip):  # the roots over all entries and over the first stop, and the keys of the end
+def walk(lines, entries, keys, stop, earlier):  # the roots over all entries and over the first stop, and the keys of the end
     stack, at, seen = [], 0, None
     for line in lines:
         if at == stop: seen = root(stack)
@@ -95,11 +95,11 @@ def walk(lines, entries, keys, stop, skip):  # the roots over all entries and ov
             identity, record = statement["subject"][0]["name"], statement["predicate"]
             body = raw[raw.index(b'"predicate":') + 12:raw.rindex(b',"predicateType":')]
             want(hashlib.sha256(body).hexdigest() == statement["subject"][0]["digest"]["sha256"] and identity == record["id"], f"entry {at} (id {identity}): its digest is another")
-            if record["kind"] == "key-rotation.v1" and skip == 0:
-                old, new = record["body"]["old"], record["body"]["new"]
+            old, new = (record["body"][w] if record["kind"] == "key-rotation.v1" else None for w in ("old", "new"))
+            if new and earlier: want(new == earlier.pop(0), f"entry {at} (id {identity}): the rotation is to another key than the keyring names")
+            elif new:
                 want(keys[-1] == old and opened(record["body"]["proof"], [old]) == f"ringfence.dev/key-rotation/v1\nold {old}\nnew {new}\n", f"entry {at} (id {identity}): the rotation is not signed")
                 keys = keys + [new]
-            elif record["kind"] == "key-rotation.v1": skip -= 1
         at += size
         while stack and stack[-1][0] == size: size, top = 2 * size, node(stack.pop()[1], top)
         stack.append((size, top))
@@ -117,7 +117,7 @@ def main(name, key=None, outside=None):
     size, top = checkpoint(bundle.read("checkpoint").decode(), ring)
     stop = int(past.split("\n")[1]) if outside else -1
     with bundle.open("tree") as lines, bundle.open("entries.jsonl") as entries:
-        count, found, seen, keys = walk(lines, entries, keys, stop, ring.index(keys[0]))
+        count, found, seen, keys = walk(lines, entries, keys, stop, ring[1:ring.index(keys[0]) + 1])
     want((count, found) == (size, top), "tree: the checkpoint signs other entries")
     want(ring[-len(keys):] == keys, "keyring: these keys do not follow from the trusted one")
     checkpoint(bundle.read("checkpoint").decode(), keys[-1:])

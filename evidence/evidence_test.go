@@ -166,7 +166,7 @@ func pack(t testing.TB, files map[string][]byte, names []string) []byte {
 // TestExportAndVerify: bundles of many filters and sizes prove themselves, are the same each time, hold what was asked
 // for and the gaps, and can be held to a checkpoint from outside.
 func TestExportAndVerify(t *testing.T) {
-	for _, n := range []int{0, 1, 2, 255, 256, 257, 600} {
+	for _, n := range []int{0, 1, 256, 257, 600} {
 		b := newBook(t, n)
 		for _, f := range []evidence.Filter{
 			{}, {Tenant: "payments"}, {Namespace: "cards-dev"}, {Control: "RF-WL-03"}, {Kind: "overflow"}, {Tenant: "nobody"},
@@ -256,7 +256,7 @@ func TestTampered(t *testing.T) {
 	files, names := parts(t, data)
 	for _, name := range names {
 		text := files[name]
-		for at := 0; at < len(text); at += max(1, len(text)/40) {
+		for at := 0; at < len(text); at += max(1, len(text)/25) {
 			files[name] = slices.Clone(text)
 			files[name][at] ^= 1 << (at % 8)
 			_, err := verify(t, pack(t, files, names), evidence.VerifyOptions{})
@@ -270,7 +270,7 @@ func TestTampered(t *testing.T) {
 		}
 		files[name] = text
 	}
-	for at := 0; at < len(data); at += len(data) / 300 { // in the zip file itself: found, or nothing that matters
+	for at := 0; at < len(data); at += len(data) / 120 { // in the zip file itself: found, or nothing that matters
 		flipped := slices.Clone(data)
 		flipped[at] ^= 1 << (at % 8)
 		if _, err := verify(t, flipped, evidence.VerifyOptions{}); err == nil {

@@ -65,6 +65,7 @@ func (g *Gaps) Add(i Item) {
 		gap.What = fmt.Sprintf("%s was not heard (%s)", a.Producer, a.Why)
 		key := a.Producer + " " + stamp(a.Since)
 		if at, open := g.silent[key]; open && !a.Until.IsZero() {
+			gap.What = cut(gap.What)
 			g.list[at] = gap
 			delete(g.silent, key)
 			return
@@ -80,6 +81,7 @@ func (g *Gaps) Add(i Item) {
 }
 
 func (g *Gaps) add(gap Gap) {
+	gap.What = cut(gap.What)
 	if len(g.list) == maxGaps {
 		g.More++
 		return
@@ -95,4 +97,15 @@ func (g *Gaps) List() (list []Gap) {
 		}
 	}
 	return list
+}
+
+// maxWords bounds what a page or manifest says of one thing.
+const maxWords = 512
+
+// cut shortens a text.
+func cut(s string) string {
+	if runes := []rune(s); len(runes) > maxWords {
+		return string(runes[:maxWords]) + "..."
+	}
+	return s
 }

@@ -88,14 +88,14 @@ func (p *page) count(by, name string) {
 	names[name]++
 }
 
-// plain replaces what turns or hides text; markup is escaped by the template.
+// plain shortens text and replaces what turns or hides it; markup is escaped by the template.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '\uFFFD'
 		}
 		return r
-	}, s)
+	}, cut(s))
 }
 
 // Summary is what happened, in some words. It may hold any characters.

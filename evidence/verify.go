@@ -135,7 +135,8 @@ type bundle struct {
 	v       Verification
 	signed  []byte
 	ring    ledger.Keyring // as the bundle has it
-	before  int            // how many rotations come before the trusted key
+	before  int            // how many keys of ring come before the trusted one
+	passed  int            // how many rotations of those were read
 	outside tlog.Tree      // N is -1 for none
 	seen    *tlog.Hash     // the root over the entries that outside counts
 	forest  forest
@@ -286,8 +287,11 @@ func (b *bundle) entry(n node, from *bufio.Reader) error {
 	if i.Kind != ledger.RotationKind {
 		return nil
 	}
-	if b.before > 0 {
-		b.before--
+	if b.passed < b.before { // the reader trusts a later key, and so does not have to follow the earlier ones
+		if b.passed++; i.About.New != b.ring[b.passed] {
+			fault.What = "this rotation is not to the key that " + keyringFile + " names next"
+			return fault
+		}
 		return nil
 	}
 	if b.v.Keys, err = b.v.Keys.Follow(i.Record); err != nil {
