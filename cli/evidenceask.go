@@ -73,7 +73,7 @@ func askRefused(ctx context.Context, env Env, o evidenceOptions) error {
 	if a.More > 0 {
 		env.note("%d more refusals are not listed; ask about a shorter time", a.More)
 	}
-	told := "refused"
+	told := fmt.Sprintf("%d objects and people refused", len(a.Refusals))
 	if len(a.Refusals) == 0 {
 		told = "no refusal is recorded"
 	}
