@@ -19,6 +19,8 @@ var examples = map[string]string{
 	"control/control.go": "says what an id looks like",
 	"record/serve.go":    "says what an id looks like",
 	"cli/findings.go":    "help of a flag",
+	"cli/evidence.go":    "help of a flag",
+	"cli/evidenceask.go": "help of a command",
 	"cli/root.go":        "help of the program",
 	"local/story.go":     "what to try next",
 

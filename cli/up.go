@@ -20,7 +20,7 @@ const defaultDir = ".ringfence"
 
 // newUp is `ringfence up`: the whole platform on this machine.
 func newUp(env Env) *cobra.Command {
-	o := local.Options{Out: env.Stdout}
+	o := local.Options{Out: env.Stdout, Prove: proveRefusal}
 	var more upOptions
 	cmd := &cobra.Command{
 		Use:   "up",

@@ -14,8 +14,8 @@ import (
 	"ringfence.dev/ringfence/record"
 )
 
-// rotationKind is the kind of the record that says that one key follows another.
-const rotationKind = "key-rotation.v1"
+// RotationKind is the kind of the record that says that one key follows another.
+const RotationKind = "key-rotation.v1"
 
 // rotation is its body.
 type rotation struct {
@@ -93,7 +93,19 @@ func rotationRecord(key, next Key, now time.Time) (record.Record, error) {
 		return record.Record{}, err
 	}
 	sum := sha256.Sum256([]byte(key.Public + "\n" + next.Public))
-	return record.Record{ID: "key-rotation:" + hex.EncodeToString(sum[:16]), Producer: "ledger", Time: now.UTC(), Kind: rotationKind, Body: body}, nil
+	return record.Record{ID: "key-rotation:" + hex.EncodeToString(sum[:16]), Producer: "ledger", Time: now.UTC(), Kind: RotationKind, Body: body}, nil
+}
+
+// Follow is the keyring after a record of a key rotation, which the last key must have signed. It does not change k.
+func (k Keyring) Follow(r record.Record) (Keyring, error) {
+	old, next, err := readRotation(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(k) == 0 || k[len(k)-1] != old {
+		return nil, fmt.Errorf("%w: the key rotation is from %s, which was not in force", ErrKey, old)
+	}
+	return ParseKeyring(append(k.text(), next...))
 }
 
 // readRotation reads a rotation and verifies that the old key signed it.

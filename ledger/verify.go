@@ -128,7 +128,7 @@ func (p *pass) entry(ctx context.Context, e Entry) error {
 	if err != nil {
 		return &Fault{First: e.Index, Last: e.Index, Path: tilePath(-1, int64(e.Index/width), filled(p.v.Tree.N, 0, int64(e.Index/width))), What: err.Error()}
 	}
-	if r.Kind == rotationKind {
+	if r.Kind == RotationKind {
 		if err := p.v.rotate(r); err != nil {
 			return &Fault{First: e.Index, Last: e.Index, Path: keyringFile, What: err.Error()}
 		}
@@ -174,19 +174,11 @@ func (p *pass) blame(ctx context.Context) {
 
 // rotate takes a key rotation into the keys.
 func (v *Verified) rotate(r record.Record) error {
-	old, next, err := readRotation(r)
-	if err != nil {
-		return err
+	ring, err := v.Keys.Follow(r)
+	if err == nil {
+		v.Keys = ring
 	}
-	if len(v.Keys) == 0 || v.Keys[len(v.Keys)-1] != old {
-		return fmt.Errorf("%w: the key rotation is from %s, which was not in force", ErrKey, old)
-	}
-	ring, err := ParseKeyring(append(v.Keys.text(), next...))
-	if err != nil {
-		return err
-	}
-	v.Keys = ring
-	return nil
+	return err
 }
 
 // VerifyGrowth verifies from the tiles of a ledger that the newer tree begins with the entries of the older one. Errors wrap

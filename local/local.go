@@ -39,6 +39,9 @@ type Options struct {
 	Devcluster string
 	// Out is where the story is told.
 	Out io.Writer
+	// Prove waits until the ledger of the platform in dir holds a refusal that happened since, and verifies it. It says what
+	// it found in one line, and gives up when ctx ends. Nil proves nothing.
+	Prove func(ctx context.Context, dir string, since time.Time) (string, error)
 	// NewServer makes the control plane, which answers on the unix socket at a path.
 	NewServer func(socket string, log *slog.Logger) (Server, error)
 }
@@ -112,7 +115,7 @@ func run(ctx context.Context, o Options, srv Server, story *story) error {
 	config.QPS, config.Burst = 200, 400
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return srv.Run(ctx, rest.CopyConfig(config)) })
+	stop := serve(group, ctx, srv, rest.CopyConfig(config))
 	group.Go(func() error { return cluster.wait(ctx) })
 	group.Go(func() error {
 		err := story.play(ctx, config, cluster, o)
@@ -127,10 +130,35 @@ func run(ctx context.Context, o Options, srv Server, story *story) error {
 		return nil
 	})
 	err = group.Wait()
+	cluster.stop() // it sends the audit events that it still has, so Ringfence must still take them
+	stop()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
 	return err
+}
+
+// serve runs the control plane until stop, which waits for its end. Where it ends before, that ends the group.
+func serve(group *errgroup.Group, ctx context.Context, srv Server, config *rest.Config) (stop func()) {
+	until, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	var err error // once ended is closed
+	go func() {
+		defer close(ended)
+		err = srv.Run(until, config)
+	}()
+	group.Go(func() error {
+		select {
+		case <-ended:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // lock takes the directory for this process, so that no two platforms share a state.

@@ -109,8 +109,14 @@ func (s *story) play(ctx context.Context, config *rest.Config, c *cluster, o Opt
 	if err := s.inForce(ctx, clusterAdmin, warnings); err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := s.refuse(ctx, map[string]client.Client{"": developer, "cluster-admin": clusterAdmin}, warnings); err != nil {
 		return err
+	}
+	if c.simulated && o.Prove != nil { // a cluster of the user's own sends its audit events elsewhere
+		if err := s.prove(ctx, o, began); err != nil {
+			return err
+		}
 	}
 	if s.failed > 0 {
 		s.say("%d steps did not go as they should", s.failed)
@@ -259,6 +265,27 @@ func (s *story) refuse(ctx context.Context, as map[string]client.Client, w *warn
 		for _, line := range lines {
 			s.detail(line)
 		}
+	}
+	return nil
+}
+
+// proveTimeout bounds how long the first refusal may take into the ledger; the API server sends audit events each second.
+const proveTimeout = 30 * time.Second
+
+// prove shows that the ledger holds the first refusal of this story.
+func (s *story) prove(ctx context.Context, o Options, began time.Time) error {
+	bounded, cancel := context.WithTimeout(ctx, proveTimeout)
+	defer cancel()
+	found, err := o.Prove(bounded, o.Dir, began)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		s.wrong("the first refusal is no evidence: %v", err)
+	default:
+		s.say("evidence: the first refusal is %s", found)
+		s.detail(fmt.Sprintf("ringfence evidence list --dir %s", o.Dir))
+		s.detail(fmt.Sprintf("ringfence evidence export --dir %s -o bundle.zip && ringfence evidence verify bundle.zip", o.Dir))
 	}
 	return nil
 }

@@ -161,10 +161,12 @@ func descendants(pid int) (all []int) {
 // TestOnce plays the whole story and exits 0.
 func TestOnce(t *testing.T) {
 	bin(t, "devcluster")
-	out, prose, code := run(t, "up", "--once")
+	dir := shortDir(t)
+	out, prose, code := run(t, "up", "--once", "--dir", dir)
 	if code != 0 || strings.Count(out, "s  refused: ") != 8 || !strings.Contains(out, "compliant workload runs") {
 		t.Errorf("ringfence up --once = %d, want 0, eight refusals and a running workload\n%s%s", code, out, prose)
 	}
+	kept(t, dir, out)
 }
 
 // TestInterrupt: Ctrl-C ends everything in five seconds, with exit 0, and leaves no process; the state serves the next run,

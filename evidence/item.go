@@ -1,0 +1,164 @@
+// Package evidence takes evidence out of a ledger for people outside: bundles that prove themselves without it, and answers
+// to the standing questions. It writes no ledger and decides nothing about the cluster; the command line calls it.
+package evidence
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"ringfence.dev/ringfence/ledger"
+	"ringfence.dev/ringfence/record"
+)
+
+// Item is an entry of a ledger and what its body says.
+type Item struct {
+	// Index is the entry's place, from 0.
+	Index uint64
+	record.Record
+	// About is the body, as far as questions need it; zero where Unreadable.
+	About About
+	// Unreadable says that the body has another form than its kind should have. What it tells is unknown.
+	Unreadable bool
+}
+
+// About is what bodies of all kinds say, read leniently: fields that a kind does not have stay zero.
+type About struct {
+	Subject     Subject   `json:"subject"`
+	Object      Subject   `json:"object"`
+	Actor       Actor     `json:"actor"`
+	InTheNameOf Actor     `json:"inTheNameOf"`
+	Operation   string    `json:"operation"`
+	Refused     bool      `json:"refused"`
+	Allowed     bool      `json:"allowed"`
+	NotPassed   []Failure `json:"notPassed"`
+	Fields      []string  `json:"fields"`
+	Producer    string    `json:"producer"`
+	Why         string    `json:"why"`
+	What        string    `json:"what"`
+	Lost        uint64    `json:"lost"`
+	Since       time.Time `json:"since"`
+	Until       time.Time `json:"until"`
+	New         string    `json:"new"`
+}
+
+// Subject is the object of which a record tells.
+type Subject struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+}
+
+// String is "Pod payments-dev/shell".
+func (s Subject) String() string {
+	if s.Namespace == "" {
+		return s.Kind + " " + s.Name
+	}
+	return s.Kind + " " + s.Namespace + "/" + s.Name
+}
+
+// Actor is a keyed reference to whoever did it.
+type Actor struct {
+	Ref string `json:"ref"`
+}
+
+// Failure is one control that did not pass.
+type Failure struct {
+	Control string `json:"control"`
+	Outcome string `json:"outcome"`
+	Action  string `json:"action"`
+	Value   string `json:"value"`
+	Path    string `json:"path"`
+}
+
+// ItemOf reads an entry that was verified. Its form is not verified again, so a damaged one is an error or Unreadable.
+func ItemOf(e ledger.Entry) (Item, error) {
+	var s struct {
+		Predicate record.Record `json:"predicate"`
+	}
+	if err := json.Unmarshal(e.Statement, &s); err != nil {
+		return Item{}, fmt.Errorf("read entry %d: %w", e.Index, err)
+	}
+	i := Item{Index: e.Index, Record: s.Predicate}
+	if err := json.Unmarshal(i.Body, &i.About); err != nil {
+		i.About, i.Unreadable = About{}, true
+	}
+	return i, nil
+}
+
+// Is reports whether the record is of a kind, whatever its version: "silence" is any "silence.v1".
+func (i Item) Is(kind string) bool {
+	name, _, _ := strings.Cut(i.Kind, ".")
+	return name == kind || i.Kind == kind
+}
+
+// Where is the object of which the record tells.
+func (i Item) Where() Subject {
+	if i.About.Subject == (Subject{}) {
+		return i.About.Object
+	}
+	return i.About.Subject
+}
+
+// Controls are the ids that did not pass, each once, in the record's order.
+func (i Item) Controls() (ids []string) {
+	for _, f := range i.About.NotPassed {
+		if !slices.Contains(ids, f.Control) {
+			ids = append(ids, f.Control)
+		}
+	}
+	return ids
+}
+
+// Filter says which entries are wanted; the zero value is all of them.
+type Filter struct {
+	// Since and Until bound the record's time: since <= time < until. Zero is no bound.
+	Since, Until time.Time
+	// Tenant wants records of the tenant's namespaces, by the name <tenant>-<environment> that they have unless the Tenant
+	// says another; those are asked for by Namespace.
+	Tenant string
+	// Namespace is the namespace of the record's object.
+	Namespace string
+	// Control wants records in which it did not pass, or that change it.
+	Control string
+	// Kind is a kind with or without its version.
+	Kind string
+}
+
+// environment is what a Tenant's environments may be called; it holds no dash, so a namespace has one tenant.
+var environment = regexp.MustCompile(`^[a-z0-9]+$`)
+
+// Wants reports whether the filter itself wants an entry.
+func (f Filter) Wants(i Item) bool {
+	where := i.Where()
+	if !f.Since.IsZero() && i.Time.Before(f.Since) || !f.Until.IsZero() && !i.Time.Before(f.Until) {
+		return false
+	}
+	if f.Kind != "" && !i.Is(f.Kind) || f.Namespace != "" && where.Namespace != f.Namespace {
+		return false
+	}
+	if f.Tenant != "" && !(where.Kind == "Tenant" && where.Name == f.Tenant) {
+		rest, ok := strings.CutPrefix(where.Namespace, f.Tenant+"-")
+		if !ok || !environment.MatchString(rest) {
+			return false
+		}
+	}
+	return f.Control == "" || where.Kind == "Control" && where.Name == f.Control || slices.Contains(i.Controls(), f.Control)
+}
+
+// Beside reports whether an entry belongs in a bundle whatever else is filtered: gaps that fall into the time, rotations of
+// keys, without which the signature is not understood, and what cannot be read.
+func (f Filter) Beside(i Item) bool {
+	return i.Unreadable || i.Kind == ledger.RotationKind || f.touches(i)
+}
+
+// touches reports whether an entry tells of a gap within the time. The end of a silence is wanted where its beginning is.
+func (f Filter) touches(i Item) bool {
+	if !isGap(i) || !f.Until.IsZero() && !i.About.Since.Before(f.Until) {
+		return false
+	}
+	return f.Since.IsZero() || i.Is("silence") || i.About.Until.IsZero() || i.About.Until.After(f.Since)
+}
