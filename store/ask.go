@@ -1,12 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -215,6 +217,9 @@ func (s *Store) Producers(ctx context.Context) ([]Producer, error) {
 		p.Seq, p.Last = uint64(seq), instant(at)
 		return p, err
 	}, sqlProducers)
+	slices.SortFunc(all, func(a, b Producer) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Producer, b.Producer))
+	})
 	return all, wrap("producers", err)
 }
 
@@ -226,6 +231,7 @@ func (s *Store) Totals(ctx context.Context) ([]Total, error) {
 		t.First, t.Last = instant(first), instant(last)
 		return t, err
 	}, sqlTotals)
+	slices.SortFunc(all, func(a, b Total) int { return cmp.Compare(a.Kind, b.Kind) })
 	return all, wrap("totals", err)
 }
 

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -202,5 +204,8 @@ func (s *Store) StandingCounts(ctx context.Context) ([]StandingCount, error) {
 	all, err := query(ctx, s, func(rows *sql.Rows) (c StandingCount, err error) {
 		return c, rows.Scan(&c.Control, &c.Namespace, &c.N)
 	}, sqlStandingCounts)
+	slices.SortFunc(all, func(a, b StandingCount) int {
+		return cmp.Or(cmp.Compare(a.Control, b.Control), cmp.Compare(a.Namespace, b.Namespace))
+	})
 	return all, wrap("counts of what stands open", err)
 }

@@ -88,7 +88,7 @@ const (
 		JOIN subjects s ON s.id = f.subject JOIN words wc ON wc.id = s.cluster JOIN words wn ON wn.id = f.namespace
 		JOIN words w ON w.id = f.control LEFT JOIN records ra ON ra.idx = f.first LEFT JOIN records rl ON rl.idx = f.latest`
 	sqlStandingCounts = `SELECT w.text, wn.text, c.n FROM standing_counts c JOIN words w ON w.id = c.control
-		JOIN words wn ON wn.id = c.namespace WHERE c.n > 0 ORDER BY w.text, wn.text`
+		JOIN words wn ON wn.id = c.namespace WHERE c.n > 0`
 
 	sqlDaily = `SELECT d.day, w.text, d.action, d.refused, d.n FROM daily d JOIN words w ON w.id = d.control
 		WHERE d.namespace = ? AND d.day >= ? AND d.day <= ? AND (d.day, d.control) > (?, ?) ORDER BY d.day, d.control, d.action, d.refused LIMIT ?`
@@ -108,8 +108,8 @@ const (
 	sqlDigests = `SELECT d.day, wc.text, w.text, d.n, d.first, d.last FROM digests d JOIN words w ON w.id = d.digest
 		JOIN words wc ON wc.id = d.cluster WHERE d.day >= ? AND d.day <= ? ORDER BY d.day, d.first, w.text LIMIT ?`
 	sqlProducers = `SELECT wc.text, wp.text, p.seq, p.at, p.idx, p.n, p.missing FROM producers p
-		JOIN words wc ON wc.id = p.cluster JOIN words wp ON wp.id = p.producer ORDER BY wc.text, wp.text`
-	sqlTotals = `SELECT w.text, t.n, t.first, t.last, t.unread FROM totals t JOIN words w ON w.id = t.kind ORDER BY w.text`
+		JOIN words wc ON wc.id = p.cluster JOIN words wp ON wp.id = p.producer`
+	sqlTotals = `SELECT w.text, t.n, t.first, t.last, t.unread FROM totals t JOIN words w ON w.id = t.kind`
 )
 
 // People and retention.

@@ -201,6 +201,7 @@ func (s *Store) Check(ctx context.Context) error {
 const (
 	codeBusy     = 5
 	codeReadOnly = 8
+	codeIO       = 10
 	codeCorrupt  = 11
 	codeFull     = 13
 	codeCantOpen = 14
@@ -220,8 +221,8 @@ func explain(err error) error {
 		return fmt.Errorf("%w for more than %v: %w; fix: stop one of the two", ErrLocked, busy, err)
 	case codeReadOnly, codeCantOpen:
 		return fmt.Errorf("the file or its folder cannot be written: %w; fix: give it a folder that this user may write, on a disk that is not read-only", err)
-	case codeFull:
-		return fmt.Errorf("the disk is full: %w; fix: make room; nothing is lost, the ledger has it", err)
+	case codeFull, codeIO:
+		return fmt.Errorf("the disk is full or fails: %w; fix: make room; nothing is lost, the ledger has it", err)
 	}
 	return err
 }
