@@ -157,7 +157,7 @@ func (s *Store) changes(ctx context.Context, f ChangeFilter) ([]Change, error) {
 }
 
 func changesSQL(columns []string, newest bool) string {
-	return first(ranged(where(sqlChanges, columns...), newest, "at", "idx"))
+	return first(ranged(where(sqlChanges, "changes_"+only("at", columns...), columns...), newest, "at", "idx"))
 }
 
 func scanGap(rows *sql.Rows) (g Gap, err error) {

@@ -61,7 +61,7 @@ func (s *Store) Records(ctx context.Context, f RecordFilter) ([]Kept, string, er
 }
 
 func recordsSQL(columns []string, newest bool) string {
-	return first(ranged(where(strings.Replace(sqlRecord, "{from}", sqlRecords, 1), columns...), newest, "at", "idx"))
+	return first(ranged(where(strings.Replace(sqlRecord, "{from}", sqlRecords, 1), "records_"+only("at", columns...), columns...), newest, "at", "idx"))
 }
 
 func scanFinding(rows *sql.Rows) (f Finding, err error) {
@@ -112,7 +112,7 @@ func (s *Store) findings(ctx context.Context, f FindingFilter) ([]Finding, error
 }
 
 func findingsSQL(columns []string, newest bool) string {
-	return ranged(where(seen(sqlFindings, sqlFindingColumns, sqlFindingJoin), columns...), newest, "at", "idx", "n")
+	return ranged(where(seen(sqlFindings, sqlFindingColumns, sqlFindingJoin), "findings_"+initials("at", columns...), columns...), newest, "at", "idx", "n")
 }
 
 // seen makes the text for decisions and findings.
@@ -196,7 +196,7 @@ func (s *Store) Standing(ctx context.Context, f StandingFilter) ([]Standing, str
 }
 
 func standingSQL(columns []string, newest bool) string {
-	return ranged(where(sqlStanding, columns...), newest, "since", "first", "n")
+	return ranged(where(sqlStanding, "standing_"+initials("since", columns...), columns...), newest, "since", "first", "n")
 }
 
 // StandingCounts are how many findings stand open, by control and namespace.
