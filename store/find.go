@@ -80,39 +80,73 @@ func scanDecision(rows *sql.Rows) (Decision, error) {
 
 // Findings are what did not pass, of requests that were refused, that went on, or both.
 func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]Finding, string, error) {
-	all, err := s.findings(ctx, f)
-	out, next := cutPage(all, f.Page, func(g Finding) place { return place{micros(g.Time), int64(g.Index), int64(g.N)} })
-	return out, next, wrap("findings", err)
+	places, err := s.places(ctx, f)
+	out, next := cutPage(places, f.Page, func(p place) place { return p })
+	var all []Finding
+	if err == nil {
+		all, err = s.findingsAt(ctx, out)
+	}
+	all, _ = cutPage(all, f.Page, func(g Finding) place { return place{micros(g.Time), int64(g.Index), int64(g.N)} })
+	return all, next, wrap("findings", err)
 }
 
-func (s *Store) findings(ctx context.Context, f FindingFilter) ([]Finding, error) {
+// places are where the findings of a page, and more, are. They stand in an index, so that many lanes cost little.
+func (s *Store) places(ctx context.Context, f FindingFilter) ([]place, error) {
 	lanes, err := s.lanes(ctx, []string{"namespace", "control", "actor"}, f.Namespaces, f.Controls, f.Actors)
 	if err != nil {
 		return nil, err
 	}
 	span, err := f.span(f.Page, 3)
-	if err != nil {
+	if err != nil || len(lanes) == 0 {
 		return nil, err
 	}
-	all := []Finding{}
+	stmt, err := s.read.PrepareContext(ctx, findingsSQL(lanes[0].columns, f.Newest))
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer stmt.Close()
+	var all []place
 	for _, refused := range []bool{true, false} {
 		if f.Which == Refused && !refused || f.Which == Allowed && refused {
 			continue
 		}
 		for _, l := range lanes {
-			args := append(append(append([]any{refused}, l.args...), span...), f.limit()+1)
-			some, err := query(ctx, s, scanFinding, findingsSQL(l.columns, f.Newest), args...)
+			rows, err := stmt.QueryContext(ctx, append(append(append([]any{refused}, l.args...), span...), f.limit()+1)...)
 			if err != nil {
-				return nil, err
+				return nil, explain(err)
 			}
-			all = append(all, some...)
+			for rows.Next() && err == nil {
+				var p place
+				err = rows.Scan(&p.at, &p.idx, &p.n)
+				all = append(all, p)
+			}
+			if err = errors.Join(err, rows.Err(), rows.Close()); err != nil {
+				return nil, explain(err)
+			}
 		}
 	}
 	return all, nil
 }
 
+// findingsAt are the findings of places, in no order.
+func (s *Store) findingsAt(ctx context.Context, at []place) ([]Finding, error) {
+	if len(at) == 0 {
+		return []Finding{}, nil
+	}
+	args := make([]any, 0, 2*len(at))
+	for _, p := range at {
+		args = append(args, p.idx, p.n)
+	}
+	return query(ctx, s, scanFinding, findingsAtSQL(len(at)), args...)
+}
+
+func findingsAtSQL(n int) string {
+	values := strings.TrimSuffix(strings.Repeat("(?, ?), ", n), ", ")
+	return strings.Replace(seen(sqlFindingsAt, sqlFindingColumns, sqlFindingJoin), "{values}", values, 1)
+}
+
 func findingsSQL(columns []string, newest bool) string {
-	return ranged(where(seen(sqlFindings, sqlFindingColumns, sqlFindingJoin), "findings_"+initials("at", columns...), columns...), newest, "at", "idx", "n")
+	return ranged(where(sqlFindings, "findings_"+initials("at", columns...), columns...), newest, "at", "idx", "n")
 }
 
 // seen makes the text for decisions and findings.

@@ -18,7 +18,7 @@ func TestNoFullScan(t *testing.T) {
 	}
 	defer s.Close()
 	texts := map[string]string{"record": strings.Replace(sqlRecord, "{from}", sqlRecordByID, 1), "record at": strings.Replace(sqlRecord, "{from}", sqlRecordByIndex, 1),
-		"findings of": seen(sqlFindingsOf, sqlFindingColumns, sqlFindingJoin) + " ORDER BY f.n", "daily": sqlDaily, "daily of": sqlDailyOf,
+		"findings of": seen(sqlFindingsOf, sqlFindingColumns, sqlFindingJoin) + " ORDER BY f.n", "findings at": findingsAtSQL(3), "daily": sqlDaily, "daily of": sqlDailyOf,
 		"digests": sqlDigests, "gaps": sqlGaps, "subjects": sqlSubjects, "word": sqlWord, "producers": sqlProducers, "totals": sqlTotals, "person": sqlPerson,
 		"state": sqlMeta, "horizons": sqlHorizons, "old": sqlOld, "old standing": sqlOldStanding, "open of": sqlOpenOf, "end gap": sqlEndGap,
 		"seen again": sqlSeenAgain, "standing counts": sqlStandingCounts}
@@ -57,7 +57,7 @@ func TestNoFullScan(t *testing.T) {
 		}
 		for i, line := range plan {
 			page := strings.HasPrefix(line, "SCAN f") || strings.HasPrefix(line, "SCAN r") // what a subquery with a LIMIT gave
-			whole := strings.HasPrefix(line, "SCAN ") && !slices.Contains(small, strings.Join(strings.Fields(line)[:2], " ")) && !(page && inner(plan[:i]))
+			whole := strings.HasPrefix(line, "SCAN ") && !strings.HasSuffix(line, "VALUES CLAUSE") && !slices.Contains(small, strings.Join(strings.Fields(line)[:2], " ")) && !(page && inner(plan[:i]))
 			if whole {
 				t.Errorf("%s reads a table whole:\n%s", name, strings.Join(plan, "\n"))
 			}

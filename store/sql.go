@@ -76,7 +76,8 @@ const (
 		JOIN words wb ON wb.id = d.behalf LEFT JOIN people pb ON pb.ref = wb.text {join}`
 	sqlFindingColumns  = `w.text, f.outcome, f.action, f.value, f.path`
 	sqlFindingJoin     = `JOIN words w ON w.id = f.control`
-	sqlFindings        = `(SELECT * FROM findings WHERE refused = ? {where}{between} ORDER BY at {order}, idx {order}, n {order} LIMIT ?)`
+	sqlFindings        = `SELECT at, idx, n FROM findings {index} WHERE refused = ?{where}{between} ORDER BY at {order}, idx {order}, n {order} LIMIT ?`
+	sqlFindingsAt      = `(SELECT * FROM findings WHERE (idx, n) IN (VALUES {values}))`
 	sqlFindingsOf      = `(SELECT * FROM findings WHERE idx = (SELECT idx FROM records WHERE id = ?))`
 	sqlDecisionColumns = `'', '', '', '', ''`
 	sqlHistory         = `(SELECT idx, 0 AS n, at FROM decisions WHERE subject = ? {between} ORDER BY at {order}, idx {order} LIMIT ?)`
