@@ -209,28 +209,54 @@ func scanStanding(rows *sql.Rows) (t Standing, err error) {
 	return t, err
 }
 
+// standingKey is the key of what stands, with its place.
+type standingKey struct {
+	place
+	key [3]any
+}
+
 // Standing are findings that stand open, or were closed, in order of since when.
 func (s *Store) Standing(ctx context.Context, f StandingFilter) ([]Standing, string, error) {
-	lanes, err := s.lanes(ctx, []string{"namespace", "control"}, f.Namespaces, f.Controls)
-	var span []any
-	if err == nil {
-		span, err = f.span(f.Page, 3)
-	}
+	keys, err := s.standingKeys(ctx, f)
+	some, next := cutPage(keys, f.Page, func(k standingKey) place { return k.place })
 	all := []Standing{}
-	for _, l := range lanes {
-		var some []Standing
-		if err == nil {
-			args := append(append(append([]any{!f.Closed}, l.args...), span...), f.limit()+1)
-			some, err = query(ctx, s, scanStanding, standingSQL(l.columns, f.Newest), args...)
+	if err == nil && len(some) > 0 {
+		var args []any
+		for _, k := range some {
+			args = append(args, k.key[:]...)
 		}
-		all = append(all, some...)
+		all, err = query(ctx, s, scanStanding, standingAtSQL(len(some)), args...)
 	}
-	out, next := cutPage(all, f.Page, func(t Standing) place { return t.place })
+	out, _ := cutPage(all, f.Page, func(t Standing) place { return t.place })
 	return out, next, wrap("what stands open", err)
 }
 
+func (s *Store) standingKeys(ctx context.Context, f StandingFilter) ([]standingKey, error) {
+	lanes, err := s.lanes(ctx, []string{"namespace", "control"}, f.Namespaces, f.Controls)
+	if err != nil {
+		return nil, err
+	}
+	span, err := f.span(f.Page, 3)
+	var all []standingKey
+	for _, l := range lanes {
+		var some []standingKey
+		if err == nil {
+			args := append(append(append([]any{!f.Closed}, l.args...), span...), f.limit()+1)
+			some, err = query(ctx, s, func(rows *sql.Rows) (k standingKey, err error) {
+				return k, rows.Scan(&k.at, &k.idx, &k.n, &k.key[0], &k.key[1], &k.key[2])
+			}, standingSQL(l.columns, f.Newest), args...)
+		}
+		all = append(all, some...)
+	}
+	return all, err
+}
+
+func standingAtSQL(n int) string {
+	return strings.Replace(sqlStanding, "{values}", strings.TrimSuffix(strings.Repeat("(?, ?, ?), ", n), ", "), 1)
+}
+
 func standingSQL(columns []string, newest bool) string {
-	return ranged(where(sqlStanding, "standing_"+initials("since", columns...), columns...), newest, "since", "first", "n")
+	return ranged(where(sqlStandingPlaces, "standing_"+initials("since", columns...), columns...), newest, "since", "first", "n")
 }
 
 // StandingCounts are how many findings stand open, by control and namespace.

@@ -18,7 +18,7 @@ func TestNoFullScan(t *testing.T) {
 	}
 	defer s.Close()
 	texts := map[string]string{"record": strings.Replace(sqlRecord, "{from}", sqlRecordByID, 1), "record at": strings.Replace(sqlRecord, "{from}", sqlRecordByIndex, 1),
-		"findings of": seen(sqlFindingsOf, sqlFindingColumns, sqlFindingJoin) + " ORDER BY f.n", "findings at": findingsAtSQL(3), "daily": sqlDaily, "daily of": sqlDailyOf,
+		"findings of": seen(sqlFindingsOf, sqlFindingColumns, sqlFindingJoin) + " ORDER BY f.n", "findings at": findingsAtSQL(3), "standing at": standingAtSQL(3), "daily": sqlDaily, "daily of": sqlDailyOf,
 		"digests": sqlDigests, "gaps": sqlGaps, "subjects": sqlSubjects, "word": sqlWord, "producers": sqlProducers, "totals": sqlTotals, "person": sqlPerson,
 		"state": sqlMeta, "horizons": sqlHorizons, "old": sqlOld, "old standing": sqlOldStanding, "open of": sqlOpenOf, "end gap": sqlEndGap,
 		"seen again": sqlSeenAgain, "standing counts": sqlStandingCounts}

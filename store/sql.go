@@ -85,9 +85,11 @@ const (
 
 	sqlStanding = `SELECT f.first, f.n, f.since, f.last, f.times, f.open, f.refused, wc.text, s.api, s.kind, wn.text, s.name,
 		w.text, f.outcome, f.action, f.value, f.path, coalesce(ra.id, ''), coalesce(rl.id, '') FROM
-		(SELECT * FROM standing WHERE open = ? {where}{between} ORDER BY since {order}, first {order}, n {order} LIMIT ?) f
+		(SELECT * FROM standing WHERE (subject, control, path) IN (VALUES {values})) f
 		JOIN subjects s ON s.id = f.subject JOIN words wc ON wc.id = s.cluster JOIN words wn ON wn.id = f.namespace
 		JOIN words w ON w.id = f.control LEFT JOIN records ra ON ra.idx = f.first LEFT JOIN records rl ON rl.idx = f.latest`
+	sqlStandingPlaces = `SELECT since, first, n, subject, control, path FROM standing {index} WHERE open = ?{where}{between}
+		ORDER BY since {order}, first {order}, n {order} LIMIT ?`
 	sqlStandingCounts = `SELECT w.text, wn.text, c.n FROM standing_counts c JOIN words w ON w.id = c.control
 		JOIN words wn ON wn.id = c.namespace WHERE c.n > 0`
 
