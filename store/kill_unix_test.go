@@ -25,7 +25,7 @@ import (
 const child = "STORE_CHILD"
 
 // killed is how many records the processes that are killed write.
-const killed = 5_000
+const killed = 10_000
 
 func TestMain(m *testing.M) {
 	if os.Getenv(child) != "" {
@@ -55,7 +55,7 @@ func fillAsChild(what, path string) error {
 	entries := storetest.Entries(storetest.Generate(31, killed)...)
 	state, err := s.State(ctx)
 	for at := state.Next; err == nil && at < killed; {
-		n := min(killed-at, 1+rand.Uint64N(20))
+		n := min(killed-at, 1+rand.Uint64N(4))
 		err = s.Append(ctx, storetest.Origin, entries[at:at+n])
 		at += n
 	}
