@@ -30,6 +30,7 @@ type evidence struct {
 	queue     *record.Queue
 	sinks     *sinks
 	publisher *witness.Publisher
+	answers   *answers
 	flights   flights
 	actorKey  []byte
 	catalogue string // its digest
@@ -65,6 +66,7 @@ func (e *evidence) wire(cfg Config, places []place) (err error) {
 	if e.sinks, err = openSinks(context.Background(), cfg.Sinks, sinksDir(cfg.Evidence), e.ledger, e.log); err != nil {
 		return err
 	}
+	e.answers = openAnswers(context.Background(), cfg.Evidence, e.log)
 	if e.publisher, err = newPublisher(places, cfg.WitnessEvery, e.ledger, e.log); err != nil {
 		return err
 	}
@@ -116,6 +118,7 @@ func (e *evidence) run(ctx context.Context) error {
 	var group errgroup.Group
 	group.Go(func() error { return e.sinks.run(ctx) })
 	group.Go(func() error { e.publisher.Run(ctx); return nil })
+	group.Go(func() error { e.answers.run(ctx, e.ledger); return nil })
 	group.Go(func() error {
 		if err := e.recordCatalogue(ctx, e.dir); err != nil && ctx.Err() == nil {
 			e.log.Error("which catalogue is in force is not recorded", "err", err)

@@ -30,6 +30,7 @@ func (s *Server) take(ctx context.Context, b auditlog.Batch) error {
 	}
 	e := s.evidence
 	e.queue.Beat(auditProducer)
+	e.answers.remember(ctx, b, e.actorKey)
 	var records []record.Record
 	findings := map[string][]finding.Finding{} // by the id of their record
 	add := func(r record.Record, err error) {

@@ -1,0 +1,124 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Rebuilt is what Rebuild did.
+type Rebuilt struct {
+	// Entries is how many entries of the ledger were read.
+	Entries uint64
+	// People is how many references were taken over from the store before, those of the forgotten too.
+	People int
+	// Unnamed is why none could be taken over; nil where they were, or where there was no store before. Names of people are not in
+	// the ledger: without the store before, nobody can say any more whom a reference means.
+	Unnamed error
+}
+
+// Rebuild makes a store anew from a ledger, beside the one that is there, and puts it in its place when it is whole: asked
+// the same, it answers the same. Whoever has the old one open must open it again. keep may be nil. Errors wrap ErrLocked where a
+// process fills the store.
+func Rebuild(ctx context.Context, path string, from Source, keep Retention, now time.Time) (r Rebuilt, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return r, fmt.Errorf("make the store anew: %w", err)
+	}
+	lock, err := takeLock(path + ".lock")
+	if err != nil {
+		return r, fmt.Errorf("make the store %s anew: %w; fix: stop the process that fills it", path, err)
+	}
+	defer lock.Close()
+	if err := rebuild(ctx, path, from, keep, now, &r); err != nil {
+		return r, fmt.Errorf("make the store %s anew: %w", path, err)
+	}
+	return r, nil
+}
+
+func rebuild(ctx context.Context, path string, from Source, keep Retention, now time.Time, r *Rebuilt) error {
+	fresh := path + ".new"
+	if err := remove(fresh); err != nil {
+		return err
+	}
+	s, err := Open(ctx, Config{Path: fresh})
+	if err != nil {
+		return err
+	}
+	err = s.Catch(ctx, from)
+	if err == nil && len(keep) > 0 {
+		_, err = s.Retain(ctx, keep, now)
+	}
+	if err == nil {
+		var state State
+		state, err = s.State(ctx)
+		r.Entries = state.Next
+	}
+	if err == nil {
+		err = s.carry(ctx, path, r)
+	}
+	if err = errors.Join(err, s.Close()); err != nil {
+		return err
+	}
+	for _, beside := range []string{path + "-wal", path + "-shm"} { // they are of the old file, which has all of it by now
+		if err := os.Remove(beside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// carry takes people over from the store before.
+func (s *Store) carry(ctx context.Context, path string, r *Rebuilt) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	old, err := Open(ctx, Config{Path: path})
+	if err != nil {
+		r.Unnamed = err
+		return nil
+	}
+	names, err := old.names(ctx)
+	if err == nil {
+		err = old.shorten(ctx)
+	}
+	if err = errors.Join(err, old.Close()); err != nil {
+		r.Unnamed = err
+		return nil
+	}
+	r.People = len(names)
+	return s.change(ctx, func(tx *sql.Tx) error {
+		for _, p := range names {
+			if _, err := tx.ExecContext(ctx, sqlCarry, p[:]...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// remove removes a store's files.
+func remove(path string) error {
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncFolder makes names in a folder durable.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,327 @@
+// Package storetest is what every implementation of the store must do: Run holds one to it. Its records are made here, hostile
+// ones among them; Answers asks every query, so that two stores can be compared. Only tests import it.
+package storetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/record"
+	"ringfence.dev/ringfence/store"
+)
+
+// Store is the named queries and what fills them: what another database than SQLite must have.
+type Store interface {
+	Append(ctx context.Context, origin string, entries []store.Entry) error
+	Retain(ctx context.Context, keep store.Retention, now time.Time) (int, error)
+	Remember(ctx context.Context, ref, name string, now time.Time) error
+	Forget(ctx context.Context, ref string, now time.Time) error
+	Close() error
+
+	Record(ctx context.Context, id string) (*store.Kept, error)
+	RecordAt(ctx context.Context, index uint64) (*store.Kept, error)
+	Records(ctx context.Context, f store.RecordFilter) ([]store.Kept, string, error)
+	Findings(ctx context.Context, f store.FindingFilter) ([]store.Finding, string, error)
+	FindingsOf(ctx context.Context, id string) ([]store.Finding, error)
+	History(ctx context.Context, of finding.Subject, r store.Range, p store.Page) ([]store.Decision, string, error)
+	Standing(ctx context.Context, f store.StandingFilter) ([]store.Standing, string, error)
+	StandingCounts(ctx context.Context) ([]store.StandingCount, error)
+	Daily(ctx context.Context, f store.DailyFilter) ([]store.DayCount, string, error)
+	Changes(ctx context.Context, f store.ChangeFilter) ([]store.Change, string, error)
+	Gaps(ctx context.Context, r store.Range, p store.Page) ([]store.Gap, string, error)
+	Catalogues(ctx context.Context, r store.Range) ([]store.DayDigest, error)
+	InForce(ctx context.Context, control string, namespace *string, on time.Time) (store.Force, error)
+	Producers(ctx context.Context) ([]store.Producer, error)
+	Totals(ctx context.Context) ([]store.Total, error)
+	Horizons(ctx context.Context) ([]store.Horizon, error)
+	Person(ctx context.Context, ref string) (store.Person, error)
+	State(ctx context.Context) (store.State, error)
+}
+
+var _ Store = (*store.Store)(nil)
+
+// Origin is the name of the ledger of the records here.
+const Origin = "ringfence.dev/ledger/test"
+
+// Start is when the first record happened.
+func Start() time.Time { return time.Date(2026, 3, 1, 23, 50, 0, 123, time.UTC) }
+
+// Digest is a catalogue's digest.
+func Digest(n int) string { return fmt.Sprintf("sha256:%064x", n) }
+
+// Ref is the reference of a name.
+func Ref(name string) string { return record.Reference([]byte("0123456789abcdef"), name) }
+
+// Entries puts records into a ledger of their own.
+func Entries(records ...record.Record) []store.Entry {
+	out := make([]store.Entry, len(records))
+	for i, r := range records {
+		text, _ := json.Marshal(r) // records here can be written
+		out[i] = store.Entry{Index: uint64(i), Digest: sha256.Sum256(text), Record: r}
+	}
+	return out
+}
+
+// Body writes a body.
+func Body(v any) json.RawMessage {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // a mistake of a test
+	}
+	return text
+}
+
+// Fail is one thing that did not pass.
+type Fail struct {
+	Control string `json:"control"`
+	Outcome string `json:"outcome"`
+	Action  string `json:"action"`
+	Value   string `json:"value,omitempty"`
+	Path    string `json:"path,omitempty"`
+}
+
+// Request is a native-refusal.v1 record of somebody's request for a Deployment.
+func Request(id string, seq uint64, at time.Time, operation, namespace, name, who string, refused bool, fails ...Fail) record.Record {
+	if fails == nil {
+		fails = []Fail{}
+	}
+	return record.Record{ID: id, Cluster: "local", Producer: "audit", Seq: seq, Time: at.UTC(), Kind: "native-refusal.v1", CatalogueDigest: Digest(1),
+		Body: Body(map[string]any{"auditID": id, "stage": "ResponseComplete", "operation": operation, "refused": refused,
+			"subject": finding.Subject{APIVersion: "apps/v1", Kind: "Deployment", Namespace: namespace, Name: name},
+			"actor":   map[string]string{"ref": Ref(who)}, "notPassed": fails, "seen": at, "source": "webhook"})}
+}
+
+// hostile are texts that must come back as they went in, and change nothing else.
+func hostile() []string {
+	return []string{`'; DROP TABLE records; --`, `" OR 1=1 --`, `%_*?`, "a\x00b", "\u202e\u0007", `\`, "", strings.Repeat("x", 512), "null", "?", "{where}"}
+}
+
+// Generate makes n records of every kind, always the same for a seed: late ones, ids twice, holes in the numbers, bodies that are not as their
+// kind says, kinds that nobody knows.
+func Generate(seed uint64, n int) []record.Record {
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), seq: map[string]uint64{}}
+	var out []record.Record
+	for i := range n {
+		r := g.record(i)
+		if len(out) > 0 && g.IntN(40) == 0 {
+			r = out[g.IntN(len(out))] // it came a second time
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+type generator struct {
+	*rand.Rand
+	seq map[string]uint64
+}
+
+func (g *generator) of(texts ...string) string { return texts[g.IntN(len(texts))] }
+
+func (g *generator) text(prefix string, n int) string {
+	if g.IntN(10) == 0 {
+		return g.of(hostile()...)
+	}
+	return fmt.Sprint(prefix, g.IntN(n))
+}
+
+// record makes the i-th record.
+func (g *generator) record(i int) record.Record {
+	at := Start().Add(time.Duration(i) * 7 * time.Minute)
+	if g.IntN(20) == 0 {
+		at = at.Add(-time.Duration(g.IntN(3000)) * time.Minute)
+	}
+	producer := g.of("audit", "audit", "check", "reconciler")
+	g.seq[producer] += 1 + uint64(max(0, g.IntN(30)-28))
+	r := record.Record{ID: fmt.Sprint("r:", i), Cluster: g.of("local", "local", "far"), Producer: producer, Seq: g.seq[producer], Time: at,
+		CatalogueDigest: Digest(i / 100)}
+	subject := finding.Subject{APIVersion: "apps/v1", Kind: "Deployment", Namespace: g.text("ns-", 4), Name: g.text("app-", 9)}
+	who := map[string]string{"ref": Ref(fmt.Sprint("user", g.IntN(6)))}
+	fails := []Fail{}
+	for range g.IntN(4) {
+		fails = append(fails, Fail{g.text("example-", 6), g.of("Fail", "Fail", "Errored"), g.of("Deny", "Warn", "Audit"), g.text("value", 5), g.text("/spec/", 3)})
+	}
+	switch g.IntN(16) {
+	case 0:
+		r.Kind = "change.v1"
+		subject.Kind, subject.Namespace = g.of("Tenant", "Platform", "Guard"), ""
+		r.Body = Body(map[string]any{"operation": "UPDATE", "subject": subject, "actor": who, "fields": []string{g.text("/spec/", 4)}, "after": Digest(i)})
+	case 1:
+		r.Kind = g.of("silence.v1", "overflow.v1")
+		body := map[string]any{"producer": g.text("p", 3), "why": g.of("quiet", "queue-full"), "since": at.Add(-time.Hour).Truncate(4 * time.Hour), "lost": g.IntN(5)}
+		if g.IntN(3) > 0 {
+			body["until"] = at.Add(time.Duration(g.IntN(3000)) * time.Minute)
+		}
+		r.Body = Body(body)
+	case 2:
+		r.Kind = "check-run.v1"
+		r.Body = Body(map[string]any{"repository": g.text("git/", 3), "exitCode": g.IntN(4), "refused": 1, "notPassed": fails, "actor": who})
+	case 3:
+		r.Kind = g.of("native-refusal.v1", "silence.v1", "change.v1", "unheard-of.v7")
+		r.Body = json.RawMessage(`{"subject":7,"since":"never","notPassed":"all"}`)
+	case 4:
+		r.Kind = "admission-decision.v1"
+		r.Body = Body(map[string]any{"allowed": g.IntN(2) == 0, "dryRun": g.IntN(4) == 0, "operation": g.of("CREATE", "DELETE"), "subject": subject, "actor": who,
+			"inTheNameOf": who, "notPassed": fails})
+	default:
+		r.Kind = "native-refusal.v1"
+		r.Body = Body(map[string]any{"operation": g.of("CREATE", "CREATE", "UPDATE", "DELETE"), "refused": g.IntN(3) > 0, "subject": subject, "actor": who, "notPassed": fails})
+	}
+	return r
+}
+
+// Answers are the answers to every query over records, page after page, as text. Two stores that were filled with the same
+// must give the same.
+func Answers(t testing.TB, s Store, records []record.Record) map[string]string {
+	t.Helper()
+	a := &asking{t: t, s: s, out: map[string]string{}}
+	mid := Start().Add(time.Duration(len(records)/2) * 7 * time.Minute)
+	ranges := []store.Range{{}, {From: mid}, {Until: mid}, {From: mid.Add(-24 * time.Hour), Until: mid}}
+	for i, r := range ranges {
+		for _, newest := range []bool{false, true} {
+			a.ranged(fmt.Sprintf("%d newest=%v", i, newest), r, store.Page{Limit: 97, Newest: newest})
+		}
+	}
+	for i, r := range records {
+		if i%17 == 0 {
+			one, err := s.Record(t.Context(), r.ID)
+			a.note("record "+r.ID, one, err)
+			fs, err := s.FindingsOf(t.Context(), r.ID)
+			a.note("findings of "+r.ID, fs, err)
+			at, err := s.RecordAt(t.Context(), uint64(i))
+			a.note(fmt.Sprint("record at ", i), at, err)
+		}
+	}
+	for d := range 5 {
+		for _, ns := range []*string{nil, ptr("ns-1"), ptr(""), ptr("nowhere")} {
+			name := "-"
+			if ns != nil {
+				name = "in " + *ns
+			}
+			force, err := s.InForce(t.Context(), "example-1", ns, Start().Add(time.Duration(d)*24*time.Hour))
+			a.note(fmt.Sprint("in force ", d, name), force, err)
+		}
+	}
+	a.whole()
+	return a.out
+}
+
+func ptr(s string) *string { return &s }
+
+type asking struct {
+	t   testing.TB
+	s   Store
+	out map[string]string
+}
+
+func (a *asking) note(name string, answer any, err error) {
+	a.t.Helper()
+	text, wrong := json.Marshal(answer)
+	if err != nil || wrong != nil {
+		a.t.Errorf("%s: %v, %v", name, err, wrong)
+	}
+	a.out[name] = string(text)
+}
+
+// whole asks what has no pages.
+func (a *asking) whole() {
+	ctx := a.t.Context()
+	counts, err := a.s.StandingCounts(ctx)
+	a.note("standing counts", counts, err)
+	producers, err := a.s.Producers(ctx)
+	a.note("producers", producers, err)
+	totals, err := a.s.Totals(ctx)
+	a.note("totals", totals, err)
+	horizons, err := a.s.Horizons(ctx)
+	a.note("horizons", horizons, err)
+	state, err := a.s.State(ctx)
+	a.note("state", state, err)
+	catalogues, err := a.s.Catalogues(ctx, store.Range{})
+	a.note("catalogues", catalogues, err)
+	person, err := a.s.Person(ctx, Ref("user1"))
+	a.note("person", person, err)
+}
+
+// pages asks page after page.
+func pages[T any](a *asking, name string, ask func(after string) ([]T, string, error)) []T {
+	a.t.Helper()
+	all, after := []T{}, ""
+	for {
+		some, next, err := ask(after)
+		if err != nil || len(all) > 1_000_000 {
+			a.t.Fatalf("%s after %q: %v", name, after, err)
+		}
+		all = append(all, some...)
+		if after = next; next == "" {
+			break
+		}
+	}
+	a.note(name, all, nil)
+	return all
+}
+
+// ranged asks what has a range.
+func (a *asking) ranged(name string, r store.Range, p store.Page) {
+	ctx := a.t.Context()
+	for _, kind := range []string{"", "native-refusal.v1", "no-such.v1"} {
+		pages(a, "records "+kind+name, func(after string) ([]store.Kept, string, error) {
+			p.After = after
+			return a.s.Records(ctx, store.RecordFilter{Range: r, Kind: kind, Page: p})
+		})
+	}
+	for i, f := range filters() {
+		pages(a, fmt.Sprint("findings ", i, name), func(after string) ([]store.Finding, string, error) {
+			f.Range, f.Page = r, p
+			f.After = after
+			return a.s.Findings(ctx, f)
+		})
+		pages(a, fmt.Sprint("standing ", i, name), func(after string) ([]store.Standing, string, error) {
+			p.After = after
+			return a.s.Standing(ctx, store.StandingFilter{Closed: i%2 == 1, Namespaces: f.Namespaces, Controls: f.Controls, Range: r, Page: p})
+		})
+	}
+	for i, f := range []store.ChangeFilter{{}, {Kind: "Tenant"}, {Kind: "Tenant", Name: "app-1"}, {Actor: Ref("user1")}} {
+		pages(a, fmt.Sprint("changes ", i, name), func(after string) ([]store.Change, string, error) {
+			f.Range, f.Page = r, p
+			f.After = after
+			return a.s.Changes(ctx, f)
+		})
+	}
+	pages(a, "gaps"+name, func(after string) ([]store.Gap, string, error) { p.After = after; return a.s.Gaps(ctx, r, p) })
+	pages(a, "history"+name, func(after string) ([]store.Decision, string, error) {
+		p.After = after
+		return a.s.History(ctx, finding.Subject{Kind: "Deployment", Namespace: "ns-1", Name: "app-1"}, r, p)
+	})
+	for i, f := range []store.DailyFilter{{}, {Control: "example-1"}, {Namespace: ptr("ns-1")}, {Namespace: ptr("ns-2"), Control: "example-2"}} {
+		pages(a, fmt.Sprint("daily ", i, name), func(after string) ([]store.DayCount, string, error) {
+			f.From, f.Until, f.Page = r.From, r.Until, store.Page{After: after, Limit: 7}
+			return a.s.Daily(ctx, f)
+		})
+	}
+}
+
+// filters are all sets of filters.
+func filters() []store.FindingFilter {
+	var out []store.FindingFilter
+	for i := range 8 {
+		f := store.FindingFilter{Which: store.Which(i % 3)}
+		if i&1 > 0 {
+			f.Namespaces = []string{"ns-1", "ns-2", "nowhere", "", "ns-1"}
+		}
+		if i&2 > 0 {
+			f.Controls = []string{"example-1", "example-2"}
+		}
+		if i&4 > 0 {
+			f.Actors = []string{Ref("user1"), Ref("user2")}
+		}
+		out = append(out, f)
+	}
+	return out
+}
