@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"ringfence.dev/ringfence/internal/durable"
 )
 
 // ErrForeignCursor means that a cursor was not made on this ledger: the record that it says was sent last is not there.
@@ -56,35 +58,7 @@ func (c cursor) write(path string) error {
 	if err != nil {
 		return err
 	}
-	return Replace(path, append(data, '\n'))
-}
-
-// Replace writes a file so that a crash at any moment leaves the old content or the new: a file beside it is written,
-// fsynced and renamed, and the directory is fsynced. Only the owner may read it.
-func Replace(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return SyncDir(filepath.Dir(path))
-}
-
-// SyncDir makes names in a directory durable: those made, renamed and removed.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Replace(path, append(data, '\n'), 0o600)
 }
 
 // aside is one line of the file of what a sink could not take.
@@ -115,7 +89,7 @@ func appendAside(path string, a aside) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("put aside in %s: %w", path, err)
 	}
-	return SyncDir(filepath.Dir(path))
+	return durable.SyncFolder(filepath.Dir(path))
 }
 
 // endsLine reports whether a file's last byte ends a line.

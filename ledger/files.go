@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"ringfence.dev/ringfence/internal/durable"
 )
 
 const (
@@ -21,6 +23,8 @@ const (
 	maxResource = width * (MaxEntry + 2)
 	// partSuffix ends the name of the bundle that is not full yet. It only grows, and loses the suffix when it is full.
 	partSuffix = ".part"
+	// fileMode lets a group of readers verify.
+	fileMode = 0o640
 	// fetchTimeout bounds the reading of one file over HTTP.
 	fetchTimeout = 30 * time.Second
 )
@@ -187,30 +191,13 @@ func (f folder) tile(level int, n int64, have int) ([]byte, error) {
 	return pack(hashes), nil
 }
 
-// replace is Replace of a file in the folder.
+// replace writes a file in the folder whole or not at all.
 func (f folder) replace(name string, data []byte) error {
 	path := f.path(name)
 	if err := f.mkdir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	return Replace(path, data)
-}
-
-// Replace writes a file whole or not at all, and does not return before it is on the disk. Its folder must be there, and
-// only one caller may write a path at a time.
-func Replace(path string, data []byte) error {
-	file, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
+	return durable.Replace(path, data, fileMode)
 }
 
 // mkdir makes a folder and those above it, each on the disk before it is used.
@@ -226,14 +213,5 @@ func (f folder) mkdir(path string) error {
 	if err := os.Mkdir(path, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
-}
-
-// syncFolder brings the names in a folder to the disk.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncFolder(filepath.Dir(path))
 }

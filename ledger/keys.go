@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"ringfence.dev/ringfence/internal/durable"
 )
 
 // maxKeyFile bounds a key file or keyring: one line of some hundred bytes a key, a key a month for decades.
@@ -48,7 +50,7 @@ func NewKey(path, name string) (Key, error) {
 		return Key{}, fmt.Errorf("make a key: %w", err)
 	}
 	_, err = f.WriteString(private + "\n")
-	if err := errors.Join(err, f.Sync(), f.Close(), syncFolder(filepath.Dir(path))); err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close(), durable.SyncFolder(filepath.Dir(path))); err != nil {
 		return Key{}, fmt.Errorf("make a key: %w", err)
 	}
 	return parseKey(private)

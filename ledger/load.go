@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"ringfence.dev/ringfence/internal/durable"
 )
 
 // load reads what lies in the folder and makes the log ready to be written.
@@ -211,7 +213,7 @@ func (l *Log) openPart() error {
 		return err
 	}
 	l.end = info.Size()
-	return syncFolder(filepath.Dir(path))
+	return durable.SyncFolder(filepath.Dir(path))
 }
 
 // loadRecent reads the ids of the latest entries.

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/record"
 )
 
@@ -90,7 +91,10 @@ func Open(cfg Config) (*Log, error) {
 	if err := l.dir.mkdir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("make the ledger's folder: %w; want a folder that this user may write", err)
 	}
-	lock, err := takeLock(l.dir.path(lockFile))
+	lock, err := durable.Lock(l.dir.path(lockFile), fileMode)
+	if errors.Is(err, durable.ErrLocked) {
+		err = ErrLocked
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the ledger in %s: %w", cfg.Dir, err)
 	}

@@ -18,8 +18,10 @@ func TestMadeRecords(t *testing.T) {
 	s := finding.Subject{APIVersion: "ringfence.dev/v1alpha1", Kind: "Tenant", Name: "payments"}
 	o := finding.Observed{Time: at, User: "jane@bank.example", ImpersonatedUser: "joe@bank.example", Operation: "UPDATE", AuditID: "chosen"}
 	for name, build := range map[string]func() (record.Record, error){
-		"change":        func() (record.Record, error) { return record.Change(s, o, []byte("key")) },
-		"catalogue":     func() (record.Record, error) { return record.CatalogueChange(strings.Repeat("0", 64), strings.Repeat("1", 64), at) },
+		"change": func() (record.Record, error) { return record.Change(s, o, []byte("key")) },
+		"catalogue": func() (record.Record, error) {
+			return record.CatalogueChange(strings.Repeat("0", 64), strings.Repeat("1", 64), at)
+		},
 		"new catalogue": func() (record.Record, error) { return record.CatalogueChange("", strings.Repeat("1", 64), at) },
 		"gap":           func() (record.Record, error) { return record.PolicyGap(s, "missing", at, at.Add(time.Second)) },
 	} {

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
-	"ringfence.dev/ringfence/ledger"
+	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/record"
 )
 
@@ -78,5 +78,5 @@ func (e *evidence) recordCatalogue(ctx context.Context, dir string) error {
 	if err := e.queue.Put(ctx, catalogueProducer, r); err != nil {
 		return err
 	}
-	return ledger.Replace(path, []byte(e.catalogue+"\n"))
+	return durable.Replace(path, []byte(e.catalogue+"\n"), 0o640)
 }

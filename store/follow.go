@@ -41,7 +41,7 @@ func (s *Store) Follow(ctx context.Context, from Source, o FollowOptions) error 
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	lock, err := takeLock(s.path + ".lock")
+	lock, err := lock(s.path)
 	if err != nil {
 		return fmt.Errorf("follow the ledger: %w; fix: stop the other process that fills %s", err, s.path)
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"ringfence.dev/ringfence/internal/durable"
 )
 
 // Rebuilt is what Rebuild did.
@@ -29,7 +31,7 @@ func Rebuild(ctx context.Context, path string, from Source, keep Retention, now 
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return r, fmt.Errorf("make the store anew: %w", err)
 	}
-	lock, err := takeLock(path + ".lock")
+	lock, err := lock(path)
 	if err != nil {
 		return r, fmt.Errorf("make the store %s anew: %w; fix: stop the process that fills it", path, err)
 	}
@@ -72,7 +74,7 @@ func rebuild(ctx context.Context, path string, from Source, keep Retention, now 
 	if err := os.Rename(fresh, path); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
+	return durable.SyncFolder(filepath.Dir(path))
 }
 
 // carry takes people over from the store before.
@@ -112,13 +114,4 @@ func remove(path string) error {
 		}
 	}
 	return nil
-}
-
-// syncFolder makes names in a folder durable.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

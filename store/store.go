@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"modernc.org/sqlite"
+
+	"ringfence.dev/ringfence/internal/durable"
 )
 
 var (
@@ -247,4 +249,13 @@ func (s *Store) change(ctx context.Context, do func(*sql.Tx) error) error {
 		return explain(err)
 	}
 	return nil
+}
+
+// lock keeps other processes from filling the store of a path, until it is closed.
+func lock(path string) (*os.File, error) {
+	f, err := durable.Lock(path+".lock", 0o600)
+	if errors.Is(err, durable.ErrLocked) {
+		err = ErrLocked
+	}
+	return f, err
 }

@@ -15,6 +15,7 @@ import (
 
 	"ringfence.dev/ringfence/forward"
 	"ringfence.dev/ringfence/forward/wire"
+	"ringfence.dev/ringfence/internal/durable"
 )
 
 // Config are the settings of a sink.
@@ -139,7 +140,7 @@ func (s *Sink) open() error {
 		err = f.Truncate(size)
 	}
 	if err == nil {
-		err = forward.SyncDir(filepath.Dir(s.cfg.Path))
+		err = durable.SyncFolder(filepath.Dir(s.cfg.Path))
 	}
 	if err != nil {
 		_ = f.Close()

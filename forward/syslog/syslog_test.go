@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,8 +32,11 @@ type receiver struct {
 	ca     string
 	frames chan string
 	// behave does with a connection what the test wants; nil reads frames until the end.
-	behave func(net.Conn)
+	behave atomic.Pointer[func(net.Conn)]
 }
+
+// does makes what comes next behave.
+func (r *receiver) does(behave func(net.Conn)) { r.behave.Store(&behave) }
 
 func listen(t *testing.T, change func(*tls.Config), behave func(net.Conn)) *receiver {
 	t.Helper()
@@ -45,7 +49,8 @@ func listen(t *testing.T, change func(*tls.Config), behave func(net.Conn)) *rece
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &receiver{l, sinktest.CA(t, lender), make(chan string, 1000), behave}
+	r := &receiver{Listener: l, ca: sinktest.CA(t, lender), frames: make(chan string, 1000)}
+	r.does(behave)
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
@@ -55,8 +60,8 @@ func listen(t *testing.T, change func(*tls.Config), behave func(net.Conn)) *rece
 			}
 			go func() {
 				defer c.Close()
-				if r.behave != nil {
-					r.behave(c)
+				if behave := *r.behave.Load(); behave != nil {
+					behave(c)
 					return
 				}
 				r.read(c, 1<<30)
@@ -135,14 +140,14 @@ func TestSend(t *testing.T) {
 // batch again before the next; a server that is gone is waited for.
 func TestBroken(t *testing.T) {
 	r := listen(t, nil, nil)
-	r.behave = func(c net.Conn) { r.read(c, 1) } // and then it closes
+	r.does(func(c net.Conn) { r.read(c, 1) }) // and then it closes
 	s := open(t, r)
 	if fault := sinktest.Fault(t, s.Send(t.Context(), sinktest.Batch(1))); fault.Refused {
 		t.Errorf("Send to a server that closes = %v", fault)
 	}
 	r.next(t)
 	conns := make(chan net.Conn, 9)
-	r.behave = func(c net.Conn) { conns <- c; r.read(c, 1<<30) }
+	r.does(func(c net.Conn) { conns <- c; r.read(c, 1<<30) })
 	if err := s.Send(t.Context(), sinktest.Batch(1)); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/ledger"
 )
 
@@ -51,7 +52,7 @@ func publishFile(dir string, checkpoint []byte) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil
 	}
-	return ledger.Replace(path, checkpoint)
+	return durable.Replace(path, checkpoint, 0o640)
 }
 
 // shortRoot tells roots apart in the name of a file.

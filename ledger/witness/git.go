@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/ledger"
 )
 
@@ -57,7 +58,7 @@ func (r repository) publish(remote string, checkpoint []byte) error {
 			return conflict(there.N, tree.N)
 		}
 	}
-	if err := ledger.Replace(filepath.Join(r.dir, gitFile), checkpoint); err != nil {
+	if err := durable.Replace(filepath.Join(r.dir, gitFile), checkpoint, 0o640); err != nil {
 		return err
 	}
 	if _, err := r.git("add", "--", gitFile); err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/ledger"
 )
 
@@ -123,7 +124,7 @@ func (w *Witness) add(old int64, proof tlog.TreeProof, checkpoint []byte) (code 
 	if err != nil {
 		return http.StatusInternalServerError, "the checkpoint cannot be cosigned"
 	}
-	if err := ledger.Replace(w.path(origin), checkpoint); err != nil {
+	if err := durable.Replace(w.path(origin), checkpoint, 0o640); err != nil {
 		return http.StatusInternalServerError, "the checkpoint cannot be kept"
 	}
 	return http.StatusOK, line
