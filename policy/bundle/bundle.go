@@ -63,9 +63,10 @@ func Build(cat *control.Catalogue, exempt []string) []Bundle {
 		if len(controls) == 0 || g.Unreachable {
 			continue
 		}
+		when := conditions(g, controls)
 		bundles = append(bundles,
-			build(g, controls, exempt, finding.Deny, cat.Digest),
-			build(g, controls, exempt, finding.Warn, cat.Digest))
+			build(g, controls, when, exempt, finding.Deny, cat.Digest),
+			build(g, controls, when, exempt, finding.Warn, cat.Digest))
 	}
 	return bundles
 }
@@ -78,7 +79,7 @@ func Name(group string, action finding.Action) string {
 	return "ringfence-" + group + "-" + strings.ToLower(string(action))
 }
 
-func build(g control.Group, controls []control.Control, exempt []string, action finding.Action, digest string) Bundle {
+func build(g control.Group, controls []control.Control, when []admissionv1.MatchCondition, exempt []string, action finding.Action, digest string) Bundle {
 	name := Name(g.Name, action)
 	p := policy(name)
 	p.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}
@@ -87,7 +88,7 @@ func build(g control.Group, controls []control.Control, exempt []string, action 
 	// controller manager checks the types of every expression for every kind, which costs it 10 s of CPU a policy.
 	p.Spec.MatchConstraints.ResourceRules = rules(nil, g.Kinds, nil, "*")
 	p.Spec.Variables = variables(g.Twins())
-	p.Spec.MatchConditions = conditions(g, controls)
+	p.Spec.MatchConditions = slices.Clone(when)
 	for _, c := range controls {
 		names := map[string]string{}
 		derived := control.Derived(c.Variables, g.Only(c))
