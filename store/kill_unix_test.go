@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -58,22 +60,32 @@ func fillAsChild(what, path string) error {
 		n := min(killed-at, 1+rand.Uint64N(4))
 		err = s.Append(ctx, storetest.Origin, entries[at:at+n])
 		at += n
+		fmt.Println(at)
 	}
 	return err
 }
 
 // start starts a process that fills.
-func start(t *testing.T, what, path string, out *strings.Builder) *exec.Cmd {
+func start(t *testing.T, what, path string, out io.Writer) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), child+"="+what, "STORE_PATH="+path)
-	if out != nil {
-		cmd.Stdout = out
-	}
+	cmd.Stdout = out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	return cmd
+}
+
+// signal is written to once something happened.
+type signal struct {
+	once sync.Once
+	seen chan struct{} // closed then
+}
+
+func (s *signal) Write(p []byte) (int, error) {
+	s.once.Do(func() { close(s.seen) })
+	return len(p), nil
 }
 
 // TestKill kills a filling process at a random moment, 20 times, or as often as STORE_KILLS says. Each time the file is
@@ -88,8 +100,15 @@ func TestKill(t *testing.T) {
 	fresh := open(t, filepath.Join(t.TempDir(), "fresh.db"))
 	var last, grew uint64
 	for run := range kills {
-		cmd := start(t, "fill", path, nil)
-		time.Sleep(time.Duration(150+rand.IntN(400)) * time.Millisecond)
+		grows := signal{seen: make(chan struct{})}
+		cmd := start(t, "fill", path, &grows)
+		if run%4 > 0 { // every fourth is killed while it starts, too
+			select {
+			case <-grows.seen:
+			case <-time.After(time.Minute):
+			}
+		}
+		time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
