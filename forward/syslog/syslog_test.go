@@ -153,7 +153,7 @@ func TestBroken(t *testing.T) {
 	}
 	_ = (<-conns).Close()
 	first := r.next(t)
-	time.Sleep(100 * time.Millisecond) // the end of the connection arrives
+	time.Sleep(time.Second) // the end of the connection arrives
 	second := sinktest.Batch(2)[1:]
 	if err := s.Send(t.Context(), second); err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func TestBroken(t *testing.T) {
 	}
 	_ = r.Close()
 	_ = (<-conns).Close()
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(time.Second)
 	if fault := sinktest.Fault(t, s.Send(t.Context(), second)); fault.Refused || !strings.Contains(fault.Error(), "connect") {
 		t.Errorf("Send to nobody = %v", fault)
 	}
