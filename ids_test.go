@@ -21,8 +21,11 @@ var examples = map[string]string{
 	"cli/findings.go":    "help of a flag",
 	"cli/evidence.go":    "help of a flag",
 	"cli/evidenceask.go": "help of a command",
+	"cli/explain.go":     "help of a command",
 	"cli/root.go":        "help of the program",
 	"local/story.go":     "what to try next",
+
+	"record/kinds/remediation.v1.json": "an example",
 
 	"api/v1alpha1/crds/ringfence.dev_platforms.yaml": "descriptions of fields, generated of comments",
 	"api/v1alpha1/crds/ringfence.dev_tenants.yaml":   "descriptions of fields, generated of comments",

@@ -47,10 +47,10 @@ var vocabulary = []archtest.Edge{
 // kubernetes keeps Kubernetes libraries with the packages that speak to it.
 var kubernetes = []archtest.Edge{{
 	From: []string{"..."},
-	Except: []string{"api/...", "cluster/...", "policy/...", "admission/...", "tenant/...", "detect/...", "schema/...", "server/...", "install/...",
+	Except: []string{"api/...", "cluster/...", "policy/...", "admission/...", "tenant/...", "detect/...", "remediate/...", "schema/...", "server/...", "install/...",
 		"local/...", "internal/...", "test/..."},
 	Never: []string{"k8s.io/...", "sigs.k8s.io/controller-runtime/..."},
-	Why:   "Kubernetes libraries stay in api, cluster, policy, admission, tenant, detect, schema, server, install, local, internal and test",
+	Why:   "Kubernetes libraries stay in api, cluster, policy, admission, tenant, detect, remediate, schema, server, install, local, internal and test",
 }}
 
 // direction is producer -> record -> consumer, and who wires them.

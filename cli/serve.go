@@ -9,6 +9,7 @@ import (
 
 	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/ledger/witness"
+	"ringfence.dev/ringfence/remediate"
 	"ringfence.dev/ringfence/server"
 )
 
@@ -42,6 +43,7 @@ Native policies keep refusing while it is down.`,
 	flags.StringVar(&cfg.AuditTokens, "audit-token-file", "", "file of tokens, one a line; whoever sends audit events to --listen must show one")
 	flags.StringVar(&cfg.AuditClientCA, "audit-client-ca", "", "file of CA certificates; a client with a certificate of theirs needs no token")
 	flags.DurationVar(&cfg.AuditSilence, "audit-silence", server.DefaultAuditSilence, "how long the audit stream may be silent before that is recorded")
+	flags.DurationVar(&cfg.DebugTime, "debug-time", remediate.DefaultDebugTime, "how long a debug container may be in a pod until the pod is evicted, where the control on debug containers denies")
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
 	return cmd
 }

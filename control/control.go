@@ -29,6 +29,8 @@ type Control struct {
 	// Default is the action where no profile says otherwise, and Profiles the action of each profile.
 	Default  finding.Action            `json:"default"`
 	Profiles map[string]finding.Action `json:"profiles"`
+	// Remedy is what Ringfence itself does to what runs, EvictDebugged or "" for nothing.
+	Remedy string `json:"remedy,omitempty"`
 	// Groups are the match groups the control judges; see Groups.
 	Groups []string `json:"groups"`
 	// Kinds are the kinds judged of those in Groups; empty means all of them.
@@ -47,6 +49,9 @@ type Control struct {
 	// Mapping is the clauses of each framework that the control serves, by the framework's folder.
 	Mapping map[string][]string `json:"-"`
 }
+
+// EvictDebugged as a Remedy evicts a pod whose ephemeral containers have been there long enough, where the control denies.
+const EvictDebugged = "evict-debugged"
 
 // Source is where a rule comes from.
 type Source struct {
@@ -96,6 +101,7 @@ func (c Control) validate() (faults []error) {
 	need(c.Fix != "" && len(c.Fix) <= 240, "fix", "1 to 240 characters")
 	need(oneOf(c.Severity, finding.Critical, finding.High, finding.Medium, finding.Low), "severity", "critical, high, medium or low")
 	need(oneOf(c.Maturity, "detective", "preventive", "auto-remediating"), "maturity", "detective, preventive or auto-remediating")
+	need(oneOf(c.Remedy, "", EvictDebugged), "remedy", EvictDebugged+", or nothing")
 	need(validAction(c.Default), "default", "Deny, Warn or Audit")
 	for _, p := range []string{"mvp", "standard", "strict"} {
 		need(validAction(c.Profiles[p]), "profiles."+p, "Deny, Warn or Audit")

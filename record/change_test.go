@@ -23,7 +23,10 @@ func TestMadeRecords(t *testing.T) {
 			return record.CatalogueChange(strings.Repeat("0", 64), strings.Repeat("1", 64), at)
 		},
 		"new catalogue": func() (record.Record, error) { return record.CatalogueChange("", strings.Repeat("1", 64), at) },
-		"gap":           func() (record.Record, error) { return record.PolicyGap(s, "missing", at, at.Add(time.Second)) },
+		"remediation": func() (record.Record, error) {
+			return record.Remediation(finding.Subject{APIVersion: "v1", Kind: "Pod", Namespace: "a", Name: "b"}, "RF-WL-21", "evicted", "too long", "INC1", at, at)
+		},
+		"gap": func() (record.Record, error) { return record.PolicyGap(s, "missing", at, at.Add(time.Second)) },
 	} {
 		r, err := build()
 		if err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -45,6 +46,7 @@ import (
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/record"
+	"ringfence.dev/ringfence/remediate"
 	"ringfence.dev/ringfence/tenant"
 )
 
@@ -76,6 +78,8 @@ type Config struct {
 	AuditTokens, AuditClientCA string
 	// AuditSilence is how long the audit stream may be silent before that is recorded; zero is DefaultAuditSilence.
 	AuditSilence time.Duration
+	// DebugTime is how long a debug container may be in a pod until the pod is evicted; zero is remediate.DefaultDebugTime.
+	DebugTime time.Duration
 	// WitnessFor are keyrings of other ledgers whose checkpoints are witnessed here.
 	WitnessFor []string
 }
@@ -285,7 +289,7 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	skip := true
 	mgr, err := ctrl.NewManager(rest, ctrl.Options{
 		Scheme: scheme, Logger: logr.FromSlogHandler(s.log.Handler()), Metrics: metricsserver.Options{BindAddress: "0"},
-		Cache:      cache.Options{ByObject: tenant.CacheByObject()},
+		Cache:      cache.Options{ByObject: cached()},
 		Controller: config.Controller{SkipNameValidation: &skip}, // two servers may run in one test process
 	})
 	if err != nil {
@@ -310,10 +314,17 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	if s.evidence != nil {
 		bundles.OnGap = s.evidence.gap
 	}
-	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr)); err != nil {
+	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr)); err != nil {
 		return nil, fmt.Errorf("set up the reconcilers: %w", err)
 	}
 	return mgr, nil
+}
+
+// cached limits the cache to what the reconcilers read.
+func cached() map[client.Object]cache.ByObject {
+	all := tenant.CacheByObject()
+	all[&corev1.Pod{}] = cache.ByObject{Transform: remediate.Strip}
+	return all
 }
 
 // serves reports whether the cluster serves a kind in any version.
