@@ -34,6 +34,7 @@ type About struct {
 	Operation   string    `json:"operation"`
 	Refused     bool      `json:"refused"`
 	Allowed     bool      `json:"allowed"`
+	DryRun      bool      `json:"dryRun"`
 	NotPassed   []Failure `json:"notPassed"`
 	Fields      []string  `json:"fields"`
 	Producer    string    `json:"producer"`

@@ -111,6 +111,9 @@ func (i Item) Summary() string {
 	case i.Is("native-refusal"), i.Is("admission-decision"):
 		what = "let through "
 	}
+	if a.DryRun {
+		what = "dry run " + what
+	}
 	return strings.TrimSpace(what + strings.TrimSpace(a.Operation+" "+strings.TrimSpace(i.Where().String())))
 }
 

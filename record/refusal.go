@@ -22,6 +22,7 @@ type refusalBody struct {
 	Actor     actor       `json:"actor"`
 	InTheName *actor      `json:"inTheNameOf,omitempty"`
 	Refused   bool        `json:"refused"`
+	DryRun    bool        `json:"dryRun,omitempty"`
 	NotPassed []notPassed `json:"notPassed"`
 	Seen      time.Time   `json:"seen"`
 	Source    string      `json:"source"`
@@ -54,7 +55,7 @@ func Refusal(fs []finding.Finding, catalogue string, actorKey []byte, source str
 		return Record{}, fmt.Errorf("record a refusal: %w: want findings that were observed", ErrInvalid)
 	}
 	s, o := fs[0].Subject, fs[0].Observed
-	body := refusalBody{AuditID: o.AuditID, Stage: "ResponseComplete", Operation: o.Operation, Refused: o.Refused, Source: source,
+	body := refusalBody{AuditID: o.AuditID, Stage: "ResponseComplete", Operation: o.Operation, Refused: o.Refused, DryRun: o.DryRun, Source: source,
 		Subject: subject{s.APIVersion, s.Kind, s.Namespace, s.Name}, Seen: seen.UTC(),
 		Actor: actor{Reference(actorKey, o.User)}, NotPassed: []notPassed{}}
 	if o.ImpersonatedUser != "" {
