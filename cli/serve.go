@@ -36,11 +36,12 @@ Native policies keep refusing while it is down.`,
 	flags.StringArrayVar(&cfg.Witnesses, "witness", nil, "place outside to which checkpoints are published: folder:PATH, git:PATH, git:PATH#REMOTE, or https://HOST/PATH of a witness; repeatable")
 	flags.DurationVar(&cfg.WitnessEvery, "witness-every", witness.DefaultEvery, "how often checkpoints are published at most; so long can history be rewritten unseen")
 	flags.StringVar(&cfg.AuditFile, "audit-file", "", "file of audit events to follow, as the API server's --audit-log-path; needs --evidence (default: none)")
-	flags.StringVar(&cfg.Listen, "listen", "", "host:port of the TLS doors for audit events and for checkpoints to witness (default: none)")
+	flags.StringVar(&cfg.Listen, "listen", "", "host:port of the TLS doors for audit events, check runs and checkpoints to witness (default: none)")
 	flags.StringVar(&cfg.TLSCert, "tls-cert", "", "file with the certificate of --listen")
 	flags.StringVar(&cfg.TLSKey, "tls-key", "", "file with its key")
 	flags.StringVar(&cfg.AuditTokens, "audit-token-file", "", "file of tokens, one a line; whoever sends audit events to --listen must show one")
 	flags.StringVar(&cfg.AuditClientCA, "audit-client-ca", "", "file of CA certificates; a client with a certificate of theirs needs no token")
+	flags.StringVar(&cfg.PushTokens, "push-token-file", "", "file of lines NAME TOKEN: pipelines that may send runs of ringfence check to --listen; needs --evidence (default: none)")
 	flags.DurationVar(&cfg.AuditSilence, "audit-silence", server.DefaultAuditSilence, "how long the audit stream may be silent before that is recorded")
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
 	return cmd

@@ -21,6 +21,8 @@ type Item struct {
 	record.Record
 	// About is the body, as far as questions need it; zero where Unreadable.
 	About About
+	// Run is what a check run says; zero for other kinds.
+	Run Run
 	// Unreadable says that the body has another form than its kind should have. What it tells is unknown.
 	Unreadable bool
 }
@@ -84,10 +86,44 @@ func ItemOf(e ledger.Entry) (Item, error) {
 		return Item{}, fmt.Errorf("read entry %d: %w", e.Index, err)
 	}
 	i := Item{Index: e.Index, Record: s.Predicate}
-	if err := json.Unmarshal(i.Body, &i.About); err != nil {
-		i.About, i.Unreadable = About{}, true
+	var err error
+	if i.Is("check-run") {
+		i.Run, err = runOf(i.Body)
+		i.About.NotPassed = i.Run.NotPassed
+	} else {
+		err = json.Unmarshal(i.Body, &i.About)
+	}
+	if err != nil {
+		i.About, i.Run, i.Unreadable = About{}, Run{}, true
 	}
 	return i, nil
+}
+
+// Run is what the body of a check run says beside what did not pass.
+type Run struct {
+	Repository string    `json:"repository"`
+	Revision   string    `json:"revision"`
+	Pipeline   string    `json:"pipeline"`
+	Sender     string    `json:"sender"`
+	ExitCode   int       `json:"exitCode"`
+	Objects    int       `json:"objects"`
+	NotPassed  []Failure `json:"notPassed"`
+}
+
+func runOf(body []byte) (r Run, err error) {
+	err = json.Unmarshal(body, &r)
+	return r, err
+}
+
+// String is "exit 1 of 12 objects in REPOSITORY at REVISION, run PIPELINE, sent by SENDER".
+func (r Run) String() string {
+	text := fmt.Sprintf("exit %d of %d objects", r.ExitCode, r.Objects)
+	for _, part := range [][2]string{{" in ", r.Repository}, {" at ", r.Revision}, {", run ", r.Pipeline}, {", sent by ", r.Sender}} {
+		if part[1] != "" {
+			text += part[0] + part[1]
+		}
+	}
+	return text
 }
 
 // Is reports whether the record is of a kind, whatever its version: "silence" is any "silence.v1".

@@ -68,14 +68,17 @@ type Config struct {
 	WitnessEvery time.Duration
 	// AuditFile is a file of audit events to follow, as --audit-log-path of the API server names it.
 	AuditFile string
-	// Listen is the host:port of the doors /audit/webhook, /audit/eks, /audit/aks, /audit/gke, /audit/lines and
-	// /witness/add-checkpoint; TLSCert and TLSKey are files with our certificate and its key, and are read anew when they are renewed.
+	// Listen is the host:port of the doors /audit/webhook, /audit/eks, /audit/aks, /audit/gke, /audit/lines,
+	// /records/check-run and /witness/add-checkpoint; TLSCert and TLSKey are files with our certificate and its key, and are read anew when they are renewed.
 	Listen, TLSCert, TLSKey string
 	// AuditTokens is a file of tokens, one a line, of which whoever sends audit events must show one. AuditClientCA is a file of
 	// certificates: a client with one that they signed needs no token.
 	AuditTokens, AuditClientCA string
 	// AuditSilence is how long the audit stream may be silent before that is recorded; zero is DefaultAuditSilence.
 	AuditSilence time.Duration
+	// PushTokens is a file of lines of a pipeline's name and its token: who shows one may send runs of ringfence check in, and
+	// nothing else.
+	PushTokens string
 	// WitnessFor are keyrings of other ledgers whose checkpoints are witnessed here.
 	WitnessFor []string
 }
