@@ -1,0 +1,108 @@
+//go:build unix
+
+package cli
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"k8s.io/client-go/rest"
+
+	"ringfence.dev/ringfence/server"
+)
+
+// pushToken is what the pipeline of the scripts shows.
+const pushToken = "a-token-of-the-payments-pipeline"
+
+// TestPush plays the scripts of testdata/push against a control plane whose cluster does not answer.
+func TestPush(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, text []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "doors"}, NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	cert, err1 := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	private, err2 := x509.MarshalPKCS8PrivateKey(key)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	s, err := server.New(server.Config{Evidence: filepath.Join(dir, "evidence"), Listen: "127.0.0.1:0", TLSCert: write("tls.pem", ca),
+		TLSKey:     write("tls.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
+		PushTokens: write("tokens", []byte("payments-ci "+pushToken+"\n"))}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	cluster := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-gone // what asks which kinds there are has no context
+		http.Error(w, "gone", http.StatusForbidden)
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, &rest.Config{Host: cluster.URL}) }()
+	t.Cleanup(func() {
+		cancel()
+		close(gone)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		cluster.Close()
+	})
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free.Close()
+	t.Run("scripts", func(t *testing.T) { // they are parallel: the control plane ends after them
+		testscript.Run(t, testscript.Params{Dir: "testdata/push", UpdateScripts: *update, Setup: func(env *testscript.Env) error {
+			env.Setenv("DOORS", "https://"+s.DoorsAddress())
+			env.Setenv("NOBODY", "https://"+free.Addr().String())
+			env.Setenv("LEDGER", filepath.Join(dir, "evidence", "ledger"))
+			return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "ca.pem"), ca, 0o600), os.WriteFile(filepath.Join(env.WorkDir, "token"), []byte(pushToken+"\n"), 0o600))
+		}})
+	})
+}
+
+// TestAddress: nothing that could be a secret is taken out of the address of a repository.
+func TestAddress(t *testing.T) {
+	for origin, want := range map[string]string{
+		"https://oauth2:glpat-hunter2@git.bank.example/a/b.git?token=hunter2": "git.bank.example/a/b",
+		"git@git.bank.example:a/b.git":                                        "git.bank.example/a/b",
+		"ssh://git@git.bank.example:2222/a/b":                                 "git.bank.example:2222/a/b",
+		"user:hunter2@git.bank.example:a":                                     "",
+		"/srv/git/a":                                                          "",
+		"../a:b":                                                              "",
+		`C:\a`:                                                                "",
+		"":                                                                    "",
+	} {
+		if got := address(origin); got != want {
+			t.Errorf("address(%q) = %q, want %q", origin, got, want)
+		}
+	}
+}
