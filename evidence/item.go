@@ -5,7 +5,6 @@ package evidence
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -165,9 +164,6 @@ type Filter struct {
 	Kind string
 }
 
-// environment is what a Tenant's environments may be called; it holds no dash, so a namespace has one tenant.
-var environment = regexp.MustCompile(`^[a-z0-9]+$`)
-
 // Wants reports whether the filter itself wants an entry.
 func (f Filter) Wants(i Item) bool {
 	where := i.Where()
@@ -177,11 +173,8 @@ func (f Filter) Wants(i Item) bool {
 	if f.Kind != "" && !i.Is(f.Kind) || f.Namespace != "" && where.Namespace != f.Namespace {
 		return false
 	}
-	if f.Tenant != "" && !(where.Kind == "Tenant" && where.Name == f.Tenant) {
-		rest, ok := strings.CutPrefix(where.Namespace, f.Tenant+"-")
-		if !ok || !environment.MatchString(rest) {
-			return false
-		}
+	if f.Tenant != "" && !(where.Kind == "Tenant" && where.Name == f.Tenant) && !record.InTenant(where.Namespace, f.Tenant) {
+		return false
 	}
 	return f.Control == "" || where.Kind == "Control" && where.Name == f.Control || slices.Contains(i.Controls(), f.Control)
 }

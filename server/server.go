@@ -91,7 +91,7 @@ type Server struct {
 	cfg       Config
 	log       *slog.Logger
 	catalogue *control.Catalogue
-	findings  *record.Memory
+	findings  *record.Memory // nil where the store answers
 	audit     *auditlog.Handler
 	metrics   *bundle.Metrics
 	evidence  *evidence // nil for none
@@ -117,11 +117,14 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeSinks(cfg.Sinks))
 	}
-	s := &Server{cfg: cfg, log: log, catalogue: cat, findings: record.NewMemory(record.DefaultCapacity), metrics: bundle.NewMetrics()}
+	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics()}
 	if cfg.Evidence != "" {
 		if s.evidence, err = openEvidence(cfg, places, cat.Digest, log); err != nil {
 			return nil, errors.Join(err, closeSinks(cfg.Sinks))
 		}
+	}
+	if s.evidence == nil || s.evidence.answers.store == nil {
+		s.findings = record.NewMemory(record.DefaultCapacity)
 	}
 	s.audit, err = auditlog.NewHandler(auditlog.Config{
 		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.take, Now: time.Now,
@@ -193,7 +196,7 @@ func (s *Server) listenSocket(path string) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit))
 	mux := http.NewServeMux()
-	mux.Handle("GET /findings", record.Handler(s.findings, s.audit.LastEvent, time.Now))
+	mux.Handle("GET /findings", record.Handler(s.asked(), time.Now))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{}))
 	if s.evidence != nil {
 		registry.MustRegister(s.evidence.queue, s.evidence.publisher, forward.NewMetrics(s.evidence.sinks.followers...))
