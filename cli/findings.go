@@ -108,7 +108,7 @@ func tellAnswer(env Env, o findingsOptions, answer record.Answer) {
 	switch {
 	case answer.Observed.LastEvent == nil:
 		env.note("refusals not observed: no audit event has arrived; the API server must be started with --audit-webhook-config-file")
-	case len(answer.Findings) == 0:
+	case len(answer.Findings) == 0 && answer.Behind == 0:
 		env.note("nothing refused or warned of in %s; last audit event %s ago", o.query.Since, env.Now().Sub(*answer.Observed.LastEvent).Round(time.Second))
 	}
 	if answer.Dropped > 0 {

@@ -24,15 +24,22 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"k8s.io/client-go/rest"
 
+	"ringfence.dev/ringfence/local"
+	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/server"
 )
 
 // pushToken is what the pipeline of the scripts shows.
 const pushToken = "a-token-of-the-payments-pipeline"
 
-// TestPush plays the scripts of testdata/push against a control plane whose cluster does not answer.
-func TestPush(t *testing.T) {
-	dir := t.TempDir()
+// TestDoors plays the scripts of testdata/doors against a control plane whose cluster does not answer, and that was told of a dry run
+// of long ago.
+func TestDoors(t *testing.T) {
+	dir, err := os.MkdirTemp("", "rf") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	write := func(name string, text []byte) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, text, 0o600); err != nil {
@@ -52,7 +59,7 @@ func TestPush(t *testing.T) {
 		t.Fatal(err)
 	}
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
-	s, err := server.New(server.Config{Evidence: filepath.Join(dir, "evidence"), Listen: "127.0.0.1:0", TLSCert: write("tls.pem", ca),
+	s, err := server.New(server.Config{Socket: local.SocketPath(dir), AuditAddress: "127.0.0.1:0", Evidence: filepath.Join(dir, "evidence"), Listen: "127.0.0.1:0", TLSCert: write("tls.pem", ca),
 		TLSKey:     write("tls.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
 		PushTokens: write("tokens", []byte("payments-ci "+pushToken+"\n"))}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -74,15 +81,36 @@ func TestPush(t *testing.T) {
 		}
 		cluster.Close()
 	})
+	events, err := os.Open("../detect/auditlog/testdata/events/dry-run.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	answer, err := http.Post(s.AuditURL(), "application/json", events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Fatalf("POST of audit events = %d, want 200", answer.StatusCode)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if told, err := record.Fetch(t.Context(), onSocket(local.SocketPath(dir)), "http://ringfence", record.Query{}); err == nil && len(told.Findings) > 0 && told.Behind == 0 {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the findings are %+v, %v after 20 s", told, err)
+		}
+	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	free.Close()
 	t.Run("scripts", func(t *testing.T) { // they are parallel: the control plane ends after them
-		testscript.Run(t, testscript.Params{Dir: "testdata/push", UpdateScripts: *update, Setup: func(env *testscript.Env) error {
+		testscript.Run(t, testscript.Params{Dir: "testdata/doors", UpdateScripts: *update, Setup: func(env *testscript.Env) error {
 			env.Setenv("DOORS", "https://"+s.DoorsAddress())
 			env.Setenv("NOBODY", "https://"+free.Addr().String())
+			env.Setenv("UP", dir)
 			env.Setenv("LEDGER", filepath.Join(dir, "evidence", "ledger"))
 			return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "ca.pem"), ca, 0o600), os.WriteFile(filepath.Join(env.WorkDir, "token"), []byte(pushToken+"\n"), 0o600))
 		}})
