@@ -1,4 +1,4 @@
-// Package record is the one road for what the doors saw: records go through a bounded Queue to whoever keeps them, and the
+// Package record is the one road for what the doors saw: records go through a bounded Queue to whoever keeps them. The
 // latest findings are held in memory for those who ask what was seen since when, where no evidence is kept.
 //
 // It keeps nothing for ever, knows no ledger and sends nothing on: a Queue is given a Sink. The control plane makes the
