@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,5 +134,51 @@ func TestAddress(t *testing.T) {
 		if got := address(origin); got != want {
 			t.Errorf("address(%q) = %q, want %q", origin, got, want)
 		}
+	}
+}
+
+// TestPushRetries: what may pass is tried again, with the same bytes; what will not is not; no other host is led to.
+func TestPushRetries(t *testing.T) {
+	for name, test := range map[string]struct {
+		answers []int
+		posts   int
+		id      string
+	}{
+		"busy, then down, then taken": {[]int{429, 503, 200}, 3, "check-run:1"},
+		"refused":                     {[]int{400, 200}, 1, ""},
+		"led elsewhere":               {[]int{307, 200}, 1, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var bodies []string
+			door := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				text, _ := io.ReadAll(r.Body)
+				bodies = append(bodies, r.URL.Path+" "+r.Header.Get("Authorization")+" "+string(text))
+				w.Header().Set("Location", "https://elsewhere.bank.example/")
+				w.WriteHeader(test.answers[len(bodies)-1])
+				_, _ = io.WriteString(w, `{"id":"check-run:1","error":"because\u001b[31m"}`)
+			}))
+			defer door.Close()
+			dir := t.TempDir()
+			o := pushOptions{url: door.URL + "/base/", ca: filepath.Join(dir, "ca.pem"), tokenFile: filepath.Join(dir, "token")}
+			if err := errors.Join(os.WriteFile(o.ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: door.Certificate().Raw}), 0o600),
+				os.WriteFile(o.tokenFile, []byte(pushToken), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			p, err := o.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.client.Close()
+			id, err := p.send(t.Context(), record.Pushed{Kind: record.CheckRunKind})
+			if id != test.id || (err == nil) != (test.id != "") || len(bodies) != test.posts || err != nil && strings.ContainsAny(err.Error(), "\x1b") {
+				t.Errorf("send = %q, %v after %d posts; want %q after %d", id, err, len(bodies), test.id, test.posts)
+			}
+			for _, b := range bodies {
+				if b != bodies[0] || !strings.HasPrefix(b, "/base/records/check-run Bearer "+pushToken+" {") {
+					t.Errorf("posted %s", b)
+				}
+			}
+		})
 	}
 }
