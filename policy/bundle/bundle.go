@@ -201,16 +201,20 @@ func rules(have []admissionv1.NamedRuleWithOperations, kinds []control.Kind, onl
 			continue
 		}
 		version, scope := cmp.Or(k.Version, version), admissionv1.NamespacedScope
+		operations := []admissionv1.OperationType{admissionv1.Create, admissionv1.Update}
+		if k.Connect {
+			operations = []admissionv1.OperationType{admissionv1.Connect}
+		}
 		if k.ClusterScoped {
 			scope = admissionv1.ClusterScope
 		}
 		i := slices.IndexFunc(have, func(r admissionv1.NamedRuleWithOperations) bool {
-			return r.APIGroups[0] == k.APIGroup && r.APIVersions[0] == version && *r.Scope == scope
+			return r.APIGroups[0] == k.APIGroup && r.APIVersions[0] == version && *r.Scope == scope && r.Operations[0] == operations[0]
 		})
 		if i < 0 {
 			i = len(have)
 			have = append(have, admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
-				Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Operations: operations,
 				Rule:       admissionv1.Rule{APIGroups: []string{k.APIGroup}, APIVersions: []string{version}, Scope: &scope},
 			}})
 		}
