@@ -45,6 +45,7 @@ type checkOptions struct {
 	kubeVersions []string
 	crds         []string
 	cluster      clusterOptions
+	push         pushOptions
 }
 
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
@@ -94,13 +95,15 @@ its field (aliases, anchors in use, merge keys, tags, text over several lines, t
 --context are those of kubectl. It only reads; docs/sources.md has the ClusterRole that it needs. Platform and Tenants are
 the cluster's own unless --platform is given. What a controller made of an object that is judged is passed over, and counted.
 
+%s
+
 Exit codes: 0 nothing is refused; 1 something is; 2 an input cannot be read or is invalid (the others are judged and
-printed all the same) or the run was interrupted (what was judged until then is printed); 3 a control that applies could not be decided.`
+printed all the same) or the run was interrupted (what was judged until then is printed); 3 a control that applies could not be decided, or what was to be sent with --push was not.`
 
 func newCheck(env Env) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
-		Use: "check [PATH|-]...", Short: "Judge manifests before they reach a cluster", Long: fmt.Sprintf(checkHelp, formatHelp()),
+		Use: "check [PATH|-]...", Short: "Judge manifests before they reach a cluster", Long: fmt.Sprintf(checkHelp, formatHelp(), pushHelp),
 		Example: "  ringfence check deploy.yaml --platform platform.yaml\n  kubectl get deploy -o yaml | ringfence check -\n  ringfence check manifests/ -o text -o sarif=ringfence.sarif\n  ringfence check manifests/ --baseline known.json\n" +
 			"  ringfence check chart/ --values common.yaml --values-set dev.yaml --values-set prod.yaml,eu.yaml\n  ringfence check manifests/ --kube-version 1.33-1.35 --crds crds/\n  ringfence check manifests/ --diff\n  ringfence check manifests/ --fix\n  ringfence check --cluster -n payments-dev",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -126,6 +129,7 @@ func newCheck(env Env) *cobra.Command {
 	flags.StringVar(&o.since, "since", "", "judge only what changed since this branch left `REV`, committed or not")
 	flags.BoolVar(&o.fix, "fix", false, "rewrite the files: repair what the catalogue states a repair for")
 	o.cluster.register(cmd)
+	o.push.register(cmd)
 	flags.BoolVar(&o.diff, "diff", false, "show what --fix changes as a unified diff; without --fix nothing is written")
 	complete := func(flag string, words ...cobra.Completion) {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flags are those above
@@ -179,6 +183,10 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if err != nil {
 		return err
 	}
+	push, err := o.push.open()
+	if err != nil {
+		return err
+	}
 	o.own = own(outputs, o.baseline)
 	if i := slices.IndexFunc(o.paths, func(path string) bool { return isOneOf(o.own, path) }); i >= 0 {
 		return usagef("ringfence check", "%s is to be judged, and is the file of --output or --baseline; name another file", finding.Value(o.paths[i]))
@@ -202,7 +210,7 @@ func check(ctx context.Context, env Env, o checkOptions) error {
 	if baseline != nil && !textToStdout(outputs) {
 		env.note("%s", report.Summary(r))
 	}
-	return exit(r.Summary.Exit)
+	return push.finish(ctx, env, o, r)
 }
 
 // newReport is the empty report, which knows what the outputs need.

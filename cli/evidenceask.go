@@ -67,19 +67,34 @@ func askRefused(ctx context.Context, env Env, o evidenceOptions) error {
 		if r.For != "" {
 			who = shortRef(r.For) + ", asked for by " + who
 		}
-		fmt.Fprintln(env.Stdout, report.Inert(fmt.Sprintf("%s  refused %s to %s by %s%s: %s (entry %d)",
-			r.Last.Format(time.RFC3339), r.Subject, who, strings.Join(r.Controls, " "), times, r.Became, r.Entry)))
+		what := "refused"
+		if r.DryRun {
+			what = "would have refused"
+		}
+		fmt.Fprintln(env.Stdout, report.Inert(fmt.Sprintf("%s  %s %s to %s by %s%s: %s (entry %d)",
+			r.Last.Format(time.RFC3339), what, r.Subject, who, strings.Join(r.Controls, " "), times, r.Became, r.Entry)))
 	}
 	if a.More > 0 {
 		env.note("%d more refusals are not listed; ask about a shorter time", a.More)
 	}
-	told := fmt.Sprintf("%d objects and people refused", len(a.Refusals))
+	told := fmt.Sprintf("%d objects and people refused", len(a.Refusals)) + ofThemDry(a.DryRuns())
 	if len(a.Refusals) == 0 {
 		told = "no refusal is recorded"
+	}
+	if a.WarnedDryRuns > 0 {
+		told += fmt.Sprintf("; %d dry runs were warned of", a.WarnedDryRuns)
 	}
 	env.note("%s; %d requests were warned of and let through; %s", told, a.Warned, reach(a.Known))
 	tellUnknown(env, a.Unknown, a.MoreUnknown)
 	return nil
+}
+
+// ofThemDry says how many were dry runs; "" for none.
+func ofThemDry[N int | uint64](n N) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d of them dry runs", n)
 }
 
 // reach says what an answer was made of.
@@ -192,8 +207,8 @@ func askInForce(ctx context.Context, env Env, o evidenceOptions, id string, sinc
 	}
 	fmt.Fprintf(env.Stdout, "%s everywhere from %s to %s: %s\n", id, since.Format(time.RFC3339), until.Format(time.RFC3339), a.Verdict)
 	for _, s := range a.Seen {
-		fmt.Fprintln(env.Stdout, report.Inert(fmt.Sprintf("  seen at work in %s: %d refused, %d warned of, %s to %s",
-			cmp.Or(s.Namespace, "no namespace"), s.Refused, s.Warned, s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339))))
+		fmt.Fprintln(env.Stdout, report.Inert(fmt.Sprintf("  seen at work in %s: %d refused, %d warned of%s, %s to %s",
+			cmp.Or(s.Namespace, "no namespace"), s.Refused, s.Warned, ofThemDry(s.DryRuns), s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339))))
 	}
 	for _, why := range a.Reasons {
 		fmt.Fprintf(env.Stdout, "  unknown, because %s\n", why)

@@ -31,7 +31,7 @@ func proveRefusal(ctx context.Context, dir string, since time.Time) (string, err
 			}
 			for _, e := range entries {
 				i, err := evidence.ItemOf(e)
-				if err == nil && i.Is("native-refusal") && i.About.Refused && !i.Time.Before(since) {
+				if err == nil && i.Is("native-refusal") && i.About.Refused && !i.About.DryRun && !i.Time.Before(since) {
 					_, proof, err := ledger.Inclusion(ctx, source, tree, e.Index)
 					return fmt.Sprintf("entry %d of the ledger, verified by %d hashes below the signed checkpoint of %d entries: %.32s...", e.Index, len(proof), tree.N, i.ID), err
 				}

@@ -16,12 +16,14 @@ import (
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/local"
 	"ringfence.dev/ringfence/record"
+	"ringfence.dev/ringfence/report"
 )
 
 // findingsOptions is what the user asked of `ringfence findings`.
 type findingsOptions struct {
 	dir, output string
 	query       record.Query
+	limit       int
 }
 
 // newFindings is `ringfence findings`: what the API server refused and warned of, as its audit stream told.
@@ -31,7 +33,8 @@ func newFindings(env Env) *cobra.Command {
 		Use:   "findings",
 		Short: "Show what the cluster refused and warned of",
 		Long: `Show what the API server refused and warned of, newest last. A native refusal reaches no webhook: Ringfence reads it from
-the audit stream, a second or two later. Where the cluster sends no audit events this says so; it never shows "none".`,
+the audit stream, a second or two later. Where the cluster sends no audit events this says so; it never shows "none". Times of
+which something is not known are told too. Dry runs are shown as such: nothing would have been stored.`,
 		Example: "  ringfence findings --since 10m\n  ringfence findings --namespace payments-dev -o json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return findings(cmd.Context(), env, o) },
@@ -41,6 +44,8 @@ the audit stream, a second or two later. Where the cluster sends no audit events
 	flags.DurationVar(&o.query.Since, "since", time.Hour, "how far back to look, for instance 10m")
 	flags.StringVarP(&o.query.Namespace, "namespace", "n", "", "only this namespace")
 	flags.StringVar(&o.query.Control, "control", "", "only this control, for instance RF-WL-01")
+	flags.StringVar(&o.query.Tenant, "tenant", "", "only the namespaces <tenant>-<environment> of this tenant")
+	flags.IntVar(&o.limit, "limit", 1000, "how many at most, the newest")
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
 	_ = cmd.RegisterFlagCompletionFunc("control", completeIDs(env))
 	return cmd
@@ -50,7 +55,10 @@ func findings(ctx context.Context, env Env, o findingsOptions) error {
 	if o.output != "text" && o.output != "json" {
 		return usagef("ringfence findings", "-o %q: want text or json", finding.Value(o.output))
 	}
-	answer, err := record.Fetch(ctx, onSocket(local.SocketPath(o.dir)), "http://ringfence", o.query)
+	if o.limit < 1 {
+		return usagef("ringfence findings", "--limit %d: want 1 or more", o.limit)
+	}
+	answer, older, err := fetchFindings(ctx, o)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no ringfence up is running on %s; start one, or name its --dir", o.dir)
@@ -62,19 +70,67 @@ func findings(ctx context.Context, env Env, o findingsOptions) error {
 		out.SetIndent("", "  ")
 		return out.Encode(answer)
 	}
+	dry := 0
 	for _, f := range answer.Findings {
 		fmt.Fprintln(env.Stdout, findingLine(f))
+		if f.Observed != nil && f.Observed.DryRun {
+			dry++
+		}
 	}
+	if dry > 0 {
+		env.note("%d findings%s", len(answer.Findings), ofThemDry(dry))
+	}
+	tellAnswer(env, o, answer)
+	if older {
+		env.note("older ones are not shown; see --limit and --since")
+	}
+	return nil
+}
+
+// fetchFindings asks for the newest pages until there are enough, and says whether there are older ones.
+func fetchFindings(ctx context.Context, o findingsOptions) (record.Answer, bool, error) {
+	client := onSocket(local.SocketPath(o.dir))
+	defer client.CloseIdleConnections()
+	answer, err := record.Fetch(ctx, client, "http://ringfence", o.query)
+	for err == nil && answer.Next != "" && len(answer.Findings) < o.limit {
+		var page record.Answer
+		o.query.After = answer.Next
+		page, err = record.Fetch(ctx, client, "http://ringfence", o.query)
+		answer.Findings, answer.Next = append(page.Findings, answer.Findings...), page.Next
+	}
+	more := max(0, len(answer.Findings)-o.limit)
+	answer.Findings = answer.Findings[more:]
+	return answer, more > 0 || answer.Next != "", err
+}
+
+// tellAnswer says how far an answer reaches.
+func tellAnswer(env Env, o findingsOptions, answer record.Answer) {
 	switch {
 	case answer.Observed.LastEvent == nil:
 		env.note("refusals not observed: no audit event has arrived; the API server must be started with --audit-webhook-config-file")
-	case len(answer.Findings) == 0:
+	case len(answer.Findings) == 0 && answer.Behind == 0:
 		env.note("nothing refused or warned of in %s; last audit event %s ago", o.query.Since, env.Now().Sub(*answer.Observed.LastEvent).Round(time.Second))
 	}
 	if answer.Dropped > 0 {
 		env.note("%d older findings were dropped for lack of room", answer.Dropped)
 	}
-	return nil
+	if answer.Behind > 0 {
+		env.note("%d records are not in the store yet and may be missing here", answer.Behind)
+	}
+	if answer.From == "memory" {
+		env.note("this is what was seen since the control plane started: there is no store of evidence that could be asked")
+	}
+	for n, g := range answer.Unknown {
+		if n == 20 {
+			env.note("unknown: %d more times", len(answer.Unknown)-n)
+			break
+		}
+		until := "no end recorded"
+		if g.Until != nil {
+			until = g.Until.Format(time.RFC3339)
+		}
+		env.note("unknown: %s to %s: %s", g.Since.Format(time.RFC3339), until, report.Inert(g.What))
+	}
 }
 
 // findingLine is one finding of the audit stream on one line: when, what came of the request, who asked, and the rule.
@@ -82,6 +138,9 @@ func findingLine(f finding.Finding) string {
 	var when, who, what string
 	if seen := f.Observed; seen != nil {
 		when, who = seen.Time.Local().Format("15:04:05"), cmp.Or(seen.ImpersonatedUser, seen.User)
+		if strings.HasPrefix(who, "hmac-sha256:") { // whom it means was forgotten, or never known
+			who = shortRef(who)
+		}
 		what = "warned "
 		if seen.Refused {
 			what = "refused"

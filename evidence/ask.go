@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,14 +55,16 @@ func ask(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f Filt
 
 // Refusal is one object that was refused to one actor for the same controls, once or more often.
 type Refusal struct {
-	Subject  Subject   `json:"subject"`
-	Actor    string    `json:"actor"`
-	For      string    `json:"inTheNameOf,omitempty"`
-	Controls []string  `json:"controls"`
-	Times    uint64    `json:"times"`
-	First    time.Time `json:"first"`
-	Last     time.Time `json:"last"`
-	Entry    uint64    `json:"entry"`
+	Subject  Subject  `json:"subject"`
+	Actor    string   `json:"actor"`
+	For      string   `json:"inTheNameOf,omitempty"`
+	Controls []string `json:"controls"`
+	// DryRun says that nothing would have been stored anyway: it would have been refused.
+	DryRun bool      `json:"dryRun"`
+	Times  uint64    `json:"times"`
+	First  time.Time `json:"first"`
+	Last   time.Time `json:"last"`
+	Entry  uint64    `json:"entry"`
 	// Became is what the records say happened to the object after that.
 	Became string `json:"became"`
 }
@@ -73,6 +76,18 @@ type RefusedAnswer struct {
 	// More is how many refusals are not in the list for lack of room, Warned how many requests were warned of and let through.
 	More   uint64 `json:"more"`
 	Warned uint64 `json:"warned"`
+	// WarnedDryRuns is how many dry runs were warned of; Warned does not count them.
+	WarnedDryRuns uint64 `json:"warnedDryRuns"`
+}
+
+// DryRuns is how many of the refusals were dry runs.
+func (a RefusedAnswer) DryRuns() (n int) {
+	for _, r := range a.Refusals {
+		if r.DryRun {
+			n++
+		}
+	}
+	return n
 }
 
 // Refused verifies the ledger and answers: what was refused, to whom, and what became of it.
@@ -87,17 +102,20 @@ func Refused(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f 
 		}
 		refused := i.About.Refused || i.Is("admission-decision") && !i.About.Allowed
 		where := i.Where()
-		if _, known := last[where]; known || refused && len(last) < maxAnswer {
+		if _, known := last[where]; !i.About.DryRun && (known || refused && len(last) < maxAnswer) {
 			last[where] = i
 		}
 		switch {
 		case !f.Wants(i):
 			return
+		case !refused && i.About.DryRun:
+			a.WarnedDryRuns++
+			return
 		case !refused:
 			a.Warned++
 			return
 		}
-		key := strings.Join(append([]string{where.String(), i.About.Actor.Ref, i.About.InTheNameOf.Ref}, i.Controls()...), "\n")
+		key := strings.Join(append([]string{where.String(), strconv.FormatBool(i.About.DryRun), i.About.Actor.Ref, i.About.InTheNameOf.Ref}, i.Controls()...), "\n")
 		n, known := at[key]
 		if !known {
 			if len(a.Refusals) == maxAnswer {
@@ -106,7 +124,7 @@ func Refused(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f 
 			}
 			n = len(a.Refusals)
 			at[key] = n
-			a.Refusals = append(a.Refusals, Refusal{Subject: where, Actor: i.About.Actor.Ref, For: i.About.InTheNameOf.Ref, Controls: i.Controls(), First: i.Time})
+			a.Refusals = append(a.Refusals, Refusal{Subject: where, Actor: i.About.Actor.Ref, For: i.About.InTheNameOf.Ref, Controls: i.Controls(), DryRun: i.About.DryRun, First: i.Time})
 		}
 		r := &a.Refusals[n]
 		r.Times, r.Last, r.Entry = r.Times+1, i.Time, i.Index
@@ -120,6 +138,8 @@ func Refused(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f 
 // became is what the latest decision about an object says of a refusal before it.
 func became(r Refusal, last Item) string {
 	switch {
+	case r.DryRun:
+		return "a dry run, nothing would have been stored"
 	case last.Kind == "" || last.Index <= r.Entry:
 		return "no later record of it; what passes every rule leaves none, so whether it was put right is unknown"
 	case last.About.Refused || last.Is("admission-decision") && !last.About.Allowed:
@@ -172,11 +192,13 @@ func Changed(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f 
 
 // Seen is where and how often a control was seen at work.
 type Seen struct {
-	Namespace string    `json:"namespace"`
-	Refused   uint64    `json:"refused"`
-	Warned    uint64    `json:"warned"`
-	First     time.Time `json:"first"`
-	Last      time.Time `json:"last"`
+	Namespace string `json:"namespace"`
+	Refused   uint64 `json:"refused"`
+	Warned    uint64 `json:"warned"`
+	// DryRuns is how many of both were dry runs.
+	DryRuns uint64    `json:"dryRuns"`
+	First   time.Time `json:"first"`
+	Last    time.Time `json:"last"`
 }
 
 // InForceAnswer says what the records tell of a control in a time. Nothing in it says that the control was in force where it
@@ -215,7 +237,7 @@ func InForce(ctx context.Context, from ledger.Source, trusted ledger.Keyring, co
 			a.Catalogues = append(a.Catalogues, i.CatalogueDigest)
 		}
 		for _, n := range i.About.NotPassed {
-			if n.Control != control || n.Outcome != "Fail" {
+			if i.Is("check-run") || n.Control != control || n.Outcome != "Fail" {
 				continue
 			}
 			s := seen[i.Where().Namespace]
@@ -231,6 +253,9 @@ func InForce(ctx context.Context, from ledger.Source, trusted ledger.Keyring, co
 				s.Refused++
 			} else {
 				s.Warned++
+			}
+			if i.About.DryRun {
+				s.DryRuns++
 			}
 			break
 		}

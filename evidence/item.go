@@ -5,7 +5,6 @@ package evidence
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +20,8 @@ type Item struct {
 	record.Record
 	// About is the body, as far as questions need it; zero where Unreadable.
 	About About
+	// Run is what a check run says; zero for other kinds.
+	Run Run
 	// Unreadable says that the body has another form than its kind should have. What it tells is unknown.
 	Unreadable bool
 }
@@ -34,6 +35,7 @@ type About struct {
 	Operation   string    `json:"operation"`
 	Refused     bool      `json:"refused"`
 	Allowed     bool      `json:"allowed"`
+	DryRun      bool      `json:"dryRun"`
 	NotPassed   []Failure `json:"notPassed"`
 	Fields      []string  `json:"fields"`
 	Producer    string    `json:"producer"`
@@ -83,10 +85,44 @@ func ItemOf(e ledger.Entry) (Item, error) {
 		return Item{}, fmt.Errorf("read entry %d: %w", e.Index, err)
 	}
 	i := Item{Index: e.Index, Record: s.Predicate}
-	if err := json.Unmarshal(i.Body, &i.About); err != nil {
-		i.About, i.Unreadable = About{}, true
+	var err error
+	if i.Is("check-run") {
+		i.Run, err = runOf(i.Body)
+		i.About.NotPassed = i.Run.NotPassed
+	} else {
+		err = json.Unmarshal(i.Body, &i.About)
+	}
+	if err != nil {
+		i.About, i.Run, i.Unreadable = About{}, Run{}, true
 	}
 	return i, nil
+}
+
+// Run is what the body of a check run says beside what did not pass.
+type Run struct {
+	Repository string    `json:"repository"`
+	Revision   string    `json:"revision"`
+	Pipeline   string    `json:"pipeline"`
+	Sender     string    `json:"sender"`
+	ExitCode   int       `json:"exitCode"`
+	Objects    int       `json:"objects"`
+	NotPassed  []Failure `json:"notPassed"`
+}
+
+func runOf(body []byte) (r Run, err error) {
+	err = json.Unmarshal(body, &r)
+	return r, err
+}
+
+// String is "exit 1 of 12 objects in REPOSITORY at REVISION, run PIPELINE, sent by SENDER".
+func (r Run) String() string {
+	text := fmt.Sprintf("exit %d of %d objects", r.ExitCode, r.Objects)
+	for _, part := range [][2]string{{" in ", r.Repository}, {" at ", r.Revision}, {", run ", r.Pipeline}, {", sent by ", r.Sender}} {
+		if part[1] != "" {
+			text += part[0] + part[1]
+		}
+	}
+	return text
 }
 
 // Is reports whether the record is of a kind, whatever its version: "silence" is any "silence.v1".
@@ -128,9 +164,6 @@ type Filter struct {
 	Kind string
 }
 
-// environment is what a Tenant's environments may be called; it holds no dash, so a namespace has one tenant.
-var environment = regexp.MustCompile(`^[a-z0-9]+$`)
-
 // Wants reports whether the filter itself wants an entry.
 func (f Filter) Wants(i Item) bool {
 	where := i.Where()
@@ -140,11 +173,8 @@ func (f Filter) Wants(i Item) bool {
 	if f.Kind != "" && !i.Is(f.Kind) || f.Namespace != "" && where.Namespace != f.Namespace {
 		return false
 	}
-	if f.Tenant != "" && !(where.Kind == "Tenant" && where.Name == f.Tenant) {
-		rest, ok := strings.CutPrefix(where.Namespace, f.Tenant+"-")
-		if !ok || !environment.MatchString(rest) {
-			return false
-		}
+	if f.Tenant != "" && !(where.Kind == "Tenant" && where.Name == f.Tenant) && !record.InTenant(where.Namespace, f.Tenant) {
+		return false
 	}
 	return f.Control == "" || where.Kind == "Control" && where.Name == f.Control || slices.Contains(i.Controls(), f.Control)
 }

@@ -104,12 +104,17 @@ func (i Item) Summary() string {
 	switch {
 	case i.Unreadable:
 		return "cannot be read"
+	case i.Is("check-run"):
+		return i.Run.String()
 	case isGap(i):
 		return strings.TrimSpace("unknown: " + a.Producer + a.Object.String() + " " + a.Why + a.What)
 	case i.Is("native-refusal") && a.Refused, i.Is("admission-decision") && !a.Allowed:
 		what = "refused "
 	case i.Is("native-refusal"), i.Is("admission-decision"):
 		what = "let through "
+	}
+	if a.DryRun {
+		what = "dry run " + what
 	}
 	return strings.TrimSpace(what + strings.TrimSpace(a.Operation+" "+strings.TrimSpace(i.Where().String())))
 }

@@ -43,6 +43,8 @@ type Event struct {
 	Verb string
 	// Refused is true where the request was not carried out.
 	Refused bool
+	// DryRun is true where nothing would have been stored anyway. Message begins with it.
+	DryRun bool
 	// Undecided is true of a check run whose outcome is neither yes nor no.
 	Undecided bool
 	// Title and Message say it in words.
@@ -165,6 +167,7 @@ func Events(r record.Record, find Find) ([]Event, error) {
 	e.Verb = strings.ToLower(b.text("operation", "verb"))
 	e.Message = b.sentence()
 	e.Refused = string(b["refused"]) == "true" || string(b["allowed"]) == "false" || string(b["exitCode"]) == "1"
+	e.DryRun = string(b["dryRun"]) == "true"
 	e.Undecided = kind == "check-run" && !e.Refused && string(b["exitCode"]) != "0"
 	if kind == "key-rotation" {
 		e.Verb = "rotate"
@@ -180,6 +183,9 @@ func Events(r record.Record, find Find) ([]Event, error) {
 	}
 	if e.Title == "" {
 		e.Title = clip(r.Kind)
+	}
+	if e.DryRun {
+		e.Message = clip("dry run: " + e.Message)
 	}
 	fs := b.findings(find)
 	if kind == "admission-decision" && len(fs) == 0 && !e.Refused {
@@ -214,6 +220,9 @@ func (e Event) of(i int, f finding.Finding) Event {
 	}
 	e.Finding, e.Severity = f, f.Severity
 	e.Title, e.Message = first(f.Title, e.Title), first(f.Message, line(f))
+	if e.DryRun {
+		e.Message = clip("dry run: " + e.Message)
+	}
 	if f.Observed != nil {
 		e.User = first(e.User, clip(f.Observed.User))
 		e.Verb = first(e.Verb, strings.ToLower(clip(f.Observed.Operation)))

@@ -1,12 +1,16 @@
-// Package record is the one road for what the doors saw: records go through a bounded Queue to whoever keeps them, and the
-// latest findings are held in memory for those who ask what was seen since when.
+// Package record is the one road for what the doors saw: records go through a bounded Queue to whoever keeps them. The
+// latest findings are held in memory for those who ask what was seen since when, where no evidence is kept.
 //
 // It keeps nothing for ever, knows no ledger and sends nothing on: a Queue is given a Sink. The control plane makes the
-// Queue, adds findings to a Memory and serves its Handler; the command line calls Fetch.
+// Queue and serves a Handler, which asks a Memory or the store of evidence; the command line calls Fetch.
 package record
 
 import (
+	"context"
+	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,11 +61,24 @@ type Filter struct {
 	Namespace string
 	// Control is a control's id; empty is any.
 	Control string
+	// Tenant is a tenant, by its namespaces; see InTenant. Empty is any.
+	Tenant string
+}
+
+// environmentForm is what a Tenant's environments may be called; it holds no dash, so a namespace has one tenant.
+var environmentForm = regexp.MustCompile(`^[a-z0-9]+$`)
+
+// InTenant reports whether a namespace is a tenant's by its name, <tenant>-<environment>, which it has unless the Tenant says
+// another.
+func InTenant(namespace, tenant string) bool {
+	rest, ok := strings.CutPrefix(namespace, tenant+"-")
+	return ok && environmentForm.MatchString(rest)
 }
 
 // match reports whether a finding is selected.
 func (f Filter) match(g finding.Finding) bool {
-	return (f.Namespace == "" || g.Subject.Namespace == f.Namespace) && (f.Control == "" || g.Control == f.Control)
+	return (f.Namespace == "" || g.Subject.Namespace == f.Namespace) && (f.Control == "" || g.Control == f.Control) &&
+		(f.Tenant == "" || InTenant(g.Subject.Namespace, f.Tenant))
 }
 
 // Since is a copy of the selected findings of requests at t or later, oldest request first. A finding that was not
@@ -79,6 +96,24 @@ func (m *Memory) Since(t time.Time, filter Filter) []finding.Finding {
 	m.mu.RUnlock()
 	slices.SortStableFunc(out, func(a, b finding.Finding) int { return when(a).Compare(when(b)) })
 	return out
+}
+
+// FromMemory asks a Memory. observed is when the newest event of the source happened, and false before the first. It answers
+// everything at once, so there is no other page.
+func FromMemory(m *Memory, observed func() (time.Time, bool)) Ask {
+	return func(_ context.Context, from time.Time, q Query) (Answer, error) {
+		if q.After != "" {
+			return Answer{}, fmt.Errorf("%w: after: want none: the findings in memory are one page", ErrInvalid)
+		}
+		answer := Answer{From: "memory"}
+		// The source is asked first: what it saw by then is in the findings.
+		if last, ok := observed(); ok {
+			last = last.UTC()
+			answer.Observed.LastEvent = &last
+		}
+		answer.Findings, answer.Dropped = m.Since(from, q.Filter), m.Dropped()
+		return answer, nil
+	}
 }
 
 // when is the time of a finding's request, zero for none.

@@ -159,6 +159,13 @@ func (q *Queue) Begin(producer string, r Record) (<-chan error, error) {
 	return done, nil
 }
 
+// Waiting is how many records are not written yet.
+func (q *Queue) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
 // Promise says that a producer will Add, Put or Beat at least once in every while; what was promised before is replaced. A
 // producer counts as heard when it promises.
 func (q *Queue) Promise(name string, every time.Duration) {

@@ -43,18 +43,21 @@ func TestSince(t *testing.T) {
 	m := record.NewMemory(0)
 	m.Add([]finding.Finding{seen("RF-WL-03", "a", 1), seen("RF-WL-01", "b", 30)})
 	m.Add(nil)
+	m.Add([]finding.Finding{seen("RF-WL-04", "pay-dev", 40), seen("RF-WL-04", "pay-roll-dev", 40)})
 	m.Add([]finding.Finding{seen("RF-WL-01", "a", 5), seen("RF-WL-02", "a", 5), {Control: "RF-NW-08"}})
 	for _, test := range []struct {
 		since  time.Time
 		filter record.Filter
 		want   string
 	}{
-		{time.Time{}, record.Filter{}, "RF-NW-08@ RF-WL-01@b RF-WL-01@a RF-WL-02@a RF-WL-03@a"},
+		{time.Time{}, record.Filter{}, "RF-NW-08@ RF-WL-04@pay-dev RF-WL-04@pay-roll-dev RF-WL-01@b RF-WL-01@a RF-WL-02@a RF-WL-03@a"},
 		{noon.Add(-5 * time.Minute), record.Filter{}, "RF-NW-08@ RF-WL-01@a RF-WL-02@a RF-WL-03@a"},
 		{noon, record.Filter{Namespace: "a"}, ""},
 		{time.Time{}, record.Filter{Control: "RF-WL-01"}, "RF-WL-01@b RF-WL-01@a"},
 		{time.Time{}, record.Filter{Control: "RF-WL-01", Namespace: "a"}, "RF-WL-01@a"},
 		{time.Time{}, record.Filter{Namespace: "c"}, ""},
+		{time.Time{}, record.Filter{Tenant: "a"}, ""},
+		{time.Time{}, record.Filter{Tenant: "pay"}, "RF-WL-04@pay-dev"},
 	} {
 		if got := names(m.Since(test.since, test.filter)); got != test.want {
 			t.Errorf("Since(%v, %+v) = %s, want %s", test.since, test.filter, got, test.want)
@@ -101,7 +104,7 @@ func TestMany(t *testing.T) {
 // serve serves a Memory at noon.
 func serve(t *testing.T, m *record.Memory, observed func() (time.Time, bool)) *httptest.Server {
 	t.Helper()
-	server := httptest.NewServer(record.Handler(m, observed, func() time.Time { return noon }))
+	server := httptest.NewServer(record.Handler(record.FromMemory(m, observed), func() time.Time { return noon }))
 	t.Cleanup(server.Close)
 	return server
 }
@@ -114,7 +117,7 @@ func TestFetch(t *testing.T) {
 	observed := never
 	server := serve(t, m, func() (time.Time, bool) { return observed() })
 	got, err := record.Fetch(t.Context(), server.Client(), server.URL, record.Query{Since: 10 * time.Minute})
-	if want := (record.Answer{SchemaVersion: finding.SchemaVersion, Findings: []finding.Finding{}}); err != nil || !cmp.Equal(got, want) {
+	if want := (record.Answer{SchemaVersion: finding.SchemaVersion, Findings: []finding.Finding{}, From: "memory", Unknown: []record.Gap{}}); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("Fetch of nothing = %+v, %v, want %+v", got, err, want)
 	}
 	m.Add([]finding.Finding{seen("RF-WL-01", "a", 1), seen("RF-WL-02", "a", 60), seen("RF-WL-03", "b", 2)})
@@ -128,7 +131,7 @@ func TestFetch(t *testing.T) {
 		{record.Query{Filter: record.Filter{Namespace: "a", Control: "RF-WL-02"}}, []finding.Finding{seen("RF-WL-02", "a", 60)}},
 	} {
 		got, err := record.Fetch(t.Context(), server.Client(), server.URL+"/", test.q)
-		want := record.Answer{SchemaVersion: finding.SchemaVersion, Findings: test.want, Observed: record.Source{LastEvent: &noon}, Dropped: 1}
+		want := record.Answer{SchemaVersion: finding.SchemaVersion, Findings: test.want, Observed: record.Source{LastEvent: &noon}, Dropped: 1, From: "memory", Unknown: []record.Gap{}}
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("Fetch(%+v): %v (-want +got):\n%s", test.q, err, diff)
 		}
@@ -144,7 +147,7 @@ func TestHandlerJSON(t *testing.T) {
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	const want = `{"schemaVersion":"ringfence.dev/findings/v1","findings":[],"observed":{"lastEvent":null},"dropped":0}` + "\n"
+	const want = `{"schemaVersion":"ringfence.dev/findings/v1","findings":[],"observed":{"lastEvent":null},"dropped":0,"from":"memory","behind":0,"next":"","unknown":[]}` + "\n"
 	if err != nil || string(body) != want || response.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("GET = %s, %v, want %s", body, err, want)
 	}
@@ -152,7 +155,7 @@ func TestHandlerJSON(t *testing.T) {
 
 // TestHandlerRefuses: each bad parameter is one line of JSON.
 func TestHandlerRefuses(t *testing.T) {
-	handler := record.Handler(record.NewMemory(0), never, func() time.Time { return noon })
+	handler := record.Handler(record.FromMemory(record.NewMemory(0), never), func() time.Time { return noon })
 	for _, test := range []struct {
 		method, target string
 		code           int
@@ -168,7 +171,9 @@ func TestHandlerRefuses(t *testing.T) {
 		{"GET", "/findings?namespace=" + strings.Repeat("a", 64), 400},
 		{"GET", "/findings?control=RF-WL-1", 400},
 		{"GET", "/findings?control=all", 400},
-		{"GET", "/findings?tenant=a", 400},
+		{"GET", "/findings?tenant=A", 400},
+		{"GET", "/findings?severity=a", 400},
+		{"GET", "/findings?after=1.2.3", 400},
 		{"GET", "/findings?since=%zz", 400},
 		{"POST", "/findings", 405},
 		{"GET", "/", 404},
@@ -195,7 +200,7 @@ func TestFetchFails(t *testing.T) {
 		handler http.HandlerFunc
 		want    error
 	}{
-		"refused":         {record.Handler(record.NewMemory(0), never, time.Now).ServeHTTP, record.ErrRefused},
+		"refused":         {record.Handler(record.FromMemory(record.NewMemory(0), never), time.Now).ServeHTTP, record.ErrRefused},
 		"proxy":           {answer(502, "<html>"), record.ErrRefused},
 		"escape sequence": {answer(400, `{"error":"\u001b[2J"}`), record.ErrRefused},
 		"another version": {answer(200, `{"schemaVersion":"ringfence.dev/findings/v2"}`), nil},

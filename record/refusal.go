@@ -22,6 +22,7 @@ type refusalBody struct {
 	Actor     actor       `json:"actor"`
 	InTheName *actor      `json:"inTheNameOf,omitempty"`
 	Refused   bool        `json:"refused"`
+	DryRun    bool        `json:"dryRun,omitempty"`
 	NotPassed []notPassed `json:"notPassed"`
 	Seen      time.Time   `json:"seen"`
 	Source    string      `json:"source"`
@@ -54,24 +55,16 @@ func Refusal(fs []finding.Finding, catalogue string, actorKey []byte, source str
 		return Record{}, fmt.Errorf("record a refusal: %w: want findings that were observed", ErrInvalid)
 	}
 	s, o := fs[0].Subject, fs[0].Observed
-	body := refusalBody{AuditID: o.AuditID, Stage: "ResponseComplete", Operation: o.Operation, Refused: o.Refused, Source: source,
+	body := refusalBody{AuditID: o.AuditID, Stage: "ResponseComplete", Operation: o.Operation, Refused: o.Refused, DryRun: o.DryRun, Source: source,
 		Subject: subject{s.APIVersion, s.Kind, s.Namespace, s.Name}, Seen: seen.UTC(),
 		Actor: actor{Reference(actorKey, o.User)}, NotPassed: []notPassed{}}
 	if o.ImpersonatedUser != "" {
 		body.InTheName = &actor{Reference(actorKey, o.ImpersonatedUser)}
 	}
 	for _, f := range fs {
-		if f.Outcome != finding.Fail && f.Outcome != finding.Errored {
-			continue
+		if n, ok := failed(f); ok {
+			body.NotPassed = append(body.NotPassed, n)
 		}
-		n := notPassed{Control: f.Control, Outcome: f.Outcome, Action: f.Action, Value: cut(f.Found), Path: cut(f.Path)}
-		if n.Control == "" {
-			n.Control = f.Rule // what could not be decided names its policy
-		}
-		if n.Action != finding.Warn && n.Action != finding.Audit {
-			n.Action = finding.Deny
-		}
-		body.NotPassed = append(body.NotPassed, n)
 	}
 	slices.SortStableFunc(body.NotPassed, func(a, b notPassed) int { return cmp.Compare(a.Control, b.Control) })
 	text, err := json.Marshal(body)
@@ -81,6 +74,18 @@ func Refusal(fs []finding.Finding, catalogue string, actorKey []byte, source str
 	id := fingerprint(o.AuditID, stamp(o.Time), o.User, o.ImpersonatedUser, o.Operation, s.APIVersion, s.Kind, s.Namespace, s.Name)
 	return Record{ID: "native-refusal:" + id, Time: o.Time.UTC(), Kind: "native-refusal.v1",
 		CatalogueDigest: "sha256:" + catalogue, Body: text}, nil
+}
+
+// failed is what a body says of a finding, and false for one that is no failure.
+func failed(f finding.Finding) (notPassed, bool) {
+	n := notPassed{Control: f.Control, Outcome: f.Outcome, Action: f.Action, Value: cut(f.Found), Path: cut(f.Path)}
+	if n.Control == "" {
+		n.Control = f.Rule // what could not be decided names its policy
+	}
+	if n.Action != finding.Warn && n.Action != finding.Audit {
+		n.Action = finding.Deny
+	}
+	return n, f.Outcome == finding.Fail || f.Outcome == finding.Errored
 }
 
 // cut shortens a text.

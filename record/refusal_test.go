@@ -29,6 +29,7 @@ func TestRefusal(t *testing.T) {
 		"as it is":       func(*finding.Observed, *finding.Subject) {},
 		"another time":   func(o *finding.Observed, _ *finding.Subject) { o.Time = o.Time.Add(time.Microsecond) },
 		"another object": func(_ *finding.Observed, s *finding.Subject) { s.Name = "b" },
+		"a dry run":      func(o *finding.Observed, _ *finding.Subject) { o.Time, o.DryRun = o.Time.Add(time.Second), true },
 		"another user":   func(o *finding.Observed, _ *finding.Subject) { o.ImpersonatedUser = "joe@bank.example" },
 	} {
 		r, err := record.Refusal(event(change), strings.Repeat("0", 64), []byte("key"), "webhook", time.Now())
@@ -42,6 +43,9 @@ func TestRefusal(t *testing.T) {
 		ids[r.ID] = name
 		if bytes.Contains(r.Body, []byte("bank.example")) {
 			t.Errorf("%s: the body holds a name: %s", name, r.Body)
+		}
+		if dry := bytes.Contains(r.Body, []byte(`"dryRun":true`)); dry != (name == "a dry run") {
+			t.Errorf("%s: the body is %s", name, r.Body)
 		}
 		r.Cluster, r.Producer, r.Seq = "local", "audit", 1
 		if err := r.Validate(); err != nil {

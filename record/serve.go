@@ -1,7 +1,9 @@
 package record
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -20,8 +22,24 @@ type Answer struct {
 	Findings []finding.Finding `json:"findings"`
 	// Observed says how far the source has been seen.
 	Observed Source `json:"observed"`
-	// Dropped is how many findings were forgotten for lack of room since the start.
+	// Dropped is how many findings were forgotten for lack of room since the start; none where the evidence is asked.
 	Dropped uint64 `json:"dropped"`
+	// From is what answered: "store" is the evidence, "memory" knows only what was seen since the control plane started.
+	From string `json:"from"`
+	// Behind is how many records the store does not know yet: those that wait for the ledger, and those it has not read there.
+	Behind uint64 `json:"behind"`
+	// Next is the After of the page with older findings; "" where there are none.
+	Next string `json:"next"`
+	// Unknown are times within the question of which something is not known, oldest first, and at most 100. Never null.
+	Unknown []Gap `json:"unknown"`
+}
+
+// Gap is time of which something is not known: it is not clean.
+type Gap struct {
+	Since time.Time `json:"since"`
+	// Until is null where it has not ended.
+	Until *time.Time `json:"until"`
+	What  string     `json:"what"`
 }
 
 // Source is the state of the audit stream.
@@ -35,12 +53,18 @@ type Query struct {
 	// Since is how far back to look; zero is as far as there is.
 	Since time.Duration
 	Filter
+	// After is the Next of another page; "" is the newest one.
+	After string
 }
+
+// Ask answers a question about findings from an instant on; the zero time is as far back as there is. Answers are of the newest
+// findings first where they have pages, and sorted oldest first within each. Its error wraps ErrInvalid for what cannot be asked.
+type Ask func(ctx context.Context, from time.Time, q Query) (Answer, error)
 
 // values is the query as parameters of a URL.
 func (q Query) values() url.Values {
 	values := url.Values{}
-	for key, value := range map[string]string{"namespace": q.Namespace, "control": q.Control} {
+	for key, value := range map[string]string{"namespace": q.Namespace, "control": q.Control, "tenant": q.Tenant, "after": q.After} {
 		if value != "" {
 			values.Set(key, value)
 		}
@@ -54,7 +78,7 @@ func (q Query) values() url.Values {
 // namespacePattern is a DNS label, as Kubernetes wants of a namespace's name.
 var namespacePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// parseQuery reads the parameters since, namespace and control, each at most once; an empty namespace or control
+// parseQuery reads the parameters since, namespace, control, tenant and after, each at most once; an empty one
 // is any. Its errors are meant for the user.
 func parseQuery(raw string) (Query, error) {
 	var q Query
@@ -63,8 +87,8 @@ func parseQuery(raw string) (Query, error) {
 		return q, fmt.Errorf("query: found %s; want key=value&key=value", finding.Value(raw))
 	}
 	for key, all := range values {
-		if !slices.Contains([]string{"since", "namespace", "control"}, key) {
-			return q, fmt.Errorf("query: found %s; want since, namespace or control", finding.Value(key))
+		if !slices.Contains([]string{"since", "namespace", "control", "tenant", "after"}, key) {
+			return q, fmt.Errorf("query: found %s; want since, namespace, control, tenant or after", finding.Value(key))
 		}
 		if len(all) > 1 {
 			return q, fmt.Errorf("%s: found it %d times; want it once", key, len(all))
@@ -81,13 +105,17 @@ func parseQuery(raw string) (Query, error) {
 	if q.Control = values.Get("control"); q.Control != "" && !controlForm.MatchString(q.Control) {
 		return q, fmt.Errorf("control: found %q; want an id like RF-WL-01", finding.Value(q.Control))
 	}
+	if q.Tenant = values.Get("tenant"); q.Tenant != "" && !namespacePattern.MatchString(q.Tenant) {
+		return q, fmt.Errorf("tenant: found %q; want the name of a tenant", finding.Value(q.Tenant))
+	}
+	q.After = values.Get("after")
 	return q, nil
 }
 
-// Handler answers GET /findings?since=10m&namespace=&control= from a Memory, as JSON. observed is when the newest event of
-// the source happened, and false before the first. Errors are one line of JSON, {"error": ...}: 400 for a bad parameter,
-// 404 and 405 for what is not served. It does not authenticate: who serves it does.
-func Handler(m *Memory, observed func() (time.Time, bool), now func() time.Time) http.Handler {
+// Handler answers GET /findings?since=10m&namespace=&control=&tenant=&after= as JSON. Errors are one line of JSON,
+// {"error": ...}: 400 for a bad parameter, 404 and 405 for what is not served, 503 where there is no answer now. It does not
+// authenticate: who serves it does.
+func Handler(ask Ask, now func() time.Time) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path != "/findings":
@@ -107,14 +135,18 @@ func Handler(m *Memory, observed func() (time.Time, bool), now func() time.Time)
 		if q.Since > 0 {
 			from = now().Add(-q.Since)
 		}
-		// The source is asked first: what it saw by then is in the findings.
-		answer := Answer{SchemaVersion: finding.SchemaVersion}
-		if last, ok := observed(); ok {
-			last = last.UTC()
-			answer.Observed.LastEvent = &last
+		answer, err := ask(r.Context(), from, q)
+		switch {
+		case errors.Is(err, ErrInvalid):
+			fail(w, http.StatusBadRequest, err.Error())
+			return
+		case err != nil:
+			fail(w, http.StatusServiceUnavailable, err.Error())
+			return
 		}
-		answer.Findings = append([]finding.Finding{}, m.Since(from, q.Filter)...)
-		answer.Dropped = m.Dropped()
+		answer.SchemaVersion = finding.SchemaVersion
+		answer.Findings = append([]finding.Finding{}, answer.Findings...)
+		answer.Unknown = append([]Gap{}, answer.Unknown...)
 		reply(w, http.StatusOK, answer)
 	})
 }

@@ -37,16 +37,17 @@ func checkDoors(cfg Config) error {
 	}
 	secured := cfg.AuditTokens != "" || cfg.AuditClientCA != ""
 	fault(cfg.Listen != "" && (cfg.TLSCert == "" || cfg.TLSKey == ""), "listen for audit events: want a certificate and its key too: what comes in proves itself by a token")
-	fault(cfg.Listen != "" && !secured && len(cfg.WitnessFor) == 0, "listen for audit events: want a file of tokens or a CA of clients too: whoever may send audit events may invent refusals")
-	fault(cfg.Listen == "" && (secured || cfg.TLSCert != "" || cfg.TLSKey != ""), "tokens, certificates and CAs are for an address to listen on; want that too")
+	fault(cfg.Listen != "" && !secured && len(cfg.WitnessFor) == 0 && cfg.PushTokens == "", "listen for audit events: want a file of tokens or a CA of clients too: whoever may send audit events may invent refusals")
+	fault(cfg.Listen == "" && (secured || cfg.PushTokens != "" || cfg.TLSCert != "" || cfg.TLSKey != ""), "tokens, certificates and CAs are for an address to listen on; want that too")
 	fault(cfg.Listen == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want an address to listen on too")
 	fault(cfg.Evidence == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want a folder for evidence too: what was seen is kept in it")
+	fault(cfg.Evidence == "" && cfg.PushTokens != "", "take check runs: want a folder for evidence too: what is sent in is kept there")
 	fault(cfg.Evidence == "" && cfg.AuditFile != "", "follow a file of audit events: want a folder for evidence too: it remembers there how far it was read")
-	return errors.Join(faults...)
+	return errors.Join(append(faults, checkPush(cfg))...)
 }
 
-// listenDoors opens the address on which others than the API server of this machine send: audit events, and checkpoints to
-// witness. Always TLS.
+// listenDoors opens the address on which others than the API server of this machine send: audit events, check runs, and
+// checkpoints to witness. Always TLS.
 func (s *Server) listenDoors() error {
 	if s.cfg.Listen == "" {
 		return nil
@@ -70,6 +71,9 @@ func (s *Server) listenDoors() error {
 			}
 		}
 		mux.Handle("/audit/", s.authenticated(bounded(s.auditDoors())))
+	}
+	if s.cfg.PushTokens != "" {
+		mux.Handle("POST /records/check-run", bounded(http.HandlerFunc(s.takePush)))
 	}
 	if len(s.cfg.WitnessFor) > 0 {
 		witness, err := newWitness(s.cfg.WitnessFor, s.cfg.Evidence)

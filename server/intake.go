@@ -17,6 +17,7 @@ const (
 	auditProducer     = "audit"
 	bundlesProducer   = "bundles"
 	catalogueProducer = "catalogue"
+	checkProducer     = "check"
 )
 
 // take keeps what a batch of audit events told. It returns nil once every record is on the disk; after an error the batch
@@ -50,9 +51,11 @@ func (s *Server) take(ctx context.Context, b auditlog.Batch) error {
 			add(record.Change(c.Subject, c.Observed, e.actorKey))
 		}
 	}
-	all, fresh := e.begin(records)
-	for _, id := range fresh { // shown at once, also where it cannot be kept now
-		s.findings.Add(findings[id])
+	all, fresh := e.begin(auditProducer, records)
+	for _, id := range fresh {
+		if s.findings != nil { // there is no store that could be asked
+			s.findings.Add(findings[id])
+		}
 	}
 	return await(ctx, all)
 }
@@ -69,9 +72,9 @@ type flights struct {
 	byID map[string]*flight
 }
 
-// begin sends records of the audit stream off, but those that are under way or kept already. fresh are the ids of those that
+// begin sends records of a producer that tries again off, but those that are under way or kept already. fresh are the ids of those that
 // were sent off.
-func (e *evidence) begin(records []record.Record) (all []*flight, fresh []string) {
+func (e *evidence) begin(producer string, records []record.Record) (all []*flight, fresh []string) {
 	if len(records) == 0 {
 		return nil, nil
 	}
@@ -86,7 +89,7 @@ func (e *evidence) begin(records []record.Record) (all []*flight, fresh []string
 		f := e.flights.byID[r.ID]
 		if f == nil && !known[r.ID] {
 			var room bool
-			if f, room = e.send(r); room {
+			if f, room = e.send(producer, r); room {
 				fresh = append(fresh, r.ID)
 			}
 		}
@@ -98,9 +101,9 @@ func (e *evidence) begin(records []record.Record) (all []*flight, fresh []string
 }
 
 // send sends one record off, and reports whether there was room for it: if not, it comes again. e.flights.mu is held.
-func (e *evidence) send(r record.Record) (f *flight, room bool) {
+func (e *evidence) send(producer string, r record.Record) (f *flight, room bool) {
 	f = &flight{done: make(chan struct{})}
-	done, err := e.queue.Begin(auditProducer, r)
+	done, err := e.queue.Begin(producer, r)
 	if err != nil {
 		f.err = err
 		close(f.done)

@@ -70,8 +70,8 @@ type Config struct {
 	WitnessEvery time.Duration
 	// AuditFile is a file of audit events to follow, as --audit-log-path of the API server names it.
 	AuditFile string
-	// Listen is the host:port of the doors /audit/webhook, /audit/eks, /audit/aks, /audit/gke, /audit/lines and
-	// /witness/add-checkpoint; TLSCert and TLSKey are files with our certificate and its key, and are read anew when they are renewed.
+	// Listen is the host:port of the doors /audit/webhook, /audit/eks, /audit/aks, /audit/gke, /audit/lines,
+	// /records/check-run and /witness/add-checkpoint; TLSCert and TLSKey are files with our certificate and its key, and are read anew when they are renewed.
 	Listen, TLSCert, TLSKey string
 	// AuditTokens is a file of tokens, one a line, of which whoever sends audit events must show one. AuditClientCA is a file of
 	// certificates: a client with one that they signed needs no token.
@@ -80,6 +80,9 @@ type Config struct {
 	AuditSilence time.Duration
 	// DebugTime is how long a debug container may be in a pod until the pod is evicted; zero is remediate.DefaultDebugTime.
 	DebugTime time.Duration
+	// PushTokens is a file of lines of a pipeline's name and its token: who shows one may send runs of ringfence check in, and
+	// nothing else.
+	PushTokens string
 	// WitnessFor are keyrings of other ledgers whose checkpoints are witnessed here.
 	WitnessFor []string
 }
@@ -92,7 +95,7 @@ type Server struct {
 	cfg       Config
 	log       *slog.Logger
 	catalogue *control.Catalogue
-	findings  *record.Memory
+	findings  *record.Memory // nil where the store answers
 	audit     *auditlog.Handler
 	metrics   *bundle.Metrics
 	evidence  *evidence // nil for none
@@ -118,11 +121,14 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeSinks(cfg.Sinks))
 	}
-	s := &Server{cfg: cfg, log: log, catalogue: cat, findings: record.NewMemory(record.DefaultCapacity), metrics: bundle.NewMetrics()}
+	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics()}
 	if cfg.Evidence != "" {
 		if s.evidence, err = openEvidence(cfg, places, cat.Digest, log); err != nil {
 			return nil, errors.Join(err, closeSinks(cfg.Sinks))
 		}
+	}
+	if s.evidence == nil || s.evidence.answers.store == nil {
+		s.findings = record.NewMemory(record.DefaultCapacity)
 	}
 	s.audit, err = auditlog.NewHandler(auditlog.Config{
 		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.take, Now: time.Now,
@@ -194,7 +200,7 @@ func (s *Server) listenSocket(path string) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit))
 	mux := http.NewServeMux()
-	mux.Handle("GET /findings", record.Handler(s.findings, s.audit.LastEvent, time.Now))
+	mux.Handle("GET /findings", record.Handler(s.asked(), time.Now))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{}))
 	if s.evidence != nil {
 		registry.MustRegister(s.evidence.queue, s.evidence.publisher, forward.NewMetrics(s.evidence.sinks.followers...))
