@@ -61,8 +61,8 @@ type Config struct {
 	Evidence string
 	// Sinks are sent what the ledger holds; their cursors lie in Evidence. New takes them over, also where it fails.
 	Sinks []forward.Opened
-	// Witnesses are places outside to which checkpoints of the ledger are published: folder:PATH, git:PATH, git:PATH#REMOTE, or
-	// the address of a witness.
+	// Witnesses are places outside to which checkpoints of the ledger are published: folder:PATH, git:PATH, git:PATH#REMOTE,
+	// s3:BUCKET/PREFIX, or the address of a witness.
 	Witnesses []string
 	// WitnessEvery is how often they are published at most; zero is witness.DefaultEvery.
 	WitnessEvery time.Duration
