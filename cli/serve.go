@@ -17,6 +17,7 @@ import (
 func newServe(env Env) *cobra.Command {
 	var cfg server.Config
 	var kubeconfig, sinks string
+	var keep map[string]string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the control plane in a cluster",
@@ -24,7 +25,10 @@ func newServe(env Env) *cobra.Command {
 right what drifts. Inside a pod it uses the pod's service account; elsewhere --kubeconfig or KUBECONFIG.
 Native policies keep refusing while it is down.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cfg.StoreKeep, err = parseKeep("ringfence serve", "--store-keep", keep); err != nil {
+				return err
+			}
 			return serve(cmd.Context(), env, cfg, kubeconfig, sinks)
 		},
 	}
@@ -33,8 +37,10 @@ Native policies keep refusing while it is down.`,
 	flags.StringVar(&cfg.AuditAddress, "audit-address", "", "loopback host:port on which the API server's audit events arrive (default: none)")
 	flags.StringVar(&cfg.Socket, "socket", "", "unix socket that answers /findings, /ledger, /evidence/status, /metrics and /healthz (default: none)")
 	flags.StringVar(&cfg.Evidence, "evidence", "", "folder in which every refusal is kept, below signed checkpoints (default: none)")
+	flags.StringVar(&cfg.LedgerKey, "ledger-key", "", ledgerKeyUsage)
+	flags.StringToStringVar(&keep, "store-keep", nil, storeKeepUsage)
 	flags.StringVar(&sinks, "sinks", "", "file of the sinks to which records are sent on; needs --evidence (default: none)")
-	flags.StringArrayVar(&cfg.Witnesses, "witness", nil, "place outside to which checkpoints are published: folder:PATH, git:PATH, git:PATH#REMOTE, or https://HOST/PATH of a witness; repeatable")
+	flags.StringArrayVar(&cfg.Witnesses, "witness", nil, "place outside to which checkpoints are published: folder:PATH, git:PATH, git:PATH#REMOTE, s3:BUCKET/PREFIX, or https://HOST/PATH of a witness; repeatable")
 	flags.DurationVar(&cfg.WitnessEvery, "witness-every", witness.DefaultEvery, "how often checkpoints are published at most; so long can history be rewritten unseen")
 	flags.StringVar(&cfg.AuditFile, "audit-file", "", "file of audit events to follow, as the API server's --audit-log-path; needs --evidence (default: none)")
 	flags.StringVar(&cfg.Listen, "listen", "", "host:port of the TLS doors for audit events, check runs and checkpoints to witness (default: none)")

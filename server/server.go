@@ -47,6 +47,7 @@ import (
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/remediate"
+	"ringfence.dev/ringfence/store"
 	"ringfence.dev/ringfence/tenant"
 )
 
@@ -61,10 +62,15 @@ type Config struct {
 	// Evidence is the folder of the ledger, in which every refusal is kept, and of its keys; it is made where it is missing.
 	// Empty keeps no evidence.
 	Evidence string
+	// LedgerKey is what signs the ledger: the address of an Ed25519 key in a token (pkcs11:...), or a file. Empty is ledger.key
+	// in Evidence.
+	LedgerKey string
+	// StoreKeep is how long records of a kind are kept in the store beside the ledger; a kind that it does not name is kept for ever.
+	StoreKeep store.Retention
 	// Sinks are sent what the ledger holds; their cursors lie in Evidence. New takes them over, also where it fails.
 	Sinks []forward.Opened
-	// Witnesses are places outside to which checkpoints of the ledger are published: folder:PATH, git:PATH, git:PATH#REMOTE, or
-	// the address of a witness.
+	// Witnesses are places outside to which checkpoints of the ledger are published: folder:PATH, git:PATH, git:PATH#REMOTE,
+	// s3:BUCKET/PREFIX, or the address of a witness.
 	Witnesses []string
 	// WitnessEvery is how often they are published at most; zero is witness.DefaultEvery.
 	WitnessEvery time.Duration
@@ -149,6 +155,12 @@ func check(cfg Config) ([]place, error) {
 	if cfg.Evidence == "" && len(cfg.Sinks) > 0 {
 		err = errors.Join(err, errors.New("send records to sinks: want a folder for evidence too: sinks follow the ledger in it"))
 	}
+	if cfg.Evidence == "" && len(cfg.StoreKeep) > 0 {
+		err = errors.Join(err, errors.New("keep records in the store for a time: want a folder for evidence too: the store is in it"))
+	}
+	if cfg.Evidence == "" && cfg.LedgerKey != "" {
+		err = errors.Join(err, errors.New("sign a ledger: want a folder for evidence too: the ledger is in it"))
+	}
 	if cfg.Evidence == "" && len(cfg.Witnesses) > 0 {
 		err = errors.Join(err, errors.New("publish checkpoints: want a folder for evidence too: they are of the ledger in it"))
 	}
@@ -203,7 +215,7 @@ func (s *Server) listenSocket(path string) error {
 	mux.Handle("GET /findings", record.Handler(s.asked(), time.Now))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{}))
 	if s.evidence != nil {
-		registry.MustRegister(s.evidence.queue, s.evidence.publisher, forward.NewMetrics(s.evidence.sinks.followers...))
+		registry.MustRegister(s.evidence.queue, s.evidence.publisher, storeMetrics{s.evidence}, forward.NewMetrics(s.evidence.sinks.followers...))
 		mux.HandleFunc("GET /evidence/status", s.evidence.status)
 		mux.Handle("GET /ledger/", http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger)))
 	}

@@ -22,13 +22,13 @@ const witnessTimeout = 20 * time.Second
 
 // place is one of Config.Witnesses, read.
 type place struct {
-	folder, git, remote, url string
+	folder, git, remote, bucket, url string
 }
 
-// parsePlace reads folder:PATH, git:PATH, git:PATH#REMOTE or an address https://.
+// parsePlace reads folder:PATH, git:PATH, git:PATH#REMOTE, s3:BUCKET/PREFIX or an address https://.
 func parsePlace(text string) (place, error) {
 	wrong := func() error {
-		return fmt.Errorf("publish checkpoints at %q: want folder:PATH, git:PATH, git:PATH#REMOTE, or https://HOST/PATH of a witness", finding.Value(text))
+		return fmt.Errorf("publish checkpoints at %q: want folder:PATH, git:PATH, git:PATH#REMOTE, s3:BUCKET/PREFIX, or https://HOST/PATH of a witness", finding.Value(text))
 	}
 	kind, rest, _ := strings.Cut(text, ":")
 	switch kind {
@@ -43,6 +43,11 @@ func parsePlace(text string) (place, error) {
 			return place{}, wrong()
 		}
 		return place{git: dir, remote: remote}, nil
+	case "s3":
+		if rest == "" {
+			return place{}, wrong()
+		}
+		return place{bucket: rest}, nil
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
@@ -78,6 +83,13 @@ func newPublisher(places []place, every time.Duration, log *ledger.Log, logger *
 			cfg.Places = append(cfg.Places, witness.Folder(p.folder))
 		case p.git != "":
 			cfg.Places = append(cfg.Places, witness.Git(p.git, p.remote))
+		case p.bucket != "":
+			home, _ := os.UserHomeDir() // without one the files are named by variables
+			made, err := bucketSettings{os.Getenv, home}.bucketPlace(p.bucket, log.Source())
+			if err != nil {
+				return nil, err
+			}
+			cfg.Places = append(cfg.Places, made)
 		default:
 			cfg.Places = append(cfg.Places, witness.Peer(client, p.url, log.Source()))
 		}

@@ -1,5 +1,5 @@
 // Package witness publishes checkpoints of a ledger to places outside, so that whoever holds the ledger's key cannot rewrite
-// history unseen: a folder, a Git repository, another Ringfence. It is also that other Ringfence: a Witness takes
+// history unseen: a folder, a Git repository, a bucket, another Ringfence. It is also that other Ringfence: a Witness takes
 // checkpoints of logs, and refuses one that is not of the history it saw before (C2SP tlog-witness).
 //
 // It reads the ledger's tiles for proofs and never writes it. The control plane runs a Publisher and serves a Witness.

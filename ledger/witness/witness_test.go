@@ -90,7 +90,9 @@ func TestPlaces(t *testing.T) {
 	if out, err := exec.Command("git", "init", "--bare", "--quiet", remote).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	s3 := newFakeS3(t)
 	for name, place := range map[string]func(l *ledger.Log) witness.Place{
+		"bucket":  func(l *ledger.Log) witness.Place { return bucketPlace(t, s3, l) },
 		"folder":  func(*ledger.Log) witness.Place { return witness.Folder(folder) },
 		"git":     func(*ledger.Log) witness.Place { return witness.Git(repo, remote) },
 		"witness": func(l *ledger.Log) witness.Place { return witness.Peer(http.DefaultClient, url, l.Source()) },
@@ -120,7 +122,7 @@ func TestPlaces(t *testing.T) {
 			if err := place(other).Publish(t.Context(), grow(t, other, "x", 404)); !errors.Is(err, witness.ErrConflict) {
 				t.Errorf("another log of the same size: %v, want ErrConflict", err)
 			}
-			if name == "witness" { // a place without proofs takes it, and an auditor finds it
+			if name == "witness" || name == "bucket" { // a place without proofs takes it, and an auditor finds it
 				if err := place(other).Publish(t.Context(), grow(t, other, "y", 10)); !errors.Is(err, witness.ErrConflict) {
 					t.Errorf("another log that is longer: %v, want ErrConflict", err)
 				}
