@@ -43,6 +43,12 @@ type About struct {
 	Since       time.Time `json:"since"`
 	Until       time.Time `json:"until"`
 	New         string    `json:"new"`
+	After       string    `json:"after"`
+	FirstSeen   bool      `json:"firstSeen"`
+	Unchanged   bool      `json:"unchanged"`
+	More        int       `json:"more"`
+	// Changes are what fields were and became.
+	Changes []record.Field `json:"changes"`
 }
 
 // Subject is the object of which a record tells.
@@ -140,13 +146,21 @@ func (f Filter) Wants(i Item) bool {
 	if f.Kind != "" && !i.Is(f.Kind) || f.Namespace != "" && where.Namespace != f.Namespace {
 		return false
 	}
-	if f.Tenant != "" && !(where.Kind == "Tenant" && where.Name == f.Tenant) {
-		rest, ok := strings.CutPrefix(where.Namespace, f.Tenant+"-")
-		if !ok || !environment.MatchString(rest) {
-			return false
-		}
+	if f.Tenant != "" && !(where.Kind == "Tenant" && where.Name == f.Tenant) && !f.owns(where.Namespace) {
+		return false
 	}
 	return f.Control == "" || where.Kind == "Control" && where.Name == f.Control || slices.Contains(i.Controls(), f.Control)
+}
+
+// owns reports whether a namespace is the tenant's, by its name.
+func (f Filter) owns(namespace string) bool {
+	rest, ok := strings.CutPrefix(namespace, f.Tenant+"-")
+	return ok && environment.MatchString(rest)
+}
+
+// inside reports whether a namespace is one that the filter asks about.
+func (f Filter) inside(namespace string) bool {
+	return (f.Namespace == "" || f.Namespace == namespace) && (f.Tenant == "" || f.owns(namespace))
 }
 
 // Beside reports whether an entry belongs in a bundle whatever else is filtered: gaps that fall into the time, rotations of
