@@ -111,24 +111,24 @@ func tellInForce(env Env, a evidence.InForceAnswer) {
 	if a.Namespace != "" {
 		where = "in namespace " + finding.Value(a.Namespace)
 	}
-	when := "from " + a.Since.Format(time.RFC3339Nano) + " to " + a.Until.Format(time.RFC3339Nano)
-	if a.Until.Sub(a.Since) == 1 {
-		when = "at " + a.Since.Format(time.RFC3339Nano)
-	}
-	fmt.Fprintf(env.Stdout, "%s %s %s: %s\n", a.Control, where, when, a.Verdict)
+	fmt.Fprintf(env.Stdout, "%s %s %s: %s\n", a.Control, where, during(a.Since, a.Until), a.Verdict)
 	say("%s", a.Means)
 	for n, w := range a.Weaker {
 		if n == 50 {
 			say("and %d more times and places: -o json", uint64(len(a.Weaker)-n)+a.MoreWeaker)
 			break
 		}
-		say("%s%s from %s to %s (entry %d)", w.What, places(w.Namespaces), w.Since.Format(time.RFC3339Nano), w.Until.Format(time.RFC3339Nano), w.Entry)
+		say("%s%s %s (entry %d)", w.What, places(w.Namespaces), during(w.Since, w.Until), w.Entry)
 	}
 	for _, why := range a.Reasons {
 		say("unknown, because %s", why)
 	}
 	if a.Verdict == evidence.Yes {
-		say("%d postures say so, entries %d to %d; policies %s; %d guarded namespaces at the end", a.Postures, a.FirstPosture, a.LastPosture, strings.Join(a.Policies, " "), a.Guarded)
+		about := fmt.Sprintf("guarded namespaces at the end: %d", a.Guarded)
+		if a.Guarded == 0 {
+			about = "it judges what lies in no namespace"
+		}
+		say("%d postures say so, entries %d to %d; policies: %s; %s", a.Postures, a.FirstPosture, a.LastPosture, strings.Join(a.Policies, " "), about)
 	}
 	if len(a.Unguarded) > 0 {
 		say("without a Guard at some moment, so that every request was refused there: %s", namespacesIn(a.Unguarded))
@@ -140,7 +140,17 @@ func tellInForce(env Env, a evidence.InForceAnswer) {
 		say("seen at work in %s: %d refused, %d warned of, %s to %s", cmp.Or(s.Namespace, "no namespace"), s.Refused, s.Warned, s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339))
 	}
 	env.note("%s", reach(a.Known))
-	tellUnknown(env, a.Unknown, a.MoreUnknown)
+	if n := uint64(len(a.Unknown)) + a.MoreUnknown; n > 0 && a.Verdict == evidence.Yes {
+		env.note("%d gaps in this time are of other things, as which requests were refused: -o json lists them", n)
+	}
+}
+
+// during is a time, or a moment.
+func during(since, until time.Time) string {
+	if until.Sub(since) <= 1 {
+		return "at " + since.Format(time.RFC3339Nano)
+	}
+	return "from " + since.Format(time.RFC3339Nano) + " to " + until.Format(time.RFC3339Nano)
 }
 
 // places says where something was weaker.

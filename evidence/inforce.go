@@ -151,6 +151,32 @@ func (t *tracker) changed(i Item) {
 	}
 }
 
+// flashes lists changes of Guards that no posture tells of, those of the same moment as one.
+func (t *tracker) flashes() {
+	var last *Weaker
+	for _, g := range t.guards {
+		told := slices.ContainsFunc(t.Weaker, func(w Weaker) bool {
+			return w.What == g.What && slices.Contains(w.Namespaces, g.Namespaces[0]) && !g.Since.Before(w.Since.Add(-postureLate)) && !g.Since.After(w.Until.Add(postureLate))
+		})
+		switch what := g.What + ", as changes of Guards say,"; {
+		case told:
+		case last != nil && last.What == what && g.Since.Sub(last.Since) < postureLate:
+			last.Until = later(last.Until, g.Until)
+			if !slices.Contains(last.Namespaces, g.Namespaces[0]) {
+				last.Namespaces = append(last.Namespaces, g.Namespaces[0])
+			}
+		default:
+			if last != nil {
+				t.weaker(*last)
+			}
+			last = &Weaker{g.Namespaces, what, g.Since, g.Until, g.Entry}
+		}
+	}
+	if last != nil {
+		t.weaker(*last)
+	}
+}
+
 // end makes the verdict.
 func (t *tracker) end() {
 	t.finish()
@@ -159,19 +185,12 @@ func (t *tracker) end() {
 			t.hole(h)
 		}
 	}
-	for _, g := range t.guards {
-		if !slices.ContainsFunc(t.Weaker, func(w Weaker) bool {
-			return w.What == g.What && slices.Contains(w.Namespaces, g.Namespaces[0]) && !g.Since.Before(w.Since.Add(-postureLate)) && !g.Since.After(w.Until.Add(postureLate))
-		}) {
-			g.What += ", as a change of the Guard says"
-			t.weaker(g)
-		}
-	}
+	t.flashes()
 	for _, name := range slices.Sorted(maps.Keys(t.seen)) {
 		s := t.seen[name]
 		t.Seen = append(t.Seen, *s)
 		if s.passed > 0 {
-			s.through.What = fmt.Sprintf("let %d requests through that failed it", s.passed)
+			s.through.What = fmt.Sprintf("requests that failed it were let through (%d)", s.passed)
 			t.weaker(s.through)
 		}
 	}

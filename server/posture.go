@@ -89,10 +89,14 @@ func (w watcher) Start(ctx context.Context) error {
 
 // run looks until ctx ends: at once where something may have changed after a quiet time, else when postureSettle is over.
 func (p *postures) run(ctx context.Context) {
-	tick := time.NewTicker(postureLook)
-	defer tick.Stop()
 	for ctx.Err() == nil {
-		if err := p.look(ctx); err != nil && ctx.Err() == nil {
+		next := postureLook
+		err := p.look(ctx)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, bundle.ErrNotBuilt): // it takes some seconds of a new process
+			next = postureSettle
+		default:
 			p.log.Warn("what is enforced could not be recorded; trying again", "err", err)
 		}
 		select {
@@ -101,7 +105,7 @@ func (p *postures) run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-tick.C:
+		case <-time.After(next):
 		case <-p.woken:
 		}
 	}

@@ -2,8 +2,11 @@ package bundle
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 )
@@ -20,14 +23,13 @@ type Standing struct {
 	Controls []string
 }
 
-// Standings says how what Reconcile keeps in place stands now, in the order in which it is put in place. It writes nothing and
-// reads the cache alone, so that it may be behind by a moment.
+// ErrNotBuilt is returned by Standings where Reconcile has not yet built what a Platform wants.
+var ErrNotBuilt = errors.New("the policies of this Platform are not built yet")
+
+// Standings says how what Reconcile keeps in place for a Platform stands now, in the order in which it is put in place. It writes
+// nothing and reads the cache alone, so that it may be behind by a moment; which kinds the cluster serves it does not ask again.
 func (r *Reconciler) Standings(ctx context.Context, p *v1alpha1.Platform) ([]Standing, error) {
-	bundles, builtFor, err := r.bundles(p)
-	if err != nil {
-		return nil, err
-	}
-	want, err := r.wanted(bundles, builtFor)
+	want, bundles, err := r.wantedFor(p)
 	if err != nil {
 		return nil, err
 	}
@@ -56,4 +58,21 @@ func (r *Reconciler) Standings(ctx context.Context, p *v1alpha1.Platform) ([]Sta
 		}
 	}
 	return all, nil
+}
+
+// wantedFor is what Reconcile last wanted, where that was for the namespaces that a Platform exempts.
+func (r *Reconciler) wantedFor(p *v1alpha1.Platform) ([]client.Object, []Bundle, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var builtFor []string
+	for _, ns := range p.Spec.ExemptNamespaces {
+		builtFor = append(builtFor, string(ns))
+	}
+	for _, b := range r.builtOf {
+		builtFor = append(builtFor, b.Policy.Name)
+	}
+	if r.built == nil || !slices.Equal(r.builtFor, builtFor) {
+		return nil, nil, ErrNotBuilt
+	}
+	return r.built, r.builtOf, nil
 }

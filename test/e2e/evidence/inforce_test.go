@@ -103,8 +103,8 @@ func TestInForce(t *testing.T) {
 	platform := &v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.PlatformName}}
 
 	first, n := w.awaitPosture(0, finding.Deny)
-	time.Sleep(time.Second)
-	before := time.Now()
+	time.Sleep(7 * time.Second) // a posture may be five seconds late, and what it finds weaker casts doubt on so much before it
+	before := first.Add(time.Second)
 	w.patch(platform, `{"spec":{"controls":{"`+judged+`":{"action":"Warn"}}}}`)
 	_, n = w.awaitPosture(n, finding.Warn)
 	time.Sleep(time.Second)
@@ -115,7 +115,7 @@ func TestInForce(t *testing.T) {
 	w.patch(platform, `{"metadata":{"annotations":{"bank.example/ticket":"CHG1"}}}`)
 	w.await("the last change", func() bool { return w.tells("change.v1", `"kind":"Platform"`, `"unchanged":true`) })
 
-	if got := w.during(0, first, before); !strings.Contains(got, ": yes\n") || !strings.Contains(got, "policies ringfence-") {
+	if got := w.during(0, first, before); !strings.Contains(got, ": yes\n") || !strings.Contains(got, "policies: ringfence-") {
 		t.Error(got)
 	}
 	if got := w.during(1, first, warned); !strings.Contains(got, ": no\n") || !strings.Contains(got, "Warn in ") || !strings.Contains(got, "payments-") {
