@@ -144,8 +144,12 @@ func (t *tracker) changed(i Item) {
 	if where.Kind != "Guard" || !t.filter.inside(where.Namespace) {
 		return
 	}
+	path := "/spec/actions/" + t.Control
+	if i.About.More > 0 && !slices.Contains(i.About.Fields, path) {
+		t.why("a change of the Guard of %s names not all that it changed (entry %d)", where.Namespace, i.Index)
+	}
 	for _, c := range i.About.Changes {
-		if c.Path == "/spec/actions/"+t.Control && c.To != nil && *c.To != "Deny" && len(t.guards) < maxWeaker {
+		if c.Path == path && c.To != nil && *c.To != "Deny" && len(t.guards) < maxWeaker {
 			t.guards = append(t.guards, Weaker{[]string{where.Namespace}, *c.To, i.Time, i.Time, i.Index})
 		}
 	}

@@ -43,7 +43,7 @@ type Field struct {
 type Contents struct {
 	// Before and After are the SHA-256 of the specs, in hex; empty where there was none or it is not known.
 	Before, After string
-	// Fields are what is other, at most 32; More is how many more there are.
+	// Fields are what is other, at most 64; More is how many more there are.
 	Fields []Field
 	More   int
 	// FirstSeen says that there was nothing to compare with.

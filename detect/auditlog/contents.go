@@ -22,8 +22,9 @@ const (
 	// maxSpecs bounds the specs that are remembered, 32 MiB: Guards of 3,000 namespaces are about 20. The one that was written
 	// longest ago is forgotten first, and is then seen for the first time again.
 	maxSpecs = 32 << 20
-	// maxFields is how many changes a record names, and maxValue how long what something was or became may be, in runes.
-	maxFields, maxValue = 32, 64
+	// maxFields is how many changes a record names, maxPointer how long the pointer of each may be, in bytes, and maxValue what it
+	// was or became, in runes: together less than an entry of the ledger.
+	maxFields, maxPointer, maxValue = 64, 160, 64
 	// maxNested is how deep objects are compared; what lies deeper is compared as one text.
 	maxNested = 32
 )
@@ -286,7 +287,7 @@ func (d *differ) leaf(path string, was, is any) {
 		d.more++
 		return
 	}
-	f := record.Field{Path: clean(path, maxPath), From: from, To: to, Personal: path == "/spec/owner" || personal(from) || personal(to)}
+	f := record.Field{Path: clean(path, maxPointer), From: from, To: to, Personal: path == "/spec/owner" || personal(from) || personal(to)}
 	if !f.Personal { // a reference stands for the whole of a name
 		f.From, f.To = short(from), short(to)
 	}
