@@ -16,14 +16,16 @@ var controlID = regexp.MustCompile(`RF-[A-Z]{2}-[0-9]{2}`)
 
 // examples are ids in texts for people, where one stands for all. Nothing is decided by them.
 var examples = map[string]string{
-	"control/control.go": "says what an id looks like",
-	"record/serve.go":    "says what an id looks like",
-	"cli/findings.go":    "help of a flag",
-	"cli/evidence.go":    "help of a flag",
-	"cli/evidenceask.go": "help of a command",
-	"cli/explain.go":     "help of a command",
-	"cli/root.go":        "help of the program",
-	"local/story.go":     "what to try next",
+	"control/control.go":     "says what an id looks like",
+	"record/serve.go":        "says what an id looks like",
+	"cli/findings.go":        "help of a flag",
+	"cli/evidence.go":        "help of a flag",
+	"cli/evidenceinforce.go": "help of a command",
+	"cli/explain.go":         "help of a command",
+	"cli/root.go":            "help of the program",
+	"local/story.go":         "what to try next",
+
+	"record/kinds/posture.v1.json": "an example of a record",
 
 	"record/kinds/remediation.v1.json": "an example",
 

@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 		"ringfence": func() { os.Exit(run(os.Args[1:])) },
 		"exits":     exits,
 		"make":      makeFile,
+		"ledger":    makeLedger,
 	})
 }
 

@@ -99,8 +99,8 @@ func TestEvidenceCommands(t *testing.T) {
 			{at(0, "ask", "refused", "--tenant", "nobody"), "no refusal is recorded"},
 			{at(3, "ask", "changed"), "no change records exist in this ledger"},
 			{at(3, "ask", "in-force", "RF-WL-05", "--at", "2026-11-21"), "seen at work in cards-dev: 9 refused"},
-			{at(3, "ask", "in-force", "RF-WL-05", "--at", "2026-11-21"), "there are gaps in this time"},
-			{at(3, "ask", "in-force", "RF-WL-05", "--at", "2025-01-01"), "no record of this time"},
+			{at(3, "ask", "in-force", "RF-WL-05", "--at", "2026-11-21"), "ringfence-workloads-deny was missing from 2026-11-21T12:02:00Z"},
+			{at(3, "ask", "in-force", "RF-WL-05", "--at", "2025-01-01"), "the ledger holds no posture"},
 		} {
 			if !strings.Contains(test.got, test.want) {
 				t.Errorf("from %s:\n%s\nwant %s", from, test.got, test.want)

@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/evidence"
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/report"
 )
 
@@ -21,7 +21,7 @@ func newEvidenceAsk(env Env) *cobra.Command {
 		Use:   "ask",
 		Short: "Answer the standing questions from the ledger, and say what is unknown",
 		Long: `Answer the standing questions from the records of the ledger, which is verified first. What the records do not tell is said to be
-unknown, never to be clean. Exit code 0: answered; 3: the records cannot answer; 1: the ledger is not what was signed.`,
+unknown, never to be clean. Exit code 0: answered, and of in-force yes; 1: no, or the ledger is not what was signed; 3: the records cannot answer.`,
 		Args: cobra.ArbitraryArgs, RunE: group,
 	}
 	cmd.AddCommand(newAskInForce(env), newAskRefused(env), newAskChanged(env))
@@ -108,27 +108,29 @@ func reach(k evidence.Known) string {
 // newAskChanged is `ringfence evidence ask changed`.
 func newAskChanged(env Env) *cobra.Command {
 	var o evidenceOptions
+	var all bool
 	cmd := &cobra.Command{
 		Use: "changed", Short: "What changed between two times, and who did it", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(env, "ringfence evidence ask changed"); err != nil {
 				return err
 			}
-			return askChanged(cmd.Context(), env, o)
+			return askChanged(cmd.Context(), env, o, all)
 		},
 	}
 	o.sourceFlags(cmd)
 	o.timeFlags(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "list writes too that changed nothing in spec")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text or json")
 	return cmd
 }
 
-func askChanged(ctx context.Context, env Env, o evidenceOptions) error {
+func askChanged(ctx context.Context, env Env, o evidenceOptions, all bool) error {
 	from, keys, err := o.open(ctx)
 	if err != nil {
 		return evidenceFault(err)
 	}
-	a, err := evidence.Changed(ctx, from, keys, o.filter)
+	a, err := evidence.Changed(ctx, from, keys, o.filter, all)
 	if err != nil {
 		return evidenceFault(err)
 	}
@@ -136,11 +138,20 @@ func askChanged(ctx context.Context, env Env, o evidenceOptions) error {
 		err = indented(env, a)
 	} else {
 		for _, c := range a.Changes {
-			line := fmt.Sprintf("%s  %s  %s %s by %s", c.Time.Format(time.RFC3339), c.Kind, c.What, c.Subject, cmp.Or(shortRef(c.Actor), "nobody named"))
-			fmt.Fprintln(env.Stdout, report.Inert(strings.TrimSpace(fmt.Sprintf("%s %s (entry %d)", line, strings.Join(c.Fields, " "), c.Entry))))
+			line := fmt.Sprintf("%s  %s  %s %s by %s%s (entry %d)", c.Time.Format(time.RFC3339), c.Kind, c.What, c.Subject, cmp.Or(shortRef(c.Actor), "nobody named"), toldOf(c), c.Entry)
+			fmt.Fprintln(env.Stdout, report.Inert(line))
+			for _, f := range c.Changes {
+				fmt.Fprintln(env.Stdout, report.Inert("    "+field(f)))
+			}
+			if c.MoreChanges > 0 {
+				fmt.Fprintf(env.Stdout, "    and %d more\n", c.MoreChanges)
+			}
 		}
 		if a.More > 0 {
 			env.note("%d more changes are not listed; ask about a shorter time", a.More)
+		}
+		if a.Unchanged > 0 {
+			env.note("%d writes that changed nothing in spec are not listed; --all lists them", a.Unchanged)
 		}
 		env.note("%s", reach(a.Known))
 		tellUnknown(env, a.Unknown, a.MoreUnknown)
@@ -152,68 +163,34 @@ func askChanged(ctx context.Context, env Env, o evidenceOptions) error {
 	return err
 }
 
-// newAskInForce is `ringfence evidence ask in-force`.
-func newAskInForce(env Env) *cobra.Command {
-	var o evidenceOptions
-	var at string
-	cmd := &cobra.Command{
-		Use: "in-force CONTROL --at TIME", Short: "Whether a control was in force at a time or on a day, everywhere", Args: cobra.ExactArgs(1),
-		Example: "  ringfence evidence ask in-force RF-WL-08 --at 2026-11-01",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			const command = "ringfence evidence ask in-force"
-			if !control.ValidID(args[0]) {
-				return usagef(command, "%s: want an id like RF-WL-01", finding.Value(args[0]))
-			}
-			since, err := instant(at, env.Now(), false)
-			if err == nil && since.IsZero() {
-				err = fmt.Errorf("is missing: want a date or a time")
-			}
-			if err != nil {
-				return usagef(command, "--at %w", err)
-			}
-			until, err := instant(at, env.Now(), true) // a date is its whole day
-			if err != nil {
-				return usagef(command, "--at %w", err)
-			}
-			if until.Equal(since) {
-				until = since.Add(1)
-			}
-			if err := o.check(env, command); err != nil {
-				return err
-			}
-			return askInForce(cmd.Context(), env, o, args[0], since, until)
-		},
+// toldOf says of a change what is known of its contents, where no fields follow.
+func toldOf(c evidence.Change) string {
+	switch c.Known {
+	case "unchanged":
+		return ": nothing in spec"
+	case "first seen":
+		return ": first seen, so what changed is unknown"
+	case "unknown":
+		return ": what changed is unknown"
 	}
-	o.sourceFlags(cmd)
-	cmd.Flags().StringVar(&at, "at", "", "the day (UTC), or the time in RFC 3339")
-	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text or json")
-	return cmd
+	return ""
 }
 
-func askInForce(ctx context.Context, env Env, o evidenceOptions, id string, since, until time.Time) error {
-	from, keys, err := o.open(ctx)
-	if err != nil {
-		return evidenceFault(err)
-	}
-	a, err := evidence.InForce(ctx, from, keys, id, since, until)
-	if err != nil {
-		return evidenceFault(err)
-	}
-	if o.output == "json" {
-		if err := indented(env, a); err != nil {
-			return err
+// field is one change of a field.
+func field(f record.Field) string {
+	short := func(s string) string {
+		if strings.HasPrefix(s, "hmac-sha256:") {
+			return shortRef(s)
 		}
-		return exit(finding.ExitUndecided)
+		return s
 	}
-	fmt.Fprintf(env.Stdout, "%s everywhere from %s to %s: %s\n", id, since.Format(time.RFC3339), until.Format(time.RFC3339), a.Verdict)
-	for _, s := range a.Seen {
-		fmt.Fprintln(env.Stdout, report.Inert(fmt.Sprintf("  seen at work in %s: %d refused, %d warned of%s, %s to %s",
-			cmp.Or(s.Namespace, "no namespace"), s.Refused, s.Warned, ofThemDry(s.DryRuns), s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339))))
+	switch {
+	case f.From == nil && f.To == nil:
+		return f.Path
+	case f.From == nil:
+		return f.Path + ": " + short(*f.To) + " came"
+	case f.To == nil:
+		return f.Path + ": " + short(*f.From) + " went"
 	}
-	for _, why := range a.Reasons {
-		fmt.Fprintf(env.Stdout, "  unknown, because %s\n", why)
-	}
-	env.note("%s", reach(a.Known))
-	tellUnknown(env, a.Unknown, a.MoreUnknown)
-	return exit(finding.ExitUndecided)
+	return f.Path + ": " + short(*f.From) + " became " + short(*f.To)
 }

@@ -3,12 +3,12 @@ package evidence
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"ringfence.dev/ringfence/ledger"
+	"ringfence.dev/ringfence/record"
 )
 
 // maxAnswer bounds how many groups an answer keeps; the rest is counted.
@@ -157,6 +157,27 @@ type Change struct {
 	What    string    `json:"what"`
 	Actor   string    `json:"actor"`
 	Fields  []string  `json:"fields,omitempty"`
+	// Changes say what the fields were and became; MoreChanges how many found no room in the record.
+	Changes     []record.Field `json:"changes,omitempty"`
+	MoreChanges int            `json:"moreChanges,omitempty"`
+	// Known says what the record tells of contents: fields; unchanged, where the write changed nothing in spec; first seen, where
+	// there was nothing to compare with; or unknown.
+	Known string `json:"known"`
+}
+
+// contents is what a change says of them.
+func contents(i Item) string {
+	switch a := i.About; {
+	case !i.Is("change"):
+		return ""
+	case a.Unchanged:
+		return "unchanged"
+	case len(a.Fields) > 0 || a.Operation == "CREATE" && a.After != "" || a.Operation == "DELETE":
+		return "fields"
+	case a.FirstSeen:
+		return "first seen"
+	}
+	return "unknown"
 }
 
 // ChangedAnswer says what changed.
@@ -164,12 +185,16 @@ type ChangedAnswer struct {
 	Known
 	Changes []Change `json:"changes"`
 	More    uint64   `json:"more"`
+	// Unchanged is how many writes that changed nothing in spec are left out of the list.
+	Unchanged uint64 `json:"unchanged"`
 	// Recorded says whether the ledger holds any record of a change at all. Where it does not, nothing is known of changes.
 	Recorded bool `json:"recorded"`
 }
 
-// Changed verifies the ledger and answers: what changed in a time, and who did it.
-func Changed(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f Filter) (ChangedAnswer, error) {
+// Changed verifies the ledger and answers: what changed in a time, and who did it. Writes that changed nothing in spec are
+// counted, and listed only where all is set: reconcilers and people write labels and annotations all day, and whoever asks what
+// changed should not have to look for it among them. The ledger has all of them.
+func Changed(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f Filter, all bool) (ChangedAnswer, error) {
 	a := ChangedAnswer{Changes: []Change{}}
 	var err error
 	a.Known, err = ask(ctx, from, trusted, f, func(i Item) {
@@ -177,7 +202,11 @@ func Changed(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f 
 		if !i.Is("change") && !i.Is("policy-gap") && i.Kind != ledger.RotationKind || !f.Wants(i) {
 			return
 		}
-		if len(a.Changes) == maxAnswer {
+		switch {
+		case i.About.Unchanged && !all:
+			a.Unchanged++
+			return
+		case len(a.Changes) == maxAnswer:
 			a.More++
 			return
 		}
@@ -185,103 +214,7 @@ func Changed(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f 
 		if i.Kind == ledger.RotationKind {
 			what = "another key signs: " + i.About.New
 		}
-		a.Changes = append(a.Changes, Change{i.Index, i.Time, i.Kind, i.Where(), what, i.About.Actor.Ref, i.About.Fields})
+		a.Changes = append(a.Changes, Change{i.Index, i.Time, i.Kind, i.Where(), what, i.About.Actor.Ref, i.About.Fields, i.About.Changes, i.About.More, contents(i)})
 	})
 	return a, err
-}
-
-// Seen is where and how often a control was seen at work.
-type Seen struct {
-	Namespace string `json:"namespace"`
-	Refused   uint64 `json:"refused"`
-	Warned    uint64 `json:"warned"`
-	// DryRuns is how many of both were dry runs.
-	DryRuns uint64    `json:"dryRuns"`
-	First   time.Time `json:"first"`
-	Last    time.Time `json:"last"`
-}
-
-// InForceAnswer says what the records tell of a control in a time. Nothing in it says that the control was in force where it
-// was not seen.
-type InForceAnswer struct {
-	Known
-	Control string    `json:"control"`
-	Since   time.Time `json:"since"`
-	Until   time.Time `json:"until"`
-	// Verdict is "unknown": records of requests prove where a control worked, and never that it worked everywhere.
-	Verdict string `json:"verdict"`
-	// Reasons say why.
-	Reasons []string `json:"reasons"`
-	Seen    []Seen   `json:"seen"`
-	// Catalogues are the digests of the catalogues that decided in this time.
-	Catalogues []string `json:"catalogues"`
-	// Changes are those of the time.
-	Changes uint64 `json:"changes"`
-}
-
-// InForce verifies the ledger and answers what its records tell of a control in a time: whether it was in force, everywhere.
-func InForce(ctx context.Context, from ledger.Source, trusted ledger.Keyring, control string, since, until time.Time) (InForceAnswer, error) {
-	f := Filter{Since: since, Until: until}
-	a := InForceAnswer{Control: control, Since: since, Until: until, Verdict: "unknown", Seen: []Seen{}, Catalogues: []string{}}
-	seen, changesKept, more := map[string]*Seen{}, false, false
-	var err error
-	a.Known, err = ask(ctx, from, trusted, f, func(i Item) {
-		changesKept = changesKept || i.Is("change")
-		if !f.Wants(i) {
-			return
-		}
-		if i.Is("change") {
-			a.Changes++
-		}
-		if i.CatalogueDigest != "" && len(a.Catalogues) < 100 && !slices.Contains(a.Catalogues, i.CatalogueDigest) {
-			a.Catalogues = append(a.Catalogues, i.CatalogueDigest)
-		}
-		for _, n := range i.About.NotPassed {
-			if i.Is("check-run") || n.Control != control || n.Outcome != "Fail" {
-				continue
-			}
-			s := seen[i.Where().Namespace]
-			if s == nil {
-				if more = len(seen) >= maxAnswer; more {
-					continue
-				}
-				s = &Seen{Namespace: i.Where().Namespace, First: i.Time}
-				seen[s.Namespace] = s
-			}
-			s.Last = i.Time
-			if n.Action == "Deny" && i.About.Refused {
-				s.Refused++
-			} else {
-				s.Warned++
-			}
-			if i.About.DryRun {
-				s.DryRuns++
-			}
-			break
-		}
-	})
-	for _, s := range seen {
-		a.Seen = append(a.Seen, *s)
-	}
-	slices.SortFunc(a.Seen, func(x, y Seen) int { return cmp.Compare(x.Namespace, y.Namespace) })
-	slices.Sort(a.Catalogues)
-	a.Reasons = a.reasons(changesKept, more)
-	return a, err
-}
-
-// reasons say why the answer is no yes.
-func (a InForceAnswer) reasons(changesKept, more bool) (why []string) {
-	if a.Entries == 0 || a.Last.Before(a.Since) || !a.First.Before(a.Until) {
-		why = append(why, "the ledger holds no record of this time")
-	}
-	if len(a.Unknown) > 0 {
-		why = append(why, "there are gaps in this time")
-	}
-	if !changesKept {
-		why = append(why, "no change records exist, so nobody can tell what the rules were then")
-	}
-	if more {
-		why = append(why, "it was seen in more namespaces than are listed")
-	}
-	return append(why, "a control is seen only where a request failed it; where none did, no record tells")
 }

@@ -45,6 +45,12 @@ type About struct {
 	Since       time.Time `json:"since"`
 	Until       time.Time `json:"until"`
 	New         string    `json:"new"`
+	After       string    `json:"after"`
+	FirstSeen   bool      `json:"firstSeen"`
+	Unchanged   bool      `json:"unchanged"`
+	More        int       `json:"more"`
+	// Changes are what fields were and became.
+	Changes []record.Field `json:"changes"`
 }
 
 // Subject is the object of which a record tells.
@@ -177,6 +183,11 @@ func (f Filter) Wants(i Item) bool {
 		return false
 	}
 	return f.Control == "" || where.Kind == "Control" && where.Name == f.Control || slices.Contains(i.Controls(), f.Control)
+}
+
+// inside reports whether a namespace is one that the filter asks about.
+func (f Filter) inside(namespace string) bool {
+	return (f.Namespace == "" || f.Namespace == namespace) && (f.Tenant == "" || record.InTenant(namespace, f.Tenant))
 }
 
 // Beside reports whether an entry belongs in a bundle whatever else is filtered: gaps that fall into the time, rotations of

@@ -65,7 +65,7 @@ var titles = map[string]string{
 	"admission-decision": "Admission decision", "native-refusal": "Request refused by a native policy",
 	"policy-gap": "Policies were not in place", "silence": "A producer of records was silent",
 	"overflow": "Records were lost: the queue was full", "check-run": "Check run", "change": "Change of a rule",
-	"key-rotation": "The ledger's key was changed",
+	"key-rotation": "The ledger's key was changed", "posture": "What is enforced where",
 }
 
 // Find is the catalogue: it gives a control's title, severity, wanted state and fix, which records do not repeat. Nil knows

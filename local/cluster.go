@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	_ "embed" // for the audit policy
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +29,11 @@ type cluster struct {
 	err       error         // its end, once done is closed
 }
 
+// auditPolicy is docs/audit-policy.yaml, which a test sees to: what was changed in the rules reaches the records.
+//
+//go:embed audit-policy.yaml
+var auditPolicy []byte
+
 // connect uses the cluster that o names, or starts one.
 func connect(ctx context.Context, o Options, auditURL string, s *story) (*cluster, error) {
 	if o.Kubeconfig != "" {
@@ -42,7 +48,11 @@ func connect(ctx context.Context, o Options, auditURL string, s *story) (*cluste
 		return nil, err
 	}
 	s.say("starting a Kubernetes control plane (state in %s)", o.Dir)
-	args := []string{"up", "--dir", filepath.Join(o.Dir, "cluster"), "--audit-webhook", auditURL, "--port", fmt.Sprint(o.Port),
+	policy := filepath.Join(o.Dir, "audit-policy.yaml")
+	if err := os.WriteFile(policy, auditPolicy, 0o600); err != nil {
+		return nil, fmt.Errorf("write the audit policy: %w", err)
+	}
+	args := []string{"up", "--dir", filepath.Join(o.Dir, "cluster"), "--audit-webhook", auditURL, "--audit-policy", policy, "--port", fmt.Sprint(o.Port),
 		// A client can fill an audit event with a megabyte of its own; batches are cut before they are too large to take.
 		"--apiserver-arg=--audit-webhook-truncate-enabled=true", "--apiserver-arg=--audit-webhook-truncate-max-event-size=4194304"}
 	c := &cluster{simulated: true, log: filepath.Join(o.Dir, "devcluster.log"), done: make(chan struct{})}

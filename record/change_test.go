@@ -18,7 +18,25 @@ func TestMadeRecords(t *testing.T) {
 	s := finding.Subject{APIVersion: "ringfence.dev/v1alpha1", Kind: "Tenant", Name: "payments"}
 	o := finding.Observed{Time: at, User: "jane@bank.example", ImpersonatedUser: "joe@bank.example", Operation: "UPDATE", AuditID: "chosen"}
 	for name, build := range map[string]func() (record.Record, error){
-		"change": func() (record.Record, error) { return record.Change(s, o, []byte("key")) },
+		"change": func() (record.Record, error) { return record.Change(s, o, nil, []byte("key")) },
+		"contents": func() (record.Record, error) {
+			return record.Change(s, o, &record.Contents{Before: strings.Repeat("0", 64), After: strings.Repeat("1", 64), More: 3, Fields: []record.Field{
+				{Path: "/spec/owner", From: new("joe@bank.example"), To: new("jane@bank.example"), Personal: true}, {Path: "/spec/profile", To: new("strict")}}}, []byte("key"))
+		},
+		"first seen": func() (record.Record, error) {
+			return record.Change(s, o, &record.Contents{After: strings.Repeat("1", 64), FirstSeen: true}, []byte("key"))
+		},
+		"unchanged": func() (record.Record, error) {
+			return record.Change(s, o, &record.Contents{Before: strings.Repeat("1", 64), After: strings.Repeat("1", 64)}, []byte("key"))
+		},
+		"posture": func() (record.Record, error) {
+			r, _, err := record.Posture(state(3, 16), "start", at)
+			return r, err
+		},
+		"empty posture": func() (record.Record, error) {
+			r, _, err := record.Posture(record.PostureState{Catalogue: strings.Repeat("1", 64)}, "alive", at)
+			return r, err
+		},
 		"catalogue": func() (record.Record, error) {
 			return record.CatalogueChange(strings.Repeat("0", 64), strings.Repeat("1", 64), at)
 		},
@@ -48,9 +66,9 @@ func TestMadeRecords(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	a, _ := record.Change(s, o, []byte("key"))
+	a, _ := record.Change(s, o, nil, []byte("key"))
 	o.User = "mallory@bank.example"
-	if b, _ := record.Change(s, o, []byte("key")); a.ID == b.ID {
+	if b, _ := record.Change(s, o, nil, []byte("key")); a.ID == b.ID {
 		t.Error("two people's changes have one id")
 	}
 }

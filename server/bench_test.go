@@ -124,7 +124,7 @@ func benchLog(b *testing.B) {
 				for n := range records {
 					records[n] = gap(fmt.Sprintf("b%d-%d", i, n))
 					r := &records[n]
-					r.Cluster, r.Producer, r.Seq, r.Time, r.Body = localCluster, fmt.Sprint("bench", g), uint64(i/benchSenders*benchBatch+n+1), time.Now().UTC(), json.RawMessage(`{}`)
+					r.Cluster, r.Producer, r.Seq, r.Time, r.Body = LocalCluster, fmt.Sprint("bench", g), uint64(i/benchSenders*benchBatch+n+1), time.Now().UTC(), json.RawMessage(`{}`)
 				}
 				if _, err := log.Append(b.Context(), records...); err != nil {
 					b.Error(err)

@@ -48,7 +48,7 @@ func (s *Server) take(ctx context.Context, b auditlog.Batch) error {
 			add(r, err)
 		}
 		if c := told.Change; c != nil {
-			add(record.Change(c.Subject, c.Observed, e.actorKey))
+			add(record.Change(c.Subject, c.Observed, c.Contents, e.actorKey))
 		}
 	}
 	all, fresh := e.begin(auditProducer, records)

@@ -335,7 +335,10 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr)); err != nil {
 		return nil, fmt.Errorf("set up the reconcilers: %w", err)
 	}
-	return mgr, nil
+	if s.evidence == nil {
+		return mgr, nil
+	}
+	return mgr, s.addPostures(mgr, bundles)
 }
 
 // cached limits the cache to what the reconcilers read.

@@ -2,7 +2,8 @@
 // refused or warned of. No webhook sees a native refusal: the audit log is the only witness.
 //
 // Events come by webhook, from a file, or as EKS, AKS and GKE hand them on. It stores nothing but how far it read a file,
-// compiles no rule, and reads neither policies of others nor the bodies of requests. The control plane serves its Handler
+// compiles no rule, and reads neither policies of others nor the bodies of requests. Of Platforms, Tenants, Guards and
+// Ringfence's policies it remembers the latest spec, to say what a write changed. The control plane serves its Handler
 // to the API server's audit webhook and hands it a sink.
 package auditlog
 
@@ -25,7 +26,7 @@ var ErrTooLarge = errors.New("batch is larger than 16 MiB")
 // ErrNotEventList is returned by Decode for bytes that are not one EventList of audit.k8s.io/v1.
 var ErrNotEventList = errors.New("not an EventList of audit.k8s.io/v1")
 
-// Event is the part of an audit.k8s.io/v1 Event that Findings reads. Other fields, the request's body among them, are
+// Event is the part of an audit.k8s.io/v1 Event that Findings and ChangeOf read. Other fields, the request's body among them, are
 // never kept.
 type Event struct {
 	// AuditID is the request's id. A client may choose it with the header Audit-ID: it does not tell requests apart.
@@ -48,6 +49,9 @@ type Event struct {
 	StageTimestamp           time.Time `json:"stageTimestamp"`
 	// Annotations are what admission and others wrote on the event.
 	Annotations map[string]string `json:"annotations"`
+	// Object is what the API server answered with: the object as it was stored. It is kept only where the object says what the
+	// rules are (Platforms, Guards, policies of Ringfence), and never of anything else; nil where the event carries none.
+	Object json.RawMessage `json:"responseObject,omitempty"`
 }
 
 // User is a name from authentication. It is the identity provider's or the client's text: any characters.
@@ -175,6 +179,9 @@ func decodeEvent(raw []byte) (Event, error) {
 	}
 	if e.RequestReceivedTimestamp.IsZero() {
 		e.RequestReceivedTimestamp = e.StageTimestamp
+	}
+	if _, ok := ChangeOf(e); !ok {
+		e.Object = nil
 	}
 	return e, nil
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/record"
 )
 
 // Change is a write to something that says what is refused: an object of ringfence.dev, or a native policy or binding of
@@ -13,6 +14,9 @@ type Change struct {
 	Subject finding.Subject
 	// Observed is the request: who, when, and whether it was a CREATE, an UPDATE or a DELETE.
 	Observed finding.Observed
+	// Contents say what was changed; nil where the event carries no contents. ChangeOf leaves them to the Handler, which remembers
+	// what was before.
+	Contents *record.Contents
 }
 
 const (
@@ -41,7 +45,7 @@ func changeKinds(group, resource string) string {
 }
 
 // ChangeOf is the change that an event tells of, and false where it tells of none: reads, what was refused or failed, dry
-// runs, and what only reports a status. It is pure. An event does not tell whether anything is other than before.
+// runs, and what only reports a status. It is pure: an event alone does not tell whether anything is other than before.
 func ChangeOf(e Event) (Change, bool) {
 	ref := e.ObjectRef
 	if ref == nil || ref.Subresource != "" || e.Stage != "ResponseComplete" || e.ResponseStatus == nil || e.ResponseStatus.Code < 200 || e.ResponseStatus.Code > 299 {

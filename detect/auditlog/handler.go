@@ -57,8 +57,9 @@ type Told struct {
 // who serves it does. An API server repeats a batch, some times, whatever error it is answered; so single malformed events
 // are counted and the batch is accepted.
 type Handler struct {
-	cfg  Config
-	seen seen
+	cfg   Config
+	seen  seen
+	specs specs
 
 	mu    sync.Mutex // guards what follows
 	stats Stats
@@ -212,6 +213,7 @@ type batch struct {
 	told   []Told
 	keys   [][16]byte
 	known  map[[16]byte]bool // keys, to look up
+	specs  []spec            // what objects became, in the order of events
 }
 
 // one takes one event.
@@ -238,6 +240,7 @@ func (h *Handler) one(b *batch, e Event, err error) {
 	b.Events++
 	told := Told{Findings: Findings(e, h.cfg.Knowledge)}
 	if c, ok := ChangeOf(e); ok {
+		c.Contents = h.contents(b, c, e.Object)
 		told.Change = &c
 	}
 	if len(told.Findings) > 0 || told.Change != nil {
@@ -257,6 +260,7 @@ func (h *Handler) keep(ctx context.Context, b *batch) error {
 		return fmt.Errorf("%w: %w", errUnkept, err)
 	}
 	h.seen.add(b.keys...)
+	h.specs.add(b.specs)
 	return nil
 }
 

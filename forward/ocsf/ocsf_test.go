@@ -48,6 +48,7 @@ var bodies = []struct {
 	{"overflow", "overflow.v2", `{"producer":"audit","lost":311,"why":"queue-full",` + window + `}`, 2004, 1},
 	{"unknown", "tomorrow.v1", `{"a":[1]}`, 0, 1},
 	{"wrong-types", "native-refusal.v1", `{"actor":5,"operation":[],"notPassed":[7,{"control":9}],"subject":null}`, 2004, 2},
+	{"posture", "posture.v1", `{"why":"alive","generation":1,"bundles":[],"pinned":[],"exempt":[],"unguarded":[],"guarded":0,"actions":{},"tables":[],"more":0}`, 0, 1},
 }
 
 // required are the attributes that schema 1.8.0 requires of a class, and those of which it wants one; "a.b" is b in a.

@@ -25,6 +25,10 @@ type Bundle struct {
 	Binding *admissionv1.ValidatingAdmissionPolicyBinding
 	// Optional are the kinds of which the cluster must serve one for the bundle to be of use; empty where it always is.
 	Optional []control.Kind
+	// Denies are the controls that it refuses for, where a Guard says Deny; empty for one that warns. ClusterScoped says that it
+	// judges what lies in no namespace.
+	Denies        []string
+	ClusterScoped bool
 }
 
 // Single is one control as a policy of its own: what its policy.yaml holds.
@@ -105,7 +109,12 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 			Reason:            new(metav1.StatusReasonForbidden),
 		})
 	}
-	b := Bundle{Policy: p, Binding: binding(name, g.Kinds[0].ClusterScoped, exempt, action)}
+	b := Bundle{Policy: p, Binding: binding(name, g.Kinds[0].ClusterScoped, exempt, action), ClusterScoped: g.Kinds[0].ClusterScoped}
+	for _, c := range controls {
+		if action == finding.Deny {
+			b.Denies = append(b.Denies, c.ID)
+		}
+	}
 	if g.Of != "" {
 		b.Optional = g.Kinds
 	}

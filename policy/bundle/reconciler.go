@@ -88,6 +88,7 @@ type Reconciler struct {
 	bundled    []Bundle
 	builtFor   []string
 	built      []client.Object
+	builtOf    []Bundle
 }
 
 // SetupWithManager registers the reconciler for the Platform and every policy and binding that Ringfence owns.
@@ -223,7 +224,7 @@ func (r *Reconciler) wanted(bundles []Bundle, builtFor []string) ([]client.Objec
 	if err := compile.Wait(); err != nil {
 		return nil, err
 	}
-	r.built, r.builtFor = built, builtFor
+	r.built, r.builtFor, r.builtOf = built, builtFor, bundles
 	return built, nil
 }
 
