@@ -59,6 +59,8 @@ for name; do
 	cc) tool cc gcc libc6-dev ;;
 	xmllint) tool xmllint libxml2-utils ;;
 	promtool) tool promtool prometheus ;;
+	pkcs11-tool) tool pkcs11-tool opensc ;;
+	softhsm2-util) tool softhsm2-util softhsm2 ;;
 	*) tool "$name" "$name" ;;
 	esac
 done

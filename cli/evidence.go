@@ -42,7 +42,7 @@ func newEvidence(env Env) *cobra.Command {
 		Example: "  ringfence evidence list --since 24h\n  ringfence evidence export --tenant payments -o bundle.zip\n  ringfence evidence verify bundle.zip --checkpoint published.txt",
 		Args:    cobra.ArbitraryArgs, RunE: group,
 	}
-	for _, command := range []func(Env) *cobra.Command{newEvidenceList, newEvidenceShow, newEvidenceExport, newEvidenceVerify, newEvidenceAsk} {
+	for _, command := range []func(Env) *cobra.Command{newEvidenceList, newEvidenceShow, newEvidenceExport, newEvidenceVerify, newEvidenceAsk, newEvidenceRotate} {
 		cmd.AddCommand(command(env))
 	}
 	return cmd

@@ -32,6 +32,7 @@ Native policies keep refusing while it is down.`,
 	flags.StringVar(&cfg.AuditAddress, "audit-address", "", "loopback host:port on which the API server's audit events arrive (default: none)")
 	flags.StringVar(&cfg.Socket, "socket", "", "unix socket that answers /findings, /ledger, /evidence/status, /metrics and /healthz (default: none)")
 	flags.StringVar(&cfg.Evidence, "evidence", "", "folder in which every refusal is kept, below signed checkpoints (default: none)")
+	flags.StringVar(&cfg.LedgerKey, "ledger-key", "", ledgerKeyUsage)
 	flags.StringVar(&sinks, "sinks", "", "file of the sinks to which records are sent on; needs --evidence (default: none)")
 	flags.StringArrayVar(&cfg.Witnesses, "witness", nil, "place outside to which checkpoints are published: folder:PATH, git:PATH, git:PATH#REMOTE, s3:BUCKET/PREFIX, or https://HOST/PATH of a witness; repeatable")
 	flags.DurationVar(&cfg.WitnessEvery, "witness-every", witness.DefaultEvery, "how often checkpoints are published at most; so long can history be rewritten unseen")

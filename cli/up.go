@@ -47,6 +47,7 @@ refusal was refused and every expected success succeeded: 0 yes, 1 no.`,
 	flags.BoolVar(&o.Once, "once", false, "play the story and end")
 	flags.BoolVar(&o.Yes, "yes", false, "guard the cluster of --kubeconfig although workloads of others run on it")
 	flags.StringVar(&o.Devcluster, "devcluster", "", "the control plane's program (default: beside ringfence, then in PATH)")
+	flags.StringVar(&more.ledgerKey, "ledger-key", "", ledgerKeyUsage)
 	flags.StringVar(&more.sinks, "sinks", "", "file of the sinks to which records are sent on (default: none)")
 	flags.StringArrayVar(&more.witnesses, "witness", nil, "one more place outside to which checkpoints are published, as for serve; repeatable")
 	return cmd
@@ -55,6 +56,7 @@ refusal was refused and every expected success succeeded: 0 yes, 1 no.`,
 // upOptions are those of the control plane.
 type upOptions struct {
 	sinks     string
+	ledgerKey string
 	witnesses []string
 }
 
@@ -64,7 +66,7 @@ func (o upOptions) newServer(opened []forward.Opened) func(socket string, log *s
 	return func(socket string, log *slog.Logger) (local.Server, error) {
 		evidence := filepath.Join(filepath.Dir(socket), "evidence")
 		s, err := server.New(server.Config{
-			AuditAddress: "127.0.0.1:0", Socket: socket, Evidence: evidence, Sinks: opened,
+			AuditAddress: "127.0.0.1:0", Socket: socket, Evidence: evidence, LedgerKey: o.ledgerKey, Sinks: opened,
 			WitnessEvery: time.Second,
 			Witnesses:    append([]string{"folder:" + filepath.Join(evidence, "checkpoints")}, o.witnesses...),
 		}, log)

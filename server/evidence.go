@@ -37,7 +37,7 @@ type evidence struct {
 	dir       string
 }
 
-// openEvidence opens the ledger in a folder, or makes it: ledger/, ledger.key that signs it, and actor.key, without which nobody
+// openEvidence opens the ledger in a folder, or makes it: ledger/, ledger.key that signs it where no other key does, and actor.key, without which nobody
 // can tell whom a reference in a record means.
 func openEvidence(cfg Config, places []place, catalogue string, log *slog.Logger) (*evidence, error) {
 	dir := cfg.Evidence
@@ -45,7 +45,7 @@ func openEvidence(cfg Config, places []place, catalogue string, log *slog.Logger
 		return nil, fmt.Errorf("make the folder for evidence: %w", err)
 	}
 	e := &evidence{log: log, catalogue: catalogue, dir: dir, flights: flights{byID: map[string]*flight{}}}
-	key, err := signingKey(dir)
+	key, err := OpenLedgerKey(context.Background(), dir, cfg.LedgerKey)
 	if err != nil {
 		return nil, err
 	}
@@ -74,22 +74,11 @@ func (e *evidence) wire(cfg Config, places []place) (err error) {
 	return err
 }
 
-// signingKey reads the ledger's key, or makes that of a new ledger. A ledger whose key is gone is not given another one.
-func signingKey(dir string) (ledger.Key, error) {
-	path := filepath.Join(dir, "ledger.key")
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(filepath.Join(dir, "ledger", "keyring")); err == nil {
-			return ledger.Key{}, fmt.Errorf("open the ledger: %s is missing, and the ledger beside it was signed with it; put it back", path)
-		}
-	}
-	return loadOrMakeKey(path, "ringfence.dev/ledger/")
-}
-
 // loadOrMakeKey reads a key, or makes one whose name is prefix and chance.
 func loadOrMakeKey(path, prefix string) (ledger.Key, error) {
 	key, err := ledger.LoadKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return ledger.NewKey(path, prefix+strings.ToLower(rand.Text()[:12]))
+		return ledger.NewKey(path, newName(prefix))
 	}
 	return key, err
 }

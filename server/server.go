@@ -59,6 +59,9 @@ type Config struct {
 	// Evidence is the folder of the ledger, in which every refusal is kept, and of its keys; it is made where it is missing.
 	// Empty keeps no evidence.
 	Evidence string
+	// LedgerKey is what signs the ledger: the address of an Ed25519 key in a token (pkcs11:...), or a file. Empty is ledger.key
+	// in Evidence.
+	LedgerKey string
 	// Sinks are sent what the ledger holds; their cursors lie in Evidence. New takes them over, also where it fails.
 	Sinks []forward.Opened
 	// Witnesses are places outside to which checkpoints of the ledger are published: folder:PATH, git:PATH, git:PATH#REMOTE,
@@ -138,6 +141,9 @@ func check(cfg Config) ([]place, error) {
 	places, err := parsePlaces(cfg.Witnesses)
 	if cfg.Evidence == "" && len(cfg.Sinks) > 0 {
 		err = errors.Join(err, errors.New("send records to sinks: want a folder for evidence too: sinks follow the ledger in it"))
+	}
+	if cfg.Evidence == "" && cfg.LedgerKey != "" {
+		err = errors.Join(err, errors.New("sign a ledger: want a folder for evidence too: the ledger is in it"))
 	}
 	if cfg.Evidence == "" && len(cfg.Witnesses) > 0 {
 		err = errors.Join(err, errors.New("publish checkpoints: want a folder for evidence too: they are of the ledger in it"))
