@@ -84,7 +84,7 @@ started. The exit code is 1 where a sink or a place is behind and its last try f
 	flags.StringVar(&o.dir, "dir", defaultDir, "the directory of the running ringfence up")
 	flags.StringVar(&o.socket, "socket", "", "the socket of the running ringfence serve, in place of --dir")
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
-	cmd.AddCommand(check, status)
+	cmd.AddCommand(check, status, newSinksResend(env))
 	return cmd
 }
 
