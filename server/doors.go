@@ -231,5 +231,7 @@ func (s *Server) followFile(ctx context.Context) error {
 	if s.cfg.AuditFile == "" {
 		return nil
 	}
-	return s.audit.Follow(ctx, auditlog.Tail{Path: s.cfg.AuditFile, Cursor: auditCursor(s.cfg.Evidence)})
+	return s.audit.Follow(ctx, auditlog.Tail{Path: s.cfg.AuditFile, Cursor: auditCursor(s.cfg.Evidence), Broken: func(err error) {
+		s.log.Error("audit events may be lost: a packed file is broken", "err", err)
+	}})
 }

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -35,6 +34,9 @@ type Tail struct {
 	// Poll is how often to look; zero is 1 s. Sleep waits, or returns the context's error; nil is the machine's clock.
 	Poll  time.Duration
 	Sleep func(context.Context, time.Duration) error
+	// Broken is told of a packed file that cannot be unpacked to its end; nil tells nobody. It is counted as a gap too, and
+	// the next file is read.
+	Broken func(err error)
 }
 
 // tailPlace is where the reading of a file stands: always at the beginning of a line.
@@ -49,7 +51,7 @@ type tailPlace struct {
 type follower struct {
 	Tail
 	h       *Handler
-	file    *os.File
+	file    logFile
 	at      tailPlace
 	written tailPlace
 	buf     []byte
@@ -57,8 +59,8 @@ type follower struct {
 }
 
 // Follow reads the audit events that are in a file and that are added to it, until ctx ends, which is no error. It goes on
-// where it stopped after a restart, in files that were rotated away meanwhile too; where those are gone or packed, and where
-// a file was cut short, a gap is counted. Events are handed on before the cursor is written: at least once. The file need
+// where it stopped after a restart, in files that were rotated away meanwhile too, also packed by gzip; where those are gone or
+// broken, and where a file was cut short, a gap is counted. Events are handed on before the cursor is written: at least once. The file need
 // not be there yet. An error is one of the cursor.
 func (h *Handler) Follow(ctx context.Context, t Tail) error {
 	if t.Poll <= 0 {
@@ -74,7 +76,7 @@ func (h *Handler) Follow(ctx context.Context, t Tail) error {
 	}
 	for ctx.Err() == nil {
 		more, err := f.step(ctx)
-		if err == nil && f.at != f.written {
+		if err == nil && f.at != f.written && f.at.HeadLen > 0 { // the beginning of a file tells nothing: which one is it?
 			err = f.save()
 		}
 		if err != nil || !more {
@@ -122,49 +124,16 @@ func (f *follower) resume() error {
 		f.at = tailPlace{}
 		return nil
 	}
-	f.file, err = os.Open(rotated[i])
+	f.file, err = openLog(rotated[i])
 	return err
-}
-
-// rotated are the files that stand beside Path with its name and more in it, oldest first. Packed ones are not read.
-func (f *follower) rotated() []string {
-	dir, name := filepath.Split(f.Path)
-	ext := filepath.Ext(name)
-	entries, err := os.ReadDir(filepath.Clean(dir))
-	if err != nil {
-		return nil
-	}
-	type file struct {
-		path string
-		time time.Time
-	}
-	var all []file
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || e.Name() == name || strings.HasSuffix(e.Name(), ".gz") || dir+e.Name() == f.Cursor {
-			continue
-		}
-		// audit-2026-11-21T02-30-00.000.log as the API server does, audit.log.1 as logrotate does.
-		if strings.HasPrefix(e.Name(), strings.TrimSuffix(name, ext)+"-") || strings.HasPrefix(e.Name(), name+".") || strings.HasPrefix(e.Name(), name+"-") {
-			all = append(all, file{dir + e.Name(), info.ModTime()})
-		}
-	}
-	slices.SortFunc(all, func(a, b file) int {
-		if c := a.time.Compare(b.time); c != 0 {
-			return c
-		}
-		return strings.Compare(a.path, b.path)
-	})
-	var out []string
-	for _, one := range all {
-		out = append(out, one.path)
-	}
-	return out
 }
 
 // isHead reports whether a file begins as the one that was being read.
 func (f *follower) isHead(path string) bool {
-	file, err := os.Open(path)
+	if f.at.HeadLen == 0 {
+		return false
+	}
+	file, err := openLog(path)
 	if err != nil {
 		return false
 	}
@@ -174,7 +143,7 @@ func (f *follower) isHead(path string) bool {
 }
 
 // headOf is the digest of a file's first bytes; an error where there are fewer.
-func headOf(file *os.File, size int64) (string, error) {
+func headOf(file io.ReaderAt, size int64) (string, error) {
 	buf := make([]byte, size)
 	if _, err := file.ReadAt(buf, 0); err != nil {
 		return "", err
@@ -186,7 +155,7 @@ func headOf(file *os.File, size int64) (string, error) {
 // step reads the next piece. more is false where there is nothing to do but to wait.
 func (f *follower) step(ctx context.Context) (more bool, err error) {
 	if f.file == nil {
-		if f.file, err = os.Open(f.Path); err != nil {
+		if f.file, err = openLog(f.Path); err != nil {
 			f.file = nil
 			return false, err
 		}
@@ -217,6 +186,12 @@ func (f *follower) leave() error {
 	if len(f.buf) > 0 || f.long {
 		f.h.count(func(s *Stats) { s.Malformed++ })
 	}
+	if p, ok := f.file.(*packed); ok && p.broken != nil {
+		f.gap()
+		if f.Broken != nil {
+			f.Broken(p.broken)
+		}
+	}
 	f.close()
 	f.file, f.at, f.buf, f.long = next, tailPlace{}, f.buf[:0], false
 	return nil
@@ -224,24 +199,27 @@ func (f *follower) leave() error {
 
 // successor opens the file that was begun after the one that is being read: the next of the rotated ones, else Path. Path
 // is opened before the others are listed, so that a rotation in between leaves nothing out.
-func (f *follower) successor() (*os.File, error) {
-	newest, err := os.Open(f.Path)
+func (f *follower) successor() (logFile, error) {
+	newest, err := openLog(f.Path)
 	if err != nil {
 		return nil, err
 	}
-	same := func(path string, file *os.File) bool {
+	same := func(path string, file logFile) bool {
 		a, err := os.Stat(path)
 		b, err2 := file.Stat()
 		return err == nil && err2 == nil && os.SameFile(a, b)
 	}
 	rotated := f.rotated()
 	i := slices.IndexFunc(rotated, func(path string) bool { return same(path, f.file) })
+	if i < 0 { // it was packed since
+		i = slices.IndexFunc(rotated, f.isHead)
+	}
 	if i < 0 || i+1 == len(rotated) || same(rotated[i+1], newest) {
 		return newest, nil
 	}
-	older, err := os.Open(rotated[i+1])
+	older, err := openLog(rotated[i+1])
 	if err != nil {
-		return newest, nil // removed or packed since
+		return newest, nil // removed since
 	}
 	_ = newest.Close()
 	return older, nil
@@ -260,7 +238,7 @@ func (f *follower) isAway() bool {
 // isCut reports whether the file is shorter than was read, or begins otherwise: it was emptied and written anew.
 func (f *follower) isCut() bool {
 	info, err := f.file.Stat()
-	if err != nil || f.at.Offset == 0 {
+	if _, isPacked := f.file.(*packed); isPacked || err != nil || f.at.Offset == 0 {
 		return false
 	}
 	if info.Size() < f.at.Offset+int64(len(f.buf)) {
