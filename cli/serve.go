@@ -16,6 +16,7 @@ import (
 func newServe(env Env) *cobra.Command {
 	var cfg server.Config
 	var kubeconfig, sinks string
+	var keep map[string]string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the control plane in a cluster",
@@ -23,7 +24,10 @@ func newServe(env Env) *cobra.Command {
 right what drifts. Inside a pod it uses the pod's service account; elsewhere --kubeconfig or KUBECONFIG.
 Native policies keep refusing while it is down.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cfg.StoreKeep, err = parseKeep("ringfence serve", "--store-keep", keep); err != nil {
+				return err
+			}
 			return serve(cmd.Context(), env, cfg, kubeconfig, sinks)
 		},
 	}
@@ -33,6 +37,7 @@ Native policies keep refusing while it is down.`,
 	flags.StringVar(&cfg.Socket, "socket", "", "unix socket that answers /findings, /ledger, /evidence/status, /metrics and /healthz (default: none)")
 	flags.StringVar(&cfg.Evidence, "evidence", "", "folder in which every refusal is kept, below signed checkpoints (default: none)")
 	flags.StringVar(&cfg.LedgerKey, "ledger-key", "", ledgerKeyUsage)
+	flags.StringToStringVar(&keep, "store-keep", nil, storeKeepUsage)
 	flags.StringVar(&sinks, "sinks", "", "file of the sinks to which records are sent on; needs --evidence (default: none)")
 	flags.StringArrayVar(&cfg.Witnesses, "witness", nil, "place outside to which checkpoints are published: folder:PATH, git:PATH, git:PATH#REMOTE, s3:BUCKET/PREFIX, or https://HOST/PATH of a witness; repeatable")
 	flags.DurationVar(&cfg.WitnessEvery, "witness-every", witness.DefaultEvery, "how often checkpoints are published at most; so long can history be rewritten unseen")

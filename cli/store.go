@@ -60,13 +60,9 @@ func rebuild(ctx context.Context, env Env, o rebuildOptions) error {
 	if o.ledger == "" || o.store == "" {
 		return usagef("ringfence store rebuild", "want --ledger with a folder and --store with a file")
 	}
-	keep := store.Retention{}
-	for _, kind := range slices.Sorted(maps.Keys(o.keep)) {
-		d, err := time.ParseDuration(o.keep[kind])
-		if _, known := record.KindSchema(kind); err != nil || d <= 0 || !known {
-			return usagef("ringfence store rebuild", "--keep %s=%s: want a kind of record and a time above zero like 8760h", finding.Value(kind), finding.Value(o.keep[kind]))
-		}
-		keep[kind] = d
+	keep, err := parseKeep("ringfence store rebuild", "--keep", o.keep)
+	if err != nil {
+		return err
 	}
 	from, err := store.FromFolder(ctx, o.ledger)
 	if err != nil {
@@ -84,6 +80,22 @@ func rebuild(ctx context.Context, env Env, o rebuildOptions) error {
 	}
 	return nil
 }
+
+// parseKeep reads how long records of each kind are kept in the store; flag is where that was said.
+func parseKeep(command, flag string, given map[string]string) (store.Retention, error) {
+	keep := store.Retention{}
+	for _, kind := range slices.Sorted(maps.Keys(given)) {
+		d, err := time.ParseDuration(given[kind])
+		if _, known := record.KindSchema(kind); err != nil || d <= 0 || !known {
+			return nil, usagef(command, "%s %s=%s: want a kind of record and a time above zero like 8760h", flag, finding.Value(kind), finding.Value(given[kind]))
+		}
+		keep[kind] = d
+	}
+	return keep, nil
+}
+
+// storeKeepUsage is that of --store-keep.
+const storeKeepUsage = "how long records of a kind are kept in the store beside the ledger, for instance change.v1=8760h; repeatable; others for ever, as all in the ledger"
 
 func newStoreCheck(env Env) *cobra.Command {
 	var path string

@@ -13,6 +13,7 @@ import (
 	"ringfence.dev/ringfence/forward"
 	"ringfence.dev/ringfence/local"
 	"ringfence.dev/ringfence/server"
+	"ringfence.dev/ringfence/store"
 )
 
 // defaultDir is where `ringfence up` keeps its state and where `ringfence findings` looks for it.
@@ -48,6 +49,7 @@ refusal was refused and every expected success succeeded: 0 yes, 1 no.`,
 	flags.BoolVar(&o.Yes, "yes", false, "guard the cluster of --kubeconfig although workloads of others run on it")
 	flags.StringVar(&o.Devcluster, "devcluster", "", "the control plane's program (default: beside ringfence, then in PATH)")
 	flags.StringVar(&more.ledgerKey, "ledger-key", "", ledgerKeyUsage)
+	flags.StringToStringVar(&more.storeKeep, "store-keep", nil, storeKeepUsage)
 	flags.StringVar(&more.sinks, "sinks", "", "file of the sinks to which records are sent on (default: none)")
 	flags.StringArrayVar(&more.witnesses, "witness", nil, "one more place outside to which checkpoints are published, as for serve; repeatable")
 	return cmd
@@ -57,16 +59,17 @@ refusal was refused and every expected success succeeded: 0 yes, 1 no.`,
 type upOptions struct {
 	sinks     string
 	ledgerKey string
+	storeKeep map[string]string
 	witnesses []string
 }
 
 // newServer is the control plane of `ringfence up`: the API server on this machine sends it audit events. Checkpoints are
 // published beside the ledger, which shows how it goes, and which whoever may write the ledger may write too.
-func (o upOptions) newServer(opened []forward.Opened) func(socket string, log *slog.Logger) (local.Server, error) {
+func (o upOptions) newServer(opened []forward.Opened, keep store.Retention) func(socket string, log *slog.Logger) (local.Server, error) {
 	return func(socket string, log *slog.Logger) (local.Server, error) {
 		evidence := filepath.Join(filepath.Dir(socket), "evidence")
 		s, err := server.New(server.Config{
-			AuditAddress: "127.0.0.1:0", Socket: socket, Evidence: evidence, LedgerKey: o.ledgerKey, Sinks: opened,
+			AuditAddress: "127.0.0.1:0", Socket: socket, Evidence: evidence, LedgerKey: o.ledgerKey, StoreKeep: keep, Sinks: opened,
 			WitnessEvery: time.Second,
 			Witnesses:    append([]string{"folder:" + filepath.Join(evidence, "checkpoints")}, o.witnesses...),
 		}, log)
@@ -78,11 +81,15 @@ func (o upOptions) newServer(opened []forward.Opened) func(socket string, log *s
 }
 
 func up(ctx context.Context, o local.Options, more upOptions) error {
+	keep, err := parseKeep("ringfence up", "--store-keep", more.storeKeep)
+	if err != nil {
+		return err
+	}
 	opened, err := loadSinkFile(more.sinks)
 	if err != nil {
 		return err
 	}
-	o.NewServer = more.newServer(opened)
+	o.NewServer = more.newServer(opened, keep)
 	err = local.Up(ctx, o)
 	if errors.Is(err, local.ErrStory) {
 		return &exitError{finding.ExitRefused, err}

@@ -66,7 +66,7 @@ func (e *evidence) wire(cfg Config, places []place) (err error) {
 	if e.sinks, err = openSinks(context.Background(), cfg.Sinks, sinksDir(cfg.Evidence), e.ledger, e.log); err != nil {
 		return err
 	}
-	e.answers = openAnswers(context.Background(), cfg.Evidence, e.log)
+	e.answers = openAnswers(context.Background(), cfg.Evidence, cfg.StoreKeep, e.log)
 	if e.publisher, err = newPublisher(places, cfg.WitnessEvery, e.ledger, e.log); err != nil {
 		return err
 	}

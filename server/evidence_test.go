@@ -129,7 +129,8 @@ func TestPlaces(t *testing.T) {
 		"git:/srv/c#git@host.example:a/b.git":  {git: "/srv/c", remote: "git@host.example:a/b.git"},
 		"https://witness.bank.example/witness": {url: "https://witness.bank.example/witness"},
 		"http://127.0.0.1:8080":                {url: "http://127.0.0.1:8080"},
-		"":                                     {}, "folder:": {}, "git:": {}, "git:a#": {}, "git:a#--upload-pack=x": {}, "http://witness.example": {}, "https://a:b@host/": {}, "ftp://host": {}, "https://": {},
+		"s3:bank-evidence/prod":                {bucket: "bank-evidence/prod"},
+		"":                                     {}, "s3:": {}, "folder:": {}, "git:": {}, "git:a#": {}, "git:a#--upload-pack=x": {}, "http://witness.example": {}, "https://a:b@host/": {}, "ftp://host": {}, "https://": {},
 	} {
 		got, err := parsePlace(text)
 		if got != want || (err != nil) != (want == place{}) {

@@ -45,6 +45,7 @@ import (
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/record"
+	"ringfence.dev/ringfence/store"
 	"ringfence.dev/ringfence/tenant"
 )
 
@@ -62,6 +63,8 @@ type Config struct {
 	// LedgerKey is what signs the ledger: the address of an Ed25519 key in a token (pkcs11:...), or a file. Empty is ledger.key
 	// in Evidence.
 	LedgerKey string
+	// StoreKeep is how long records of a kind are kept in the store beside the ledger; a kind that it does not name is kept for ever.
+	StoreKeep store.Retention
 	// Sinks are sent what the ledger holds; their cursors lie in Evidence. New takes them over, also where it fails.
 	Sinks []forward.Opened
 	// Witnesses are places outside to which checkpoints of the ledger are published: folder:PATH, git:PATH, git:PATH#REMOTE,
@@ -142,6 +145,9 @@ func check(cfg Config) ([]place, error) {
 	if cfg.Evidence == "" && len(cfg.Sinks) > 0 {
 		err = errors.Join(err, errors.New("send records to sinks: want a folder for evidence too: sinks follow the ledger in it"))
 	}
+	if cfg.Evidence == "" && len(cfg.StoreKeep) > 0 {
+		err = errors.Join(err, errors.New("keep records in the store for a time: want a folder for evidence too: the store is in it"))
+	}
 	if cfg.Evidence == "" && cfg.LedgerKey != "" {
 		err = errors.Join(err, errors.New("sign a ledger: want a folder for evidence too: the ledger is in it"))
 	}
@@ -199,7 +205,7 @@ func (s *Server) listenSocket(path string) error {
 	mux.Handle("GET /findings", record.Handler(s.findings, s.audit.LastEvent, time.Now))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{}))
 	if s.evidence != nil {
-		registry.MustRegister(s.evidence.queue, s.evidence.publisher, forward.NewMetrics(s.evidence.sinks.followers...))
+		registry.MustRegister(s.evidence.queue, s.evidence.publisher, storeMetrics{s.evidence}, forward.NewMetrics(s.evidence.sinks.followers...))
 		mux.HandleFunc("GET /evidence/status", s.evidence.status)
 		mux.Handle("GET /ledger/", http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger)))
 	}

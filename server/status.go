@@ -30,11 +30,13 @@ type Status struct {
 	// Sinks are those of the configuration, in its order; Witnesses the places to which checkpoints are published.
 	Sinks     []forward.Stats  `json:"sinks"`
 	Witnesses []witness.Status `json:"witnesses"`
+	// Store is how far the store is filled from the ledger.
+	Store StoreStatus `json:"store"`
 }
 
 // status answers GET /evidence/status.
 func (e *evidence) status(w http.ResponseWriter, r *http.Request) {
-	s := Status{SchemaVersion: statusSchema, Size: e.ledger.Size(), Sinks: []forward.Stats{}, Witnesses: e.publisher.Status()}
+	s := Status{SchemaVersion: statusSchema, Size: e.ledger.Size(), Sinks: []forward.Stats{}, Witnesses: e.publisher.Status(), Store: e.storeStatus(r.Context())}
 	for _, f := range e.sinks.followers {
 		s.Sinks = append(s.Sinks, f.Stats(r.Context()))
 	}

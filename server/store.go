@@ -23,17 +23,22 @@ type answers struct {
 	log *slog.Logger
 	// store is nil where its file cannot be used.
 	store *store.Store
+	path  string
+	keep  store.Retention
 
-	mu    sync.Mutex // guards known
-	known map[string]bool
+	mu       sync.Mutex // guards what follows
+	known    map[string]bool
+	err      error // how the last try to fill the store ended
+	failures uint64
 }
 
 // openAnswers opens the store in the folder for evidence, or makes it.
-func openAnswers(ctx context.Context, dir string, log *slog.Logger) *answers {
-	a := &answers{log: log, known: map[string]bool{}}
+func openAnswers(ctx context.Context, dir string, keep store.Retention, log *slog.Logger) *answers {
 	path := filepath.Join(dir, "store.db")
+	a := &answers{log: log, path: path, keep: keep, known: map[string]bool{}}
 	var err error
 	if a.store, err = store.Open(ctx, store.Config{Path: path}); err != nil {
+		a.tell(err)
 		log.Error("the store is not filled; make it anew: ringfence store rebuild --ledger "+filepath.Join(dir, "ledger")+" --store "+path, "err", err)
 	}
 	return a
@@ -44,7 +49,7 @@ func (a *answers) run(ctx context.Context, from *ledger.Log) {
 	if a.store == nil {
 		return
 	}
-	if err := a.store.Follow(ctx, store.FromLedger(from), store.FollowOptions{Log: a.log}); err != nil && ctx.Err() == nil {
+	if err := a.store.Follow(ctx, store.FromLedger(from), store.FollowOptions{Log: a.log, Keep: a.keep, Tell: a.tell}); err != nil && ctx.Err() == nil {
 		a.log.Error("the store is no longer filled", "err", err)
 		<-ctx.Done()
 	}

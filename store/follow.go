@@ -30,6 +30,8 @@ type FollowOptions struct {
 	Now func() time.Time
 	// Log gets what an operator must know.
 	Log *slog.Logger
+	// Tell is told after every round how it ended, nil for well; nil tells nobody.
+	Tell func(error)
 }
 
 // Follow fills the store from a ledger until ctx ends, which is no error. Where filling fails for a time it tries again.
@@ -41,9 +43,14 @@ func (s *Store) Follow(ctx context.Context, from Source, o FollowOptions) error 
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Tell == nil {
+		o.Tell = func(error) {}
+	}
 	lock, err := lock(s.path)
 	if err != nil {
-		return fmt.Errorf("follow the ledger: %w; fix: stop the other process that fills %s", err, s.path)
+		err = fmt.Errorf("follow the ledger: %w; fix: stop the other process that fills %s", err, s.path)
+		o.Tell(err)
+		return err
 	}
 	defer lock.Close()
 	wait, retained := firstWait, time.Time{}
@@ -52,6 +59,9 @@ func (s *Store) Follow(ctx context.Context, from Source, o FollowOptions) error 
 		if now := o.Now(); err == nil && o.Keep != nil && now.Sub(retained).Abs() >= time.Hour {
 			_, err = s.Retain(ctx, o.Keep, now)
 			retained = now
+		}
+		if ctx.Err() == nil {
+			o.Tell(err)
 		}
 		pause := o.Poll
 		switch {
