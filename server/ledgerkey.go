@@ -38,7 +38,7 @@ func OpenLedgerKey(ctx context.Context, dir, source string) (ledger.Key, error) 
 		source = filepath.Join(dir, "ledger.key")
 	}
 	if _, err := os.Lstat(source); name != "" && errors.Is(err, fs.ErrNotExist) {
-		return ledger.Key{}, fmt.Errorf("open the ledger: %s is missing, and the ledger beside it was signed with it; put it back", source)
+		return ledger.Key{}, fmt.Errorf("open the ledger: %s is missing, and the ledger beside it was signed with it; put it back, or name what signs it now with --ledger-key", source)
 	}
 	return loadOrMakeKey(source, ledgerName)
 }
