@@ -43,6 +43,7 @@ Native policies keep refusing while it is down.`,
 	flags.StringVar(&cfg.AuditClientCA, "audit-client-ca", "", "file of CA certificates; a client with a certificate of theirs needs no token")
 	flags.DurationVar(&cfg.AuditSilence, "audit-silence", server.DefaultAuditSilence, "how long the audit stream may be silent before that is recorded")
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
+	webhookFlags(cmd, &cfg.Webhook)
 	return cmd
 }
 
