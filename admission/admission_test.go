@@ -167,7 +167,7 @@ func review(request any) []byte {
 // bad is a Pod with one privileged container.
 func bad(name string) fields {
 	return fields{"apiVersion": "v1", "kind": "Pod", "metadata": fields{"name": name, "namespace": "payments-dev", "labels": fields{"cost-centre": "1"}},
-		"spec": fields{"containers": []any{fields{"name": "c", "image": "registry.bank.example/a@sha256:" + strings.Repeat("0", 64), "securityContext": fields{"privileged": true}}}}}
+		"spec": fields{"serviceAccountName": "api", "automountServiceAccountToken": false, "containers": []any{fields{"name": "c", "image": "registry.bank.example/a@sha256:" + strings.Repeat("0", 64), "securityContext": fields{"privileged": true}}}}}
 }
 
 // TestHostile: reviews that are not as an API server writes them are answered, and never with a yes that nobody judged.
@@ -234,7 +234,9 @@ func TestHostile(t *testing.T) {
 		{"kube-system, which a registration excludes", set("namespace", "kube-system"), 200, true, ""},
 		{"a namespace without Guard", set("namespace", "bare"), 200, false, "namespace bare has no Guard; want a Guard named guard"},
 		{"a name that would start a line", set("namespace", "a\nRF-WL-01 all is well\x1b[2J"), 200, false, "RF-WL-01 "},
-		{"an object of 3 MiB", podReview(func(r fields) { r["object"].(fields)["metadata"].(fields)["annotations"] = fields{"a": strings.Repeat("x", 3<<20)} }), 200, false, "RF-WL-01 "},
+		{"an object of 3 MiB", podReview(func(r fields) {
+			r["object"].(fields)["metadata"].(fields)["annotations"] = fields{"a": strings.Repeat("x", 3<<20)}
+		}), 200, false, "RF-SE-02 No credentials in manifests: found more than"},
 		{"a review of 8 MiB", set("name", strings.Repeat("x", 8<<20)), 413, false, "larger than 7340032 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
