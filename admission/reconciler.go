@@ -11,12 +11,14 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
@@ -62,13 +64,17 @@ type Reconciler struct {
 
 // SetupWithManager registers the reconciler for the Platform and the registration.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	platform := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: v1alpha1.PlatformName}}}
+	one := reconcile.Request{NamespacedName: client.ObjectKey{Name: v1alpha1.PlatformName}}
+	platform := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request { return []reconcile.Request{one} })
+	begin := source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		queue.Add(one) // there may be neither a Platform nor a registration: certificates are renewed all the same
+		return nil
 	})
 	return ctrl.NewControllerManagedBy(mgr).Named("webhook").For(&v1alpha1.Platform{}).
 		Watches(&admissionv1.ValidatingWebhookConfiguration{}, platform, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
 			return o.GetName() == RegistrationName
 		}))).
+		WatchesRawSource(begin).
 		Complete(r)
 }
 

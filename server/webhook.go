@@ -47,6 +47,8 @@ type WebhookConfig struct {
 const (
 	// drain is how long a Service may go on sending to a pod that is not ready, drained how long what is under way may take then.
 	drain, drained = 5 * time.Second, 10 * time.Second
+	// lull is between the last connection that is taken and the end: requests that came on it are under way by then.
+	lull = 300 * time.Millisecond
 	// admissionProducer is who makes records of the door's decisions.
 	admissionProducer = "admission"
 )
@@ -285,7 +287,8 @@ func (w *webhook) run(ctx context.Context) error {
 	failed := make(chan struct{})
 	group.Go(func() error {
 		defer close(failed)
-		if err := srv.ServeTLS(w.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		err := srv.ServeTLS(w.listener, "", "")
+		if !errors.Is(err, http.ErrServerClosed) && !(w.draining.Load() && errors.Is(err, net.ErrClosed)) {
 			return fmt.Errorf("serve admission reviews on %s: %w", w.listener.Addr(), err)
 		}
 		return nil
@@ -301,7 +304,10 @@ func (w *webhook) run(ctx context.Context) error {
 		if wait <= 0 {
 			wait = drain
 		}
+		srv.SetKeepAlivesEnabled(false) // API servers are told to go to another replica with their next request
 		time.Sleep(wait)
+		_ = w.listener.Close()
+		time.Sleep(lull) // Shutdown drops what it finds just read
 		end, cancel := context.WithTimeout(context.Background(), drained)
 		defer cancel()
 		if err := srv.Shutdown(end); err != nil {

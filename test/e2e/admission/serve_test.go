@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,7 +17,9 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -48,9 +51,15 @@ func TestServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- srv.Run(ctx, rest.CopyConfig(b.config)) }()
+	done, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		done <- srv.Run(ctx, rest.CopyConfig(b.config))
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
 
 	web := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	ask := func(path string) (int, string, error) {
@@ -78,13 +87,14 @@ func TestServe(t *testing.T) {
 	})
 	eventually(t, "it to be ready", ready)
 
-	// A Service that only breaks rules which warn under the profile mvp passes both doors.
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ledgers"}}
+	eventually(t, "a namespace", func() error { return client.IgnoreAlreadyExists(b.Create(t.Context(), namespace.DeepCopy())) })
+	// A Deployment that only breaks rules which warn under the profile mvp passes both doors.
 	warned := func() error {
 		b.mu.Lock()
 		b.warnings = nil
 		b.mu.Unlock()
-		bare := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", GenerateName: "a-"}}
-		if err := b.Create(t.Context(), bare); err != nil {
+		if err := b.Create(t.Context(), deployment(namespace.Name)); err != nil {
 			return err
 		}
 		b.mu.Lock()
@@ -115,19 +125,13 @@ func TestServe(t *testing.T) {
 
 	var served atomic.Int64
 	var broken atomic.Pointer[error]
-	go func() { // posts until the door is closed: an answer is never cut off, only a connection refused at its end
+	go func() { // posts until nobody takes a connection: on one that was taken, the answer always comes
 		for {
-			got, err := web.Post("https://"+b.address+admission.Path, "application/json", strings.NewReader("{}"))
+			conn, err := tls.Dial("tcp", b.address, &tls.Config{InsecureSkipVerify: true})
 			if err != nil {
-				if !strings.Contains(err.Error(), "connection refused") {
-					broken.CompareAndSwap(nil, &err)
-				}
 				return
 			}
-			_, err = io.Copy(io.Discard, got.Body)
-			got.Body.Close()
-			if err != nil || got.StatusCode != http.StatusBadRequest {
-				err = fmt.Errorf("%s, %w", got.Status, err)
+			if err := postOn(conn); err != nil {
 				broken.CompareAndSwap(nil, &err)
 			}
 			served.Add(1)
@@ -158,6 +162,42 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// postOn posts what is no review, and wants to be told so.
+func postOn(conn *tls.Conn) error {
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", admission.Path); err != nil {
+		return err
+	}
+	got, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return err
+	}
+	defer got.Body.Close()
+	if _, err := io.Copy(io.Discard, got.Body); err != nil || got.StatusCode != http.StatusBadRequest {
+		return fmt.Errorf("%s, %w", got.Status, err)
+	}
+	return nil
+}
+
+// deployment is one that breaks no rule that denies under the profile mvp, and some that warn.
+func deployment(namespace string) *appsv1.Deployment {
+	yes, no, app := true, false, map[string]string{"app": "a"}
+	amount := func(cpu, memory string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
+	}
+	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{GenerateName: "a-", Namespace: namespace}, Spec: appsv1.DeploymentSpec{
+		Selector: &metav1.LabelSelector{MatchLabels: app},
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: app}, Spec: corev1.PodSpec{
+			SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+			Containers: []corev1.Container{{
+				Name: "a", Image: "registry.bank.example/payments/a:1",
+				SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
+				Resources:       corev1.ResourceRequirements{Requests: amount("100m", "64Mi"), Limits: amount("200m", "128Mi")},
+			}},
+		}},
+	}}
+}
+
 // recorded counts what a ledger tells of the door, by kind.
 func recorded(t *testing.T, dir string) map[string]int {
 	t.Helper()
@@ -172,7 +212,7 @@ func recorded(t *testing.T, dir string) map[string]int {
 	kinds := map[string]int{}
 	_, err = ledger.Verify(t.Context(), ledger.Folder(dir), ring, func(e ledger.Entry) error {
 		r, err := e.Record()
-		if r.Kind == "admission-decision.v1" && r.Producer == "admission" && strings.Contains(string(r.Body), `"ServiceAccount"`) ||
+		if r.Kind == "admission-decision.v1" && r.Producer == "admission" && strings.Contains(string(r.Body), `"Deployment"`) ||
 			r.Kind == "policy-gap.v1" && strings.Contains(string(r.Body), `"ValidatingWebhookConfiguration"`) {
 			kinds[r.Kind]++
 		}
