@@ -73,7 +73,7 @@ func (h *Handler) judge(ctx context.Context, q *request) *answer {
 	}
 	if err != nil {
 		h.cfg.Log.Error("a review could not be judged", "namespace", guardIn, "err", err)
-		late := late(&q.UID, "the Guard of namespace "+guardIn+" could not be read; the log of Ringfence says why")
+		late := late(&q.UID, "the Guard of namespace "+finding.Clean(guardIn)+" could not be read; the log of Ringfence says why")
 		late.operation = a.operation
 		return late
 	}

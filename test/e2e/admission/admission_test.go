@@ -3,14 +3,17 @@
 package admission
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +39,8 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/controls"
+	"ringfence.dev/ringfence/detect/auditlog"
+	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/install"
 	"ringfence.dev/ringfence/internal/casefile"
 	"ringfence.dev/ringfence/internal/clustertest"
@@ -55,6 +60,7 @@ type bed struct {
 	catalogue     *control.Catalogue
 	engine        *policy.Engine
 	address       string
+	events        string     // the file of audit events
 	mu            sync.Mutex // guards warnings
 	warnings      []string
 }
@@ -72,14 +78,19 @@ func newBed(t *testing.T) *bed {
 	if os.Getenv(clustertest.EnvKubeconfig) != "" {
 		t.Skip("skipped: the API server of a cluster that exists may not reach this process")
 	}
-	cluster, err := clustertest.Start("--nodes", "0")
+	rules, err := filepath.Abs("../../../docs/audit-policy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bed{events: filepath.Join(t.TempDir(), "audit.log")}
+	cluster, err := clustertest.Start("--nodes", "0", "--audit-policy", rules, "--apiserver-arg=--audit-log-path="+b.events)
 	if errors.Is(err, clustertest.ErrUnavailable) {
 		t.Skip(err)
 	} else if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Stop)
-	b := &bed{config: rest.CopyConfig(cluster.Config)}
+	b.config = rest.CopyConfig(cluster.Config)
 	b.config.WarningHandlerWithContext, b.config.QPS = b, -1
 	if b.Client, err = kube.NewClient(b.config); err != nil {
 		t.Fatal(err)
@@ -232,6 +243,7 @@ func TestDoor(t *testing.T) {
 		t.Errorf("after the first registration: %v", err)
 	}
 	t.Run("cases", b.cases)
+	t.Run("audited", b.audited)
 	t.Run("missing Guard", b.missingGuard)
 	t.Run("taken away", b.takenAway)
 	d.stop()
@@ -282,6 +294,36 @@ func (b *bed) cases(t *testing.T) {
 		t.Errorf("%d cases were tried for %d controls", asked, len(b.catalogue.Controls))
 	}
 	t.Logf("%d cases: the API server with the webhook alone gives the engine's verdict; %d more the server does not know", asked, beyond)
+}
+
+// audited: the audit event of a refusal is read as one of the native bundles is.
+func (b *bed) audited(t *testing.T) {
+	eventually(t, "a finding of the refusal", func() error {
+		file, err := os.Open(b.events)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		found := map[finding.Action]bool{}
+		know := auditlog.Knowledge{Find: b.catalogue.Find, Groups: b.catalogue.Groups()}
+		lines := bufio.NewScanner(file)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var e auditlog.Event
+			if json.Unmarshal(lines.Bytes(), &e) != nil {
+				continue
+			}
+			for _, f := range auditlog.Findings(e, know) {
+				if f.Control == "RF-WL-01" && f.Subject.Kind == "Pod" && f.Outcome == finding.Fail && f.Observed.Refused && strings.HasSuffix(f.Path, "/privileged") {
+					found[f.Action] = true
+				}
+			}
+		}
+		if !found[finding.Deny] {
+			return fmt.Errorf("found %v", found)
+		}
+		return nil
+	})
 }
 
 // missingGuard: a namespace without Guard is refused everything that is judged, with how to fix it.
