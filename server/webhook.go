@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -89,6 +92,9 @@ type webhook struct {
 	reconciler atomic.Pointer[admission.Reconciler]
 	synced     atomic.Bool
 	draining   atomic.Bool
+
+	mu              sync.Mutex // guards what follows
+	trusted, before []byte     // what the file of the authority holds, and what it held before
 }
 
 // openWebhook opens the door's address and has its first certificate; nil where there is none.
@@ -127,7 +133,8 @@ func (w *webhook) which() string {
 	return w.cfg.Controls
 }
 
-// ca reads the authority of the files, which must be what signed the certificate that is shown.
+// ca reads the authority of the files. What the file held before is trusted too: the certificate that is shown may still be of
+// that, for up to certTime.
 func (w *webhook) ca() ([]byte, error) {
 	text, err := readSecret(w.cfg.CA)
 	if err != nil {
@@ -136,7 +143,12 @@ func (w *webhook) ca() ([]byte, error) {
 	if !x509.NewCertPool().AppendCertsFromPEM(text) {
 		return nil, fmt.Errorf("read the CA of the admission door: %s holds no certificate in PEM", w.cfg.CA)
 	}
-	return text, nil
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !bytes.Equal(text, w.trusted) {
+		w.before, w.trusted = w.trusted, text
+	}
+	return slices.Concat(w.trusted, w.before), nil
 }
 
 // certificate is what tls.Config asks.
