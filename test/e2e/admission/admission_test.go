@@ -1,5 +1,5 @@
 // Package admission shows on a real API server that the admission webhook alone refuses what the catalogue refuses, that its
-// certificate changes under way unnoticed, and that a webhook which is down locks nobody out who must get in.
+// certificate changes under way unnoticed. A webhook that is down locks nobody out who must get in.
 package admission
 
 import (
