@@ -32,7 +32,7 @@ const (
 )
 
 // Reconciler keeps the registration in place: deleted or edited by hand, it comes back. It is first made when every namespace
-// that it asks about has a Guard and the door can decide; a Platform that is deleted removes nothing.
+// that it asks about has a Guard, the door can decide and the API server reaches it; a Platform that is deleted removes nothing.
 type Reconciler struct {
 	// Client reads from a cache; Live asks the cluster.
 	Client client.Client
@@ -60,6 +60,8 @@ type Reconciler struct {
 	mu     sync.Mutex // guards what follows
 	looked bool       // at what is registered
 	placed *admissionv1.ValidatingWebhookConfiguration
+
+	unreached string // what was last said of it; one Reconcile runs at a time
 }
 
 // SetupWithManager registers the reconciler for the Platform and the registration.
@@ -121,7 +123,7 @@ func (r *Reconciler) register(ctx context.Context, p *v1alpha1.Platform) (waits 
 		}
 		stored = nil
 	}
-	if stored == nil {
+	if stored == nil && (!r.had() || p == nil || len(r.Catalogue.Controls) == 0) {
 		if waits, err := r.early(ctx, p); waits || err != nil {
 			return waits && p != nil && len(r.Catalogue.Controls) > 0, err
 		}
@@ -137,6 +139,13 @@ func (r *Reconciler) register(ctx context.Context, p *v1alpha1.Platform) (waits 
 		r.Authority.Trusted(ca, stored == nil)
 	}
 	return false, nil
+}
+
+// had reports whether this process had the registration in place.
+func (r *Reconciler) had() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.placed != nil
 }
 
 // wanted is the registration as it must be.
@@ -155,7 +164,7 @@ func (r *Reconciler) wanted(p *v1alpha1.Platform, stored *admissionv1.Validating
 	return Registration(r.Catalogue, exempt, r.At, ca)
 }
 
-// early reports whether a first registration has nothing to ask, or would refuse what nobody can decide yet.
+// early reports whether a first registration has nothing to ask, or would refuse what nobody can decide yet, or not be heard.
 func (r *Reconciler) early(ctx context.Context, p *v1alpha1.Platform) (bool, error) {
 	r.mu.Lock()
 	r.looked = true
@@ -163,8 +172,11 @@ func (r *Reconciler) early(ctx context.Context, p *v1alpha1.Platform) (bool, err
 	if p == nil || len(r.Catalogue.Controls) == 0 || r.Able != nil && r.Able() != nil {
 		return true, nil
 	}
-	bare, err := r.Unguarded(ctx, p)
-	return bare != "", err
+	if bare, err := r.Unguarded(ctx, p); bare != "" || err != nil {
+		return true, err
+	}
+	reached, err := r.reached(ctx)
+	return !reached, err
 }
 
 func (r *Reconciler) authorities(ctx context.Context) ([]byte, error) {

@@ -269,14 +269,18 @@ func (w *webhook) ready() error {
 // mux are the paths of the door.
 func (w *webhook) mux() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc(admission.Path, func(out http.ResponseWriter, r *http.Request) {
-		h := w.handler.Load()
-		if h == nil || !w.synced.Load() {
-			http.Error(out, "Ringfence is starting and cannot decide yet; fix: try again in some seconds", http.StatusServiceUnavailable)
-			return
+	decided := func(do func(*admission.Handler, http.ResponseWriter, *http.Request)) http.HandlerFunc {
+		return func(out http.ResponseWriter, r *http.Request) {
+			h := w.handler.Load()
+			if h == nil || !w.synced.Load() {
+				http.Error(out, "Ringfence is starting and cannot decide yet; fix: try again in some seconds", http.StatusServiceUnavailable)
+				return
+			}
+			do(h, out, r)
 		}
-		h.ServeHTTP(out, r)
-	})
+	}
+	mux.Handle(admission.Path, decided((*admission.Handler).ServeHTTP))
+	mux.Handle(admission.CanaryPath, decided((*admission.Handler).Canary))
 	mux.HandleFunc("GET /readyz", func(out http.ResponseWriter, _ *http.Request) {
 		if err := w.ready(); err != nil {
 			http.Error(out, err.Error(), http.StatusServiceUnavailable)

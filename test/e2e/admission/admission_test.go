@@ -169,8 +169,8 @@ type door struct {
 	metrics    *admission.Metrics
 }
 
-// open runs a door until stop is called or the test ends.
-func (b *bed) open(t *testing.T, lifetime, settle time.Duration) *door {
+// open runs a door until stop is called or the test ends, and has the API server look for it at an address.
+func (b *bed) open(t *testing.T, address string, lifetime, settle time.Duration) *door {
 	t.Helper()
 	scheme, err := kube.Scheme()
 	if err != nil {
@@ -181,7 +181,7 @@ func (b *bed) open(t *testing.T, lifetime, settle time.Duration) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(b.address)
+	_, port, _ := net.SplitHostPort(address)
 	at, err := admission.ParseClient(v1alpha1.SystemNamespace+"/ringfence:"+port, "")
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +203,10 @@ func (b *bed) open(t *testing.T, lifetime, settle time.Duration) *door {
 	if err := d.reconciler.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Addr: b.address, Handler: handler, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: d.authority.GetCertificate}}
+	mux := http.NewServeMux()
+	mux.Handle(admission.Path, handler)
+	mux.HandleFunc(admission.CanaryPath, handler.Canary)
+	srv := &http.Server{Addr: b.address, Handler: mux, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: d.authority.GetCertificate}}
 	srv.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -237,7 +240,8 @@ func byDoor(err error) error {
 func TestDoor(t *testing.T) {
 	b := newBed(t)
 	b.furnish(t)
-	d := b.open(t, 0, time.Second)
+	t.Run("nowhere", b.nowhere)
+	d := b.open(t, b.address, 0, time.Second)
 	eventually(t, "the first refusal", func() error { return byDoor(b.Create(t.Context(), pod(home), client.DryRunAll)) })
 	if err := d.reconciler.Ready(); err != nil {
 		t.Errorf("after the first registration: %v", err)
@@ -248,9 +252,29 @@ func TestDoor(t *testing.T) {
 	t.Run("taken away", b.takenAway)
 	d.stop()
 	t.Run("locks nobody out", b.lockOut)
-	d = b.open(t, 24*time.Second, 3*time.Second)
+	d = b.open(t, b.address, 24*time.Second, 3*time.Second)
 	eventually(t, "a refusal after the restart", func() error { return byDoor(b.Create(t.Context(), pod(home), client.DryRunAll)) })
 	t.Run("renewal", func(t *testing.T) { b.renewal(t, d) })
+}
+
+// nowhere: a door that the API server does not find is not registered, and nobody is refused for it.
+func (b *bed) nowhere(t *testing.T) {
+	d := b.open(t, "127.0.0.1:1", 0, time.Second) // nobody listens there
+	probe := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "a", Labels: map[string]string{"ringfence.dev/canary": "true"}}}
+	eventually(t, "the API server to look for it", func() error {
+		if err := b.Create(t.Context(), probe, client.DryRunAll); !strings.Contains(fmt.Sprint(err), "failed calling webhook") {
+			return fmt.Errorf("got %v", err)
+		}
+		return nil
+	})
+	time.Sleep(time.Second)
+	if err := b.Get(t.Context(), client.ObjectKey{Name: admission.RegistrationName}, registered()); !apierrors.IsNotFound(err) {
+		t.Errorf("it is registered: %v", err)
+	}
+	if err := b.Create(t.Context(), pod(home), client.DryRunAll); err != nil {
+		t.Errorf("a request is refused for it: %v", err)
+	}
+	d.stop()
 }
 
 // cases tries, of each control, a case of each kind that this server serves, and compares with what the engine says.
