@@ -1,10 +1,8 @@
 package record
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"ringfence.dev/ringfence/finding"
@@ -57,16 +55,10 @@ func Refusal(fs []finding.Finding, catalogue string, actorKey []byte, source str
 	s, o := fs[0].Subject, fs[0].Observed
 	body := refusalBody{AuditID: o.AuditID, Stage: "ResponseComplete", Operation: o.Operation, Refused: o.Refused, DryRun: o.DryRun, Source: source,
 		Subject: subject{s.APIVersion, s.Kind, s.Namespace, s.Name}, Seen: seen.UTC(),
-		Actor: actor{Reference(actorKey, o.User)}, NotPassed: []notPassed{}}
+		Actor: actor{Reference(actorKey, o.User)}, NotPassed: list(fs)}
 	if o.ImpersonatedUser != "" {
 		body.InTheName = &actor{Reference(actorKey, o.ImpersonatedUser)}
 	}
-	for _, f := range fs {
-		if n, ok := failed(f); ok {
-			body.NotPassed = append(body.NotPassed, n)
-		}
-	}
-	slices.SortStableFunc(body.NotPassed, func(a, b notPassed) int { return cmp.Compare(a.Control, b.Control) })
 	text, err := json.Marshal(body)
 	if err != nil {
 		return Record{}, fmt.Errorf("record a refusal: %w", err)

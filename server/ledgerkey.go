@@ -14,9 +14,6 @@ import (
 	pkcs11 "ringfence.dev/ringfence/ledger/token"
 )
 
-// LocalCluster is the cluster that records name, for who adds one while the control plane is stopped.
-const LocalCluster = localCluster
-
 // ledgerName begins the names of new ledgers.
 const ledgerName = "ringfence.dev/ledger/"
 

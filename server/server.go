@@ -91,6 +91,8 @@ type Config struct {
 	PushTokens string
 	// WitnessFor are keyrings of other ledgers whose checkpoints are witnessed here.
 	WitnessFor []string
+	// Webhook is the admission door.
+	Webhook WebhookConfig
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -105,6 +107,7 @@ type Server struct {
 	audit     *auditlog.Handler
 	metrics   *bundle.Metrics
 	evidence  *evidence // nil for none
+	webhook   *webhook  // nil for none
 	running   atomic.Bool
 	auditURL  string
 	doors     string
@@ -140,6 +143,9 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.take, Now: time.Now,
 	})
 	if err == nil {
+		s.webhook, err = openWebhook(cfg.Webhook, cat, log)
+	}
+	if err == nil {
 		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket), s.listenDoors())
 	}
 	if err != nil {
@@ -164,7 +170,7 @@ func check(cfg Config) ([]place, error) {
 	if cfg.Evidence == "" && len(cfg.Witnesses) > 0 {
 		err = errors.Join(err, errors.New("publish checkpoints: want a folder for evidence too: they are of the ledger in it"))
 	}
-	return places, errors.Join(err, checkDoors(cfg))
+	return places, errors.Join(err, checkDoors(cfg), checkWebhook(cfg.Webhook))
 }
 
 // AuditURL is where the API server is to send audit events, or "". It holds a random path that only the API server is
@@ -214,6 +220,9 @@ func (s *Server) listenSocket(path string) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /findings", record.Handler(s.asked(), time.Now))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{}))
+	if s.webhook != nil {
+		registry.MustRegister(s.webhook.metrics)
+	}
 	if s.evidence != nil {
 		registry.MustRegister(s.evidence.queue, s.evidence.publisher, storeMetrics{s.evidence}, forward.NewMetrics(s.evidence.sinks.followers...))
 		mux.HandleFunc("GET /evidence/status", s.evidence.status)
@@ -252,6 +261,9 @@ func (s *Server) Run(until context.Context, rest *rest.Config) error {
 		s.Close()
 		return nil
 	})
+	if s.webhook != nil {
+		group.Go(func() error { return s.webhook.run(ctx) })
+	}
 	group.Go(func() error { return s.reconcile(ctx, rest) })
 	group.Go(func() error { return s.followFile(ctx) })
 	err := group.Wait()
@@ -270,6 +282,9 @@ func (s *Server) Close() {
 	for _, l := range s.listeners {
 		_ = l.server.Close()
 		_ = l.Listener.Close()
+	}
+	if s.webhook != nil && !s.running.Load() {
+		_ = s.webhook.listener.Close()
 	}
 	if s.evidence != nil && !s.running.Load() {
 		_ = s.evidence.ledger.Close()
@@ -334,6 +349,11 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	}
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr)); err != nil {
 		return nil, fmt.Errorf("set up the reconcilers: %w", err)
+	}
+	if s.webhook != nil {
+		if err := s.webhook.setUp(mgr, s.evidence); err != nil {
+			return nil, fmt.Errorf("set up the admission door: %w", err)
+		}
 	}
 	if s.evidence == nil {
 		return mgr, nil

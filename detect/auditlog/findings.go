@@ -34,8 +34,15 @@ const (
 	annotation = "validation.policy.admission.k8s.io/validation_failure"
 	// maxFailures is how many failures of one event are read; the API server writes at most 50.
 	maxFailures = 256
+	// maxLists is how many lists of one event are read: one a match group asks the webhook once.
+	maxLists = 16
 	// noParams is what the API server says where a binding finds no Guard.
 	noParams = "no params found for policy binding"
+	// webhookAnnotation ends the annotation in which Ringfence's own webhook leaves its failures in the same form, behind the
+	// name of a match group; noGuard is how it says that there is none, and notDecided how it begins what it could not decide.
+	webhookAnnotation = ".admission.ringfence.dev/validation_failure"
+	noGuard           = " has no Guard; want a Guard named guard"
+	notDecided        = ": could not be decided: "
 )
 
 // failure is one element of the annotation.
@@ -53,14 +60,14 @@ type failure struct {
 // A control that the API server could not evaluate is Errored. Where no control can be named (a namespace without Guard)
 // there is one Errored finding with Control "", the bundle's name, as ringfence-workloads, as Rule and a Reason.
 func Findings(e Event, k Knowledge) []finding.Finding {
-	list := e.Annotations[annotation]
+	lists := annotations(e)
 	var by refusal
 	denied := false
 	if e.ResponseStatus != nil && e.ResponseStatus.Code >= 400 {
 		by, denied = parseRefusal(e.ResponseStatus.Message)
 	}
 	ours := denied && k.isBundle(by.policy)
-	if e.Stage != "ResponseComplete" && e.Stage != "Panic" || e.ObjectRef == nil || list == "" && !ours {
+	if e.Stage != "ResponseComplete" && e.Stage != "Panic" || e.ObjectRef == nil || len(lists) == 0 && !ours {
 		return nil
 	}
 	m := maker{Knowledge: k, subject: k.subjectOf(e, by), observed: observed(e), denied: denied}
@@ -68,10 +75,12 @@ func Findings(e Event, k Knowledge) []finding.Finding {
 		m.named = m.controlOf(by.text)
 	}
 	var failures []failure
-	if list != "" {
-		if err := json.Unmarshal([]byte(list), &failures); err != nil {
+	for _, list := range lists {
+		var more []failure
+		if err := json.Unmarshal([]byte(list), &more); err != nil {
 			m.add(m.errored("", annotation, ReasonUnreadable, "the audit event's list of failures could not be read"))
 		}
+		failures = append(failures, more...)
 	}
 	for _, f := range failures[:min(len(failures), maxFailures)] {
 		if k.isBundle(f.Policy) {
@@ -82,6 +91,23 @@ func Findings(e Event, k Knowledge) []finding.Finding {
 		m.add(m.finding(by.policy, by.text))
 	}
 	return m.out
+}
+
+// annotations are the lists of failures of an event: the API server's own, then those of Ringfence's webhook.
+func annotations(e Event) (lists []string) {
+	var keys []string
+	for key := range e.Annotations {
+		if strings.HasSuffix(key, webhookAnnotation) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range append([]string{annotation}, keys[:min(len(keys), maxLists)]...) {
+		if list := e.Annotations[key]; list != "" {
+			lists = append(lists, list)
+		}
+	}
+	return lists
 }
 
 // maker makes the findings of one event.
@@ -114,9 +140,12 @@ func (m *maker) controlOf(text string) string {
 
 // finding is what one failure of one bundle says.
 func (m *maker) finding(policy, text string) finding.Finding {
+	if id, why, ok := m.undecided(text); ok {
+		return m.errored(id, policy, clean(why, maxMessage), "could not be decided: "+why)
+	}
 	l, ok := parseLine(text, m.Find)
 	if !ok {
-		if strings.Contains(text, noParams) {
+		if strings.Contains(text, noParams) || strings.Contains(text, noGuard) {
 			return m.errored("", policy, ReasonNoGuard, "namespace "+clean(m.subject.Namespace, maxName)+" has no Guard")
 		}
 		id, _ := undecidedControl(text)
@@ -134,6 +163,17 @@ func (m *maker) finding(policy, text string) finding.Finding {
 	f.Message = clean(text, maxMessage)
 	f.Fingerprint = finding.Fingerprint(f.Control, f.Subject, f.Path)
 	return f
+}
+
+// undecided takes apart how the webhook says that a control of the catalogue could not be decided.
+func (m *maker) undecided(text string) (id, why string, ok bool) {
+	id, _, _ = strings.Cut(text, " ")
+	if m.Find == nil || !control.ValidID(id) {
+		return "", "", false
+	}
+	c, known := m.Find(id)
+	why, ok = strings.CutPrefix(text, c.ID+" "+c.Title+notDecided)
+	return c.ID, why, known && ok
 }
 
 // errored is a finding for what could not be decided. id is "" where no control can be named; then the Rule is the bundle's

@@ -142,8 +142,15 @@ type refusal struct{ name, policy, text string }
 // quotes, so that no name and no user name can pretend to be the rest.
 var refused = regexp.MustCompile(`(?s)^[a-z0-9.-]+ ("(?:[^"\\]|\\.)*") is forbidden: ValidatingAdmissionPolicy '([^']*)'(?: with binding '[^']*')? denied request: (.*)$`)
 
-// parseRefusal takes the message of a response apart. ok is false where no ValidatingAdmissionPolicy refused.
+// byWebhook is the API server's answer where Ringfence's own webhook refused; it names neither the object nor the user.
+var byWebhook = regexp.MustCompile(`(?s)^admission webhook "([a-z0-9-]+)\.admission\.ringfence\.dev" denied the request: (.*)$`)
+
+// parseRefusal takes the message of a response apart. ok is false where neither a ValidatingAdmissionPolicy nor Ringfence's
+// webhook refused.
 func parseRefusal(message string) (r refusal, ok bool) {
+	if m := byWebhook.FindStringSubmatch(message); m != nil {
+		return refusal{policy: "ringfence-" + m[1] + "-deny", text: m[2]}, true
+	}
 	m := refused.FindStringSubmatch(message)
 	if m == nil {
 		return refusal{}, false

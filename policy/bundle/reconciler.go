@@ -149,7 +149,7 @@ func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason,
 		return reasonApplyFailed, err.Error(), err
 	}
 	if len(have) == 0 {
-		bare, err := r.unguarded(ctx, p)
+		bare, err := Unguarded(ctx, r.Client, p)
 		if err != nil {
 			return reasonApplyFailed, err.Error(), err
 		} else if bare != "" {
@@ -261,14 +261,14 @@ func (r *Reconciler) existing(ctx context.Context) (map[string]client.Object, er
 	return have, nil
 }
 
-// unguarded is the first namespace that would be refused everything because it has no Guard, or "".
-func (r *Reconciler) unguarded(ctx context.Context, p *v1alpha1.Platform) (string, error) {
+// Unguarded is the first namespace that would be refused everything because it has no Guard, or "".
+func Unguarded(ctx context.Context, from client.Reader, p *v1alpha1.Platform) (string, error) {
 	var namespaces corev1.NamespaceList
-	if err := r.Client.List(ctx, &namespaces); err != nil {
+	if err := from.List(ctx, &namespaces); err != nil {
 		return "", fmt.Errorf("list namespaces: %w", err)
 	}
 	var guards v1alpha1.GuardList
-	if err := r.Client.List(ctx, &guards); err != nil {
+	if err := from.List(ctx, &guards); err != nil {
 		return "", fmt.Errorf("list guards: %w", err)
 	}
 	guarded := map[string]bool{}

@@ -1,0 +1,64 @@
+package admission
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics count what the door answers. Make one with NewMetrics and register it.
+type Metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	gaps     *prometheus.CounterVec
+	gapTime  prometheus.Counter
+	expires  prometheus.Gauge
+}
+
+// NewMetrics makes the metrics, all zero.
+func NewMetrics() *Metrics {
+	return &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ringfence_admission_requests_total",
+			Help: "Reviews by operation and verdict: allowed, warned, refused, undecided (refused because it could not be decided), shed (told to come again), invalid.",
+		}, []string{"operation", "verdict"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "ringfence_admission_duration_seconds", Help: "Seconds from the first byte of a review to its answer.",
+			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5},
+		}, []string{"operation"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ringfence_admission_in_flight", Help: "Reviews that are judged now.",
+		}),
+		gaps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ringfence_admission_gaps_total", Help: "How often the webhook's registration was found missing or changed and was put back.",
+		}, []string{"cause"}),
+		gapTime: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ringfence_admission_gap_seconds_total", Help: "Seconds from noticing that the registration was missing or changed until it was back.",
+		}),
+		expires: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "ringfence_admission_certificate_expires_seconds", Help: "When the certificate of the door that is shown now expires, in seconds since 1970.",
+		}),
+	}
+}
+
+// count counts an answer. An operation that could not be read is "unknown".
+func (m *Metrics) count(operation string, v verdict, begun time.Time) {
+	operation = cmp.Or(operation, "unknown")
+	m.requests.WithLabelValues(operation, string(v)).Inc()
+	m.duration.WithLabelValues(operation).Observe(time.Since(begun).Seconds())
+}
+
+// Expires is told when the certificate that is shown now expires.
+func (m *Metrics) Expires(at time.Time) { m.expires.Set(float64(at.Unix())) }
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.inFlight, m.gaps, m.gapTime, m.expires} {
+		c.Collect(ch)
+	}
+}
