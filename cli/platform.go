@@ -22,6 +22,7 @@ type settings struct {
 	// platform is nil where none was given.
 	platform *v1alpha1.Platform
 	tenants  []v1alpha1.Tenant
+	waivers  []v1alpha1.Waiver
 	// guarded says that guards holds the one Guard that counts, of a cluster's namespace: it knows what a Platform would say.
 	guarded bool
 	now     time.Time
@@ -40,7 +41,7 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 	if g, ok := s.guards[namespace]; ok {
 		return g, nil
 	}
-	compiled := tenant.Compile(s.controls, s.platform, tenant.Of(s.tenants, namespace), namespace)
+	compiled := tenant.Compile(s.controls, s.platform, tenant.Of(s.tenants, namespace), s.waivers, namespace)
 	tenant.DropExpired(&compiled.Spec, s.now)
 	g, err := policy.NewGuard(compiled.Spec)
 	if err != nil {
