@@ -12,7 +12,9 @@ import (
 // always fails one control for every object of its kind.
 type always struct{ kind control.Kind }
 
-func (a always) Match(apiVersion, kind string) (control.Kind, bool) { return a.kind, kind == a.kind.Kind }
+func (a always) Match(apiVersion, kind string) (control.Kind, bool) {
+	return a.kind, kind == a.kind.Kind
+}
 
 func (a always) Judge(Input) []Result {
 	return []Result{{Control: &control.Control{ID: "RF-WL-01"}, Violations: []Violation{{"x", "/spec"}}}}

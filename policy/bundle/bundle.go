@@ -89,6 +89,10 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 	p.Spec.MatchConstraints.ResourceRules = rules(nil, g.Kinds, nil, "*")
 	p.Spec.Variables = variables(g.Twins())
 	p.Spec.MatchConditions = slices.Clone(when)
+	inNamespace := !g.Kinds[0].ClusterScoped // where waivers are
+	if inNamespace {
+		p.Spec.Variables = append(p.Spec.Variables, variables(waiverVariables(g))...)
+	}
 	for _, c := range controls {
 		names := map[string]string{}
 		derived := control.Derived(c.Variables, g.Only(c))
@@ -98,10 +102,17 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 		for _, v := range derived {
 			p.Spec.Variables = append(p.Spec.Variables, admissionv1.Variable{Name: names[v.Name], Expression: control.Rename(v.Expression, names)})
 		}
+		holds, says := control.Rename("variables.violations.size() == 0", names), control.Rename(c.Message(), names)
+		switch {
+		case inNamespace && action == finding.Deny:
+			holds += " || " + isWaived(c.ID)
+		case inNamespace: // what is waived is still warned of
+			says += " + " + control.Rename("(variables.violations.size() == 0 ? '' : ", names) + waivedBy(c.ID) + ")"
+		}
 		p.Spec.Validations = append(p.Spec.Validations, admissionv1.Validation{
-			Expression:        gate(c.ID, action) + control.Rename("variables.violations.size() == 0", names),
+			Expression:        gate(c.ID, action) + holds,
 			Message:           c.PlainMessage(),
-			MessageExpression: control.Rename(c.Message(), names),
+			MessageExpression: says,
 			Reason:            new(metav1.StatusReasonForbidden),
 		})
 	}
