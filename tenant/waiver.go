@@ -76,7 +76,7 @@ func waivers(all []v1alpha1.Waiver, namespace string, unwaivable []string) map[s
 	var out map[string]v1alpha1.SubjectWaivers
 	for _, w := range counted {
 		for _, s := range w.Spec.Subjects {
-			key := v1alpha1.WaiverKey(cmp.Or(s.APIGroup, groupOf(s.Kind)), s.Kind, s.Name)
+			key := v1alpha1.WaiverKey(cmp.Or(s.APIGroup, GroupOf(s.Kind)), s.Kind, s.Name)
 			if out == nil {
 				out = map[string]v1alpha1.SubjectWaivers{}
 			}
@@ -96,8 +96,8 @@ func waivers(all []v1alpha1.Waiver, namespace string, unwaivable []string) map[s
 	return out
 }
 
-// groupOf is the group that Kubernetes has a kind in; "" is the core, and what is not known.
-func groupOf(kind string) string {
+// GroupOf is the group that Kubernetes has a kind in; "" is the core, and what is not known.
+func GroupOf(kind string) string {
 	for _, g := range control.Groups() {
 		for _, k := range g.Kinds {
 			if k.Kind == kind {
