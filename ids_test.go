@@ -22,6 +22,7 @@ var examples = map[string]string{
 	"cli/evidence.go":    "help of a flag",
 	"cli/evidenceask.go": "help of a command",
 	"cli/root.go":        "help of the program",
+	"cli/waiver.go":      "help of a command",
 	"local/story.go":     "what to try next",
 
 	"api/v1alpha1/crds/ringfence.dev_platforms.yaml": "descriptions of fields, generated of comments",
