@@ -58,6 +58,7 @@ for name; do
 	case $name in
 	cc) tool cc gcc libc6-dev ;;
 	xmllint) tool xmllint libxml2-utils ;;
+	promtool) tool promtool prometheus ;;
 	*) tool "$name" "$name" ;;
 	esac
 done

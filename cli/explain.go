@@ -16,11 +16,19 @@ import (
 )
 
 func newExplain(env Env) *cobra.Command {
-	return &cobra.Command{
+	var denial denialOptions
+	cmd := &cobra.Command{
 		Use: "explain ID", Short: "Say what a control wants, why, and how to satisfy it",
-		Long:              "Say what a control wants, why, and how to satisfy it. ID is what a refusal begins with; control list lists them all.",
+		Long: `Say what a control wants, why, and how to satisfy it. ID is what a refusal begins with; control list lists them all.
+
+With --last-denial -n NS it says why the newest refusal in a namespace happened, with every control that failed. The API
+server keeps nothing of what it refused: name the FILE, and it is judged again, with its repairs as a diff.`,
+		Example:           "  ringfence explain RF-WL-08\n  ringfence explain --last-denial -n payments-prod\n  ringfence explain --last-denial -n payments-prod deploy.yaml --platform platform.yaml",
 		ValidArgsFunction: completeIDs(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if denial.asked {
+				return lastDenial(cmd.Context(), env, denial, args)
+			}
 			c, err := oneControl(env, cmd.CommandPath(), args)
 			if err != nil {
 				return err
@@ -28,6 +36,8 @@ func newExplain(env Env) *cobra.Command {
 			return explain(env, c)
 		},
 	}
+	denial.register(cmd)
+	return cmd
 }
 
 // explain prints a control for somebody who has just been refused by it and may know nothing of Kubernetes' security.

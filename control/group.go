@@ -74,6 +74,8 @@ type Kind struct {
 	ClusterScoped bool
 	// Template says that objects of the kind carry a pod template: pods are made of them, each judged when it is created.
 	Template bool
+	// Connect says that the kind is what a request of the operation CONNECT asks for: it is never stored, and has no name.
+	Connect bool
 }
 
 // Variable is a named CEL expression, used as variables.<Name>.
@@ -119,6 +121,14 @@ func Groups() []Group {
 			{Kind: "Secret", Resource: "secrets"},
 			{Kind: "ServiceAccount", Resource: "serviceaccounts"},
 			{Kind: "PersistentVolumeClaim", Resource: "persistentvolumeclaims"},
+		}},
+		// What opens a way into what runs. Each is the options of one request, behind the Pod or Service that Resource names.
+		{Name: "connections", Kinds: []Kind{
+			{Kind: "PodExecOptions", Resource: "pods/exec", Connect: true},
+			{Kind: "PodAttachOptions", Resource: "pods/attach", Connect: true},
+			{Kind: "PodPortForwardOptions", Resource: "pods/portforward", Connect: true},
+			{Kind: "PodProxyOptions", Resource: "pods/proxy", Connect: true},
+			{Kind: "ServiceProxyOptions", Resource: "services/proxy", Connect: true},
 		}},
 		{Name: "cluster", Variables: clusterVariables, Unless: controlPlane, Kinds: clusterKinds(rbac)},
 		{Name: "webhooks", Variables: countVariables, Unreachable: true, Kinds: []Kind{

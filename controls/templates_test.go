@@ -40,12 +40,12 @@ func TestTemplates(t *testing.T) {
 			if one.Object.Kind() != "Pod" || one.Update() || one.Object.Subject().Namespace != "" {
 				continue
 			}
-			alone := places(engine, input(one, guard), c.ID)
+			alone := places(engine, one.Input(guard), c.ID)
 			for _, tmpl := range cat.Templates {
 				if tmpl.Containers != "" { // carries a part of a pod only
 					continue
 				}
-				in := input(one, guard)
+				in := one.Input(guard)
 				in.Object = wrap(tmpl, in.Object)
 				at := strings.TrimSuffix(tmpl.Pod, "/spec")
 				if tmpl.Each != "" {

@@ -12,7 +12,7 @@ import (
 )
 
 // policyFile lays a policy.yaml out for reading: the control's own rule stands out from the fixed parts around it.
-var policyFile = template.Must(template.New("").Funcs(template.FuncMap{"literal": literal, "list": list}).Parse(`# The rule of this control is the part marked "own". Everything else is written by: go test ./controls -update
+var policyFile = template.Must(template.New("").Funcs(template.FuncMap{"literal": literal, "list": list[string], "operations": list[admissionv1.OperationType]}).Parse(`# The rule of this control is the part marked "own". Everything else is written by: go test ./controls -update
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata:
@@ -28,7 +28,7 @@ spec:
 {{- range .Policy.Spec.MatchConstraints.ResourceRules}}
       - apiGroups: {{list .APIGroups}}
         apiVersions: {{list .APIVersions}}
-        operations: [CREATE, UPDATE]
+        operations: {{operations .Operations}}
         resources: {{list .Resources}}
         scope: {{.Scope}}
 {{- end}}
@@ -61,12 +61,12 @@ func literal(s string) string {
 	return "|-\n        " + strings.ReplaceAll(s, "\n", "\n        ")
 }
 
-func list(items []string) string {
+func list[S ~string](items []S) string {
 	quoted := make([]string, len(items))
 	for i, s := range items {
-		quoted[i] = s
+		quoted[i] = string(s)
 		if s == "" || s == "*" {
-			quoted[i] = `"` + s + `"`
+			quoted[i] = `"` + string(s) + `"`
 		}
 	}
 	return fmt.Sprintf("[%s]", strings.Join(quoted, ", "))

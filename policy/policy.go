@@ -20,7 +20,7 @@ import (
 type Input struct {
 	// Object is the object as the API server would decode it; OldObject is the stored one at UPDATE, else nil.
 	Object, OldObject map[string]any
-	// Operation is CREATE or UPDATE. Empty means CREATE.
+	// Operation is CREATE, UPDATE or CONNECT. Empty means CREATE.
 	Operation string
 	// Namespace is where the object lies or would lie. Empty is judged as "default".
 	Namespace string
@@ -30,6 +30,8 @@ type Input struct {
 	Username string
 	// Now is what the ends of the Guard's waivers are compared with. Zero: there is no clock, and nothing is waived.
 	Now time.Time
+	// Groups are those that Username is in.
+	Groups []string
 }
 
 // Guard is a Guard's spec made ready for rules. It is immutable; make one for each namespace and share it.

@@ -19,7 +19,7 @@ import (
 )
 
 // archive is a sink that writes records as they are to a file.
-func archive(t *testing.T, path string, kinds ...string) forward.Opened {
+func archive(t testing.TB, path string, kinds ...string) forward.Opened {
 	t.Helper()
 	sink, err := jsonfile.New(jsonfile.Config{Path: path})
 	if err != nil {
@@ -34,7 +34,7 @@ func gap(id string) record.Record {
 }
 
 // eventually waits for what happens soon.
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -44,7 +44,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 }
 
 // startEvidence runs the road of records until the test stops it.
-func startEvidence(t *testing.T, s *Server) (stop func()) {
+func startEvidence(t testing.TB, s *Server) (stop func()) {
 	t.Helper()
 	s.running.Store(true)
 	ctx, cancel := context.WithCancel(t.Context())

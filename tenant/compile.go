@@ -43,6 +43,9 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	spec := &guard.Spec
 	if tenant != nil {
 		spec.Tenant, spec.Environment, spec.Production = tenant.Name, env.Name, env.Production
+		if !env.Production {
+			spec.Entry = v1alpha1.EntryOpen
+		}
 	}
 	for _, c := range controls {
 		var change string

@@ -63,7 +63,10 @@ type GuardSpec struct {
 	// +listType=atomic
 	// +optional
 	Groups []string `json:"groups,omitempty"`
-	// BreakGlassGroups are the groups that may be bound to cluster-admin. Empty: none.
+	// Entry says whether people may enter running pods. Empty means Closed: only BreakGlassGroups may.
+	// +optional
+	Entry Entry `json:"entry,omitempty"`
+	// BreakGlassGroups are the groups that may be bound to cluster-admin, and may enter running pods. Empty: none.
 	// +kubebuilder:validation:MaxItems=10
 	// +listType=atomic
 	// +optional
@@ -143,3 +146,16 @@ type EgressCIDR struct {
 	// +optional
 	Expires string `json:"expires,omitempty"`
 }
+
+// Entry says whether people may enter what runs: exec, attach, port-forward, proxy.
+//
+// +kubebuilder:validation:Enum=Open;Closed
+type Entry string
+
+// The entries.
+const (
+	// EntryClosed lets in members of the break-glass groups alone. It is the meaning of the zero value too.
+	EntryClosed Entry = "Closed"
+	// EntryOpen lets in whoever RBAC lets in.
+	EntryOpen Entry = "Open"
+)

@@ -252,7 +252,10 @@ func observed(e Event) finding.Observed {
 	}
 	o.Refused = code >= 400
 	// A server-side apply that creates is a patch answered with 201. Refused, it looks like a change.
-	if e.Verb == "create" || code == 201 {
+	switch {
+	case slices.Contains([]string{"exec", "attach", "portforward", "proxy"}, e.ObjectRef.Subresource):
+		o.Operation = "CONNECT"
+	case e.Verb == "create" || code == 201:
 		o.Operation = "CREATE"
 	}
 	if _, query, ok := strings.Cut(e.RequestURI, "?"); ok {

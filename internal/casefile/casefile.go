@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/manifest"
 )
 
@@ -27,6 +29,8 @@ type Case struct {
 	Want []string
 	// Also are ids of other controls that the case trips too.
 	Also []string
+	// Groups are those of the user who asks.
+	Groups []string
 	// AnyAlso says that the case may trip any other control: it is too large or too odd to list them.
 	AnyAlso bool
 }
@@ -66,6 +70,13 @@ func Guard() v1alpha1.GuardSpec {
 // Update reports whether the case is an UPDATE.
 func (c Case) Update() bool { return c.Old != nil }
 
+// Connect reports whether the case is a CONNECT: its object is the options of a connection, which are never stored.
+func (c Case) Connect() bool {
+	return slices.ContainsFunc(control.Groups(), func(g control.Group) bool {
+		return slices.ContainsFunc(g.Kinds, func(k control.Kind) bool { return k.Connect && k.Kind == c.Object.Kind() })
+	})
+}
+
 // Read reads the cases in dir/tests.
 func Read(tree fs.FS, dir string) ([]Case, error) {
 	files, err := fs.Glob(tree, path.Join(dir, "tests", "*.yaml"))
@@ -93,6 +104,8 @@ func read(tree fs.FS, file string) (Case, error) {
 		line = strings.TrimSpace(line)
 		if want, ok := strings.CutPrefix(line, "# want: found "); ok {
 			c.Want = append(c.Want, want)
+		} else if group, ok := strings.CutPrefix(line, "# group: "); ok {
+			c.Groups = append(c.Groups, group)
 		} else if also, ok := strings.CutPrefix(line, "# also: "); ok {
 			if c.AnyAlso = c.AnyAlso || also == "*"; also != "*" {
 				c.Also = append(c.Also, also)

@@ -1,6 +1,7 @@
 package casefile
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,17 +20,21 @@ type Outcome struct {
 	Errored []string
 }
 
-// Judge judges the case as a test of the control with an id, in the namespace that the case names, else payments-dev.
-func (c Case) Judge(id string, e *policy.Engine, guard *policy.Guard) (o Outcome) {
-	subject := c.Object.Subject()
-	in := policy.Input{Object: c.Object.Value, Guard: guard, Namespace: subject.Namespace}
-	if in.Namespace == "" {
-		in.Namespace = "payments-dev"
-	}
-	if c.Update() {
+// Input is the case as an engine judges it, in the namespace that it names, else payments-dev.
+func (c Case) Input(guard *policy.Guard) policy.Input {
+	in := policy.Input{Object: c.Object.Value, Guard: guard, Namespace: cmp.Or(c.Object.Subject().Namespace, "payments-dev"), Groups: c.Groups}
+	switch {
+	case c.Update():
 		in.Operation, in.OldObject = "UPDATE", c.Old.Value
+	case c.Connect():
+		in.Operation = "CONNECT"
 	}
-	for _, f := range e.Judge(in, subject) {
+	return in
+}
+
+// Judge judges the case as a test of the control with an id.
+func (c Case) Judge(id string, e *policy.Engine, guard *policy.Guard) (o Outcome) {
+	for _, f := range e.Judge(c.Input(guard), c.Object.Subject()) {
 		switch {
 		case f.Outcome == finding.Errored:
 			o.Errored = append(o.Errored, f.Control+": "+*f.Reason)

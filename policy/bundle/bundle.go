@@ -89,8 +89,8 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 	p.Spec.MatchConstraints.ResourceRules = rules(nil, g.Kinds, nil, "*")
 	p.Spec.Variables = variables(g.Twins())
 	p.Spec.MatchConditions = slices.Clone(when)
-	inNamespace := !g.Kinds[0].ClusterScoped // where waivers are
-	if inNamespace {
+	waivable := !g.Kinds[0].ClusterScoped && !g.Kinds[0].Connect // where waivers are, and what is stored
+	if waivable {
 		p.Spec.Variables = append(p.Spec.Variables, variables(waiverVariables(g))...)
 	}
 	for _, c := range controls {
@@ -104,9 +104,9 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 		}
 		holds, says := control.Rename("variables.violations.size() == 0", names), control.Rename(c.Message(), names)
 		switch {
-		case inNamespace && action == finding.Deny:
+		case waivable && action == finding.Deny:
 			holds += " || " + isWaived(c.ID)
-		case inNamespace: // what is waived is still warned of
+		case waivable: // what is waived is still warned of
 			says += " + " + control.Rename("(variables.violations.size() == 0 ? '' : ", names) + waivedBy(c.ID) + ")"
 		}
 		p.Spec.Validations = append(p.Spec.Validations, admissionv1.Validation{
@@ -212,16 +212,20 @@ func rules(have []admissionv1.NamedRuleWithOperations, kinds []control.Kind, onl
 			continue
 		}
 		version, scope := cmp.Or(k.Version, version), admissionv1.NamespacedScope
+		operations := []admissionv1.OperationType{admissionv1.Create, admissionv1.Update}
+		if k.Connect {
+			operations = []admissionv1.OperationType{admissionv1.Connect}
+		}
 		if k.ClusterScoped {
 			scope = admissionv1.ClusterScope
 		}
 		i := slices.IndexFunc(have, func(r admissionv1.NamedRuleWithOperations) bool {
-			return r.APIGroups[0] == k.APIGroup && r.APIVersions[0] == version && *r.Scope == scope
+			return r.APIGroups[0] == k.APIGroup && r.APIVersions[0] == version && *r.Scope == scope && r.Operations[0] == operations[0]
 		})
 		if i < 0 {
 			i = len(have)
 			have = append(have, admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
-				Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Operations: operations,
 				Rule:       admissionv1.Rule{APIGroups: []string{k.APIGroup}, APIVersions: []string{version}, Scope: &scope},
 			}})
 		}

@@ -41,10 +41,8 @@ func TestClean(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, one := range cases {
-			in := policy.Input{Object: one.Object.Value, Guard: guard, Namespace: "payments-dev"}
-			if ns := one.Object.Subject().Namespace; ns != "" {
-				in.Namespace = ns
-			}
+			in := one.Input(guard)
+			in.Operation, in.OldObject = "CREATE", nil
 			fails := map[string]bool{}
 			for _, f := range engine.Judge(in, one.Object.Subject()) {
 				fails[f.Control] = fails[f.Control] || f.Outcome != finding.Pass

@@ -239,6 +239,15 @@ func (s *set) Match(apiVersion, kind string) (control.Kind, bool) {
 	return s.group.Kinds[i], true
 }
 
+// anyList is texts as CEL knows a list.
+func anyList(texts []string) []any {
+	out := make([]any, len(texts))
+	for i, text := range texts {
+		out[i] = text
+	}
+	return out
+}
+
 // Judge evaluates every control of the group over one frame.
 func (s *set) Judge(in policy.Input) []policy.Result {
 	kind, _ := in.Object["kind"].(string)
@@ -252,7 +261,7 @@ func (s *set) Judge(in policy.Input) []policy.Result {
 	}
 	request := map[string]any{
 		"operation": in.Operation, "namespace": in.Namespace,
-		"userInfo": map[string]any{"username": in.Username},
+		"userInfo": map[string]any{"username": in.Username, "groups": anyList(in.Groups)},
 	}
 	now := p.frame(in.Object, in.OldObject, in.Guard.Params(), request)
 	defer p.release(now)

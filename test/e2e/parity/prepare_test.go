@@ -16,6 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -66,6 +68,36 @@ func (p *parity) prepare(t *testing.T) {
 			}
 		}
 	}
+	at := metav1.ObjectMeta{Namespace: denying, Name: connectTo}
+	if err := errors.Join(
+		p.Create(ctx, &corev1.Pod{ObjectMeta: at, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "registry.bank.example/app"}}}}),
+		p.Create(ctx, &corev1.Service{ObjectMeta: at, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}),
+	); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// connectTo is the Pod and the Service to which connections are asked for.
+const connectTo = "connect-to"
+
+// connect asks for a connection, as a user in the case's groups. What is let through ends at a Pod that no node runs: that is
+// no error here.
+func (p *parity) connect(t *testing.T, c *place) error {
+	t.Helper()
+	config := rest.CopyConfig(p.config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: "alice", Groups: append([]string{"system:masters"}, c.Groups...)}
+	config.APIPath, config.GroupVersion, config.NegotiatedSerializer = "/api", &corev1.SchemeGroupVersion, scheme.Codecs.WithoutConversion()
+	core, err := rest.RESTClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind, _ := p.engine.Match(c.Object.APIVersion(), c.Object.Kind())
+	resource, sub, _ := strings.Cut(kind.Resource, "/")
+	err = core.Post().Namespace(c.namespace).Resource(resource).Name(connectTo).SubResource(sub).Param("command", "sh").Param("ports", "80").Do(t.Context()).Error()
+	if !apierrors.IsForbidden(err) {
+		return nil
+	}
+	return err
 }
 
 // namespaces are those in which cases are tried, and that of the Guard for what lies in none.
