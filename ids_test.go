@@ -23,6 +23,7 @@ var examples = map[string]string{
 	"cli/evidenceinforce.go": "help of a command",
 	"cli/explain.go":         "help of a command",
 	"cli/root.go":            "help of the program",
+	"cli/waiver.go":          "help of a command",
 	"local/story.go":         "what to try next",
 
 	"record/kinds/posture.v1.json": "an example of a record",

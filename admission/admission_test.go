@@ -214,6 +214,10 @@ func TestHostile(t *testing.T) {
 		{"a connect", podReview(func(r fields) {
 			r["operation"], r["subResource"], r["kind"] = "CONNECT", "exec", fields{"version": "v1", "kind": "PodExecOptions"}
 			r["object"] = fields{"apiVersion": "v1", "kind": "PodExecOptions", "command": []any{"sh"}}
+		}), 200, false, "found exec at /kind"},
+		{"a connect of a kind that nothing judges", podReview(func(r fields) {
+			r["operation"], r["resource"], r["kind"] = "CONNECT", fields{"version": "v1", "resource": "nodes"}, fields{"version": "v1", "kind": "NodeProxyOptions"}
+			r["object"] = fields{"apiVersion": "v1", "kind": "NodeProxyOptions"}
 		}), 200, true, ""},
 		{"a scale", podReview(func(r fields) {
 			r["subResource"], r["operation"], r["kind"] = "scale", "UPDATE", fields{"group": "autoscaling", "version": "v1", "kind": "Scale"}
@@ -452,6 +456,9 @@ func caseReview(engine *policy.Engine, c casefile.Case) []byte {
 	}
 	if c.Update() {
 		request["operation"], request["oldObject"] = "UPDATE", c.Old.Value
+	}
+	if c.Connect() {
+		request["operation"], request["name"], request["userInfo"] = "CONNECT", "api-0", fields{"username": "jane@bank.example", "groups": c.Groups}
 	}
 	return review(request)
 }

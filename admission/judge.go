@@ -58,9 +58,10 @@ func (h *Handler) judge(ctx context.Context, q *request) *answer {
 	a := &answer{operation: q.operation(), verdict: allowed, response: &admissionv1.AdmissionResponse{UID: q.UID, Allowed: true}}
 	subject := q.subject()
 	kind, judged := h.cfg.Engine.Match(subject.APIVersion, subject.Kind)
-	// No control judges what is deleted or connected to. The pinned namespaces are never judged, whatever a registration
+	asked := q.Operation == admissionv1.Create || q.Operation == admissionv1.Update || q.Operation == admissionv1.Connect && kind.Connect
+	// No control judges what is deleted. The pinned namespaces are never judged, whatever a registration
 	// asks: a cluster must be able to start and Ringfence must be able to run.
-	if !judged || q.Operation != admissionv1.Create && q.Operation != admissionv1.Update || slices.Contains(v1alpha1.PinnedExemptNamespaces, q.Namespace) {
+	if !judged || !asked || slices.Contains(v1alpha1.PinnedExemptNamespaces, q.Namespace) {
 		return a
 	}
 	guardIn := q.Namespace
@@ -78,7 +79,7 @@ func (h *Handler) judge(ctx context.Context, q *request) *answer {
 		return late
 	}
 	found := h.cfg.Engine.Judge(policy.Input{Object: q.Object, OldObject: q.OldObject, Operation: string(q.Operation),
-		Namespace: q.Namespace, Guard: guard, Username: q.UserInfo.Username}, subject)
+		Namespace: q.Namespace, Guard: guard, Username: q.UserInfo.Username, Groups: q.UserInfo.Groups}, subject)
 	found = slices.DeleteFunc(found, func(f finding.Finding) bool { return f.Outcome == finding.Pass || f.Outcome == finding.NotApplicable })
 	if len(found) == 0 {
 		return a

@@ -179,13 +179,17 @@ func rules(kinds []control.Kind) (out []admissionv1.RuleWithOperations) {
 		if k.ClusterScoped {
 			scope = admissionv1.ClusterScope
 		}
+		operations := []admissionv1.OperationType{admissionv1.Create, admissionv1.Update}
+		if k.Connect {
+			operations = []admissionv1.OperationType{admissionv1.Connect}
+		}
 		i := slices.IndexFunc(out, func(r admissionv1.RuleWithOperations) bool {
-			return r.APIGroups[0] == k.APIGroup && r.APIVersions[0] == version && *r.Scope == scope
+			return r.APIGroups[0] == k.APIGroup && r.APIVersions[0] == version && *r.Scope == scope && r.Operations[0] == operations[0]
 		})
 		if i < 0 {
 			i = len(out)
 			out = append(out, admissionv1.RuleWithOperations{
-				Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+				Operations: operations,
 				Rule:       admissionv1.Rule{APIGroups: []string{k.APIGroup}, APIVersions: []string{version}, Scope: &scope},
 			})
 		}

@@ -24,7 +24,8 @@ type request struct {
 	Namespace   string                      `json:"namespace"`
 	Operation   admissionv1.Operation       `json:"operation"`
 	UserInfo    struct {
-		Username string `json:"username"`
+		Username string   `json:"username"`
+		Groups   []string `json:"groups"`
 	} `json:"userInfo"`
 	Object    map[string]any `json:"object"`
 	OldObject map[string]any `json:"oldObject"`
@@ -67,14 +68,14 @@ func decode(text []byte) (*request, error) {
 // complete refuses a request without the objects that its operation has, and one whose objects are of another kind than it says.
 func (q *request) complete() error {
 	needs := map[admissionv1.Operation][2]bool{ // the object and the old one
-		admissionv1.Create: {true, false}, admissionv1.Update: {true, true}, admissionv1.Delete: {false, true}, admissionv1.Connect: {},
+		admissionv1.Create: {true, false}, admissionv1.Update: {true, true}, admissionv1.Delete: {false, true}, admissionv1.Connect: {true, false},
 	}[q.Operation]
 	for i, o := range []map[string]any{q.Object, q.OldObject} {
 		field := [...]string{"request.object", "request.oldObject"}[i]
 		if o == nil && needs[i] {
 			return fmt.Errorf("%s: found nothing; want the object of a %s", field, q.Operation)
 		}
-		if o == nil || q.Operation == admissionv1.Connect {
+		if o == nil {
 			continue
 		}
 		if s := manifest.NewObject(o).Subject(); s.APIVersion != q.apiVersion() || s.Kind != q.Kind.Kind {

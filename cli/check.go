@@ -51,7 +51,7 @@ type checkOptions struct {
 const checkHelp = `Judge Kubernetes manifests (YAML, JSON, Lists) with the controls that guard the cluster.
 
 PATH is a file, a folder (read recursively: *.yaml, *.yml, *.json), a packed Helm chart (*.tgz) or - for standard input. --platform names files with
-the bank's Platform and its Tenants; without a Platform every control denies and those that compare with the bank's own
+the bank's Platform, its Tenants and approved Waivers; without a Platform every control denies and those that compare with the bank's own
 settings are not judged.
 
 In a folder, hidden folders, links to folders, and what .gitignore and .ringfenceignore name are passed over. A folder
@@ -112,7 +112,7 @@ func newCheck(env Env) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringArrayVar(&o.platform, "platform", nil, "`FILE|DIR` with Platform and Tenant objects; may be repeated")
+	flags.StringArrayVar(&o.platform, "platform", nil, "`FILE|DIR` with Platform, Tenant and Waiver objects; may be repeated")
 	flags.StringArrayVar(&o.policy, "policy", nil, "judge with the policies in `FILE|DIR` instead of the catalogue; may be repeated")
 	flags.BoolVar(&o.catalogue, "with-catalogue", false, "judge with the catalogue beside --policy")
 	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `NS` of objects that name none; with --cluster the one that is judged")
@@ -288,6 +288,7 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 		return err
 	}
 	settings, invalid := loadSettings(o.platform, env.Stdin, schemas, cat.Controls, env.Now())
+	settings.tell(env)
 	j, err := newJudge(cat, schemas, settings)
 	if err != nil {
 		return err

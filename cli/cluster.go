@@ -135,6 +135,7 @@ func (s *survey) discover(ctx context.Context, cat *control.Catalogue) (own []cl
 	settings := []control.Kind{
 		{APIGroup: group.Group, Kind: "Platform", Version: group.Version},
 		{APIGroup: group.Group, Kind: "Tenant", Version: group.Version},
+		{APIGroup: group.Group, Kind: "Waiver", Version: group.Version},
 		{APIGroup: group.Group, Kind: guardKind, Version: group.Version},
 	}
 	served, faults, err := s.cluster.Resources(ctx, slices.Concat(workloads, others, settings))

@@ -23,6 +23,7 @@ func (s *survey) settings(ctx context.Context, o checkOptions, own []cluster.Res
 	if len(o.platform) > 0 {
 		s.env.note("settings: Platform and Tenants of the --platform files; those of the cluster do not count")
 		from, invalid := loadSettings(o.platform, s.env.Stdin, schemas, cat.Controls, s.env.Now())
+		from.tell(s.env)
 		return from, invalid, nil
 	}
 	l := &loader{settings: &settings{controls: cat.Controls, now: s.env.Now(), guards: map[string]*policy.Guard{}}, schemas: schemas, places: map[string]finding.Location{}}
@@ -31,7 +32,11 @@ func (s *survey) settings(ctx context.Context, o checkOptions, own []cluster.Res
 		if r.Kind.Kind == guardKind {
 			continue
 		}
-		for value, err := range s.cluster.List(ctx, r, "") {
+		where := ""
+		if r.Namespaced {
+			where = o.namespace
+		}
+		for value, err := range s.cluster.List(ctx, r, where) {
 			if ctx.Err() != nil {
 				return nil, nil, ctx.Err()
 			}
@@ -51,6 +56,7 @@ func (s *survey) settings(ctx context.Context, o checkOptions, own []cluster.Res
 		s.env.note("settings: not all of cluster %s could be read; what is missing counts as not there", s.cluster.Name())
 	case l.platform != nil:
 		s.env.note("settings: Platform and Tenants (%d) of cluster %s", len(l.tenants), s.cluster.Name())
+		l.tell(s.env)
 	default:
 		s.env.note("settings: cluster %s has no Platform; it is judged as without one", s.cluster.Name())
 	}
@@ -84,7 +90,7 @@ func (s *survey) guard(ctx context.Context, into *settings, namespace string, ow
 	return false
 }
 
-// addLive takes a Platform or Tenant of the cluster. Its faults name it, as there is no place to point at.
+// addLive takes a Platform, Tenant or Waiver of the cluster. Its faults name it, as there is no place to point at.
 func (l *loader) addLive(value map[string]any) {
 	before := len(l.faults)
 	o := manifest.NewObject(value)

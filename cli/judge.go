@@ -158,7 +158,7 @@ func (j *judge) object(ctx context.Context, o *manifest.Object) (report.Object, 
 	var passes int
 	if judged {
 		list := func(id string) bool { return j.passes || exempt || slices.Contains(j.unjudged, id) }
-		findings, passes = j.engine.Failures(policy.Input{Object: o.Value, Namespace: subject.Namespace, Guard: guard}, subject, list)
+		findings, passes = j.engine.Failures(policy.Input{Object: o.Value, Namespace: subject.Namespace, Guard: guard, Now: j.settings.now}, subject, list)
 	}
 	kept := findings[:0]
 	for i := range findings {
@@ -214,7 +214,7 @@ func (j *judge) byOthers(ctx context.Context, o *manifest.Object, subject findin
 
 // notApplicable is what is said in the place of a control's finding where it must not judge.
 func notApplicable(f *finding.Finding, reason string) {
-	f.Outcome, f.Reason, f.Found, f.Path = finding.NotApplicable, &reason, "", ""
+	f.Outcome, f.Reason, f.Found, f.Path, f.Waiver = finding.NotApplicable, &reason, "", "", nil
 	f.Message = f.Control + " " + f.Title + ": not judged: " + reason
 	f.Fingerprint = finding.Fingerprint(f.Control, f.Subject, "")
 }

@@ -22,9 +22,12 @@ type settings struct {
 	// platform is nil where none was given.
 	platform *v1alpha1.Platform
 	tenants  []v1alpha1.Tenant
+	waivers  []v1alpha1.Waiver
 	// guarded says that guards holds the one Guard that counts, of a cluster's namespace: it knows what a Platform would say.
 	guarded bool
 	now     time.Time
+	// notes are what the user is told of waivers that count for nothing.
+	notes []string
 
 	mu     sync.Mutex
 	guards map[string]*policy.Guard // by namespace; under mu
@@ -40,7 +43,7 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 	if g, ok := s.guards[namespace]; ok {
 		return g, nil
 	}
-	compiled := tenant.Compile(s.controls, s.platform, tenant.Of(s.tenants, namespace), namespace)
+	compiled := tenant.Compile(s.controls, s.platform, tenant.Of(s.tenants, namespace), s.waivers, namespace)
 	tenant.DropExpired(&compiled.Spec, s.now)
 	g, err := policy.NewGuard(compiled.Spec)
 	if err != nil {
@@ -83,10 +86,10 @@ type loader struct {
 // add takes one object of a --platform file, or says why not.
 func (l *loader) add(o *manifest.Object) {
 	refuse := func(faults ...error) { l.faults = append(l.faults, faults) }
-	kinds := []string{"Platform", "Tenant"}
+	kinds := []string{"Platform", "Tenant", "Waiver"}
 	if !ownGroup(o) || !slices.Contains(kinds, o.Kind()) {
 		refuse(&manifest.Error{Location: o.Locate("/kind"),
-			Message: fmt.Sprintf("found kind %s of %s; --platform takes Platform and Tenant of %s; name other objects as PATH", finding.Value(o.Kind()), finding.Value(o.APIVersion()), v1alpha1.GroupVersion)})
+			Message: fmt.Sprintf("found kind %s of %s; --platform takes Platform, Tenant and Waiver of %s; name other objects as PATH", finding.Value(o.Kind()), finding.Value(o.APIVersion()), v1alpha1.GroupVersion)})
 		return
 	}
 	if faults := validate(l.schemas, o); len(faults) > 0 {
@@ -94,6 +97,13 @@ func (l *loader) add(o *manifest.Object) {
 		return
 	}
 	name := o.Kind() + " " + o.Subject().Name
+	if o.Kind() == "Waiver" {
+		if o.Subject().Namespace == "" {
+			refuse(&manifest.Error{Location: o.Locate("/metadata"), Message: "metadata.namespace is missing; a waiver counts in its own namespace alone; add it"})
+			return
+		}
+		name = "Waiver " + o.Subject().Namespace + "/" + o.Subject().Name
+	}
 	if first, twice := l.places[name]; twice {
 		refuse(&manifest.Error{Location: o.Locate("/metadata/name"), Message: fmt.Sprintf("%s was read before, at %s; keep one", name, first)})
 		return
@@ -110,9 +120,12 @@ func (l *loader) decode(o *manifest.Object) error {
 	if err != nil {
 		return err
 	}
-	if o.Kind() == "Platform" {
+	switch o.Kind() {
+	case "Platform":
 		l.platform = new(v1alpha1.Platform)
 		return json.Unmarshal(text, l.platform)
+	case "Waiver":
+		return l.waiver(text)
 	}
 	var t v1alpha1.Tenant
 	if err := json.Unmarshal(text, &t); err != nil {
@@ -120,4 +133,29 @@ func (l *loader) decode(o *manifest.Object) error {
 	}
 	l.tenants = append(l.tenants, t)
 	return nil
+}
+
+// waiver takes a waiver, or notes why it counts for nothing.
+func (l *loader) waiver(text []byte) error {
+	var w v1alpha1.Waiver
+	if err := json.Unmarshal(text, &w); err != nil {
+		return err
+	}
+	end, why := tenant.Approved(&w)
+	if why == "" && !l.now.Before(end) {
+		why = "it ended at " + end.Format(time.RFC3339)
+	}
+	if why != "" {
+		l.notes = append(l.notes, fmt.Sprintf("waiver %s/%s of %s counts for nothing: %s", w.Namespace, w.Name, w.Spec.Control, why))
+		return nil
+	}
+	l.waivers = append(l.waivers, w)
+	return nil
+}
+
+// tell says what there is to say of waivers.
+func (s *settings) tell(env Env) {
+	for _, note := range s.notes {
+		env.note("%s", note)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
@@ -184,7 +185,7 @@ func (p *page) delimiter(want json.Delim) error {
 }
 
 // trim takes away what no rule reads: who wrote which field, what kubectl apply repeats, and the status. A Pod keeps the
-// conditions of its status, which tell a Pod that the scheduler has seen.
+// conditions of its status, which tell a Pod that the scheduler has seen, and a Waiver its approval.
 func trim(value map[string]any) {
 	if meta, ok := value["metadata"].(map[string]any); ok {
 		delete(meta, "managedFields")
@@ -199,5 +200,9 @@ func trim(value map[string]any) {
 	delete(value, "status")
 	if conditions, ok := status["conditions"]; ok && value["kind"] == "Pod" && value["apiVersion"] == "v1" {
 		value["status"] = map[string]any{"conditions": conditions}
+	}
+	apiVersion, _ := value["apiVersion"].(string)
+	if approval, ok := status["approval"]; ok && value["kind"] == "Waiver" && strings.HasPrefix(apiVersion, "ringfence.dev/") {
+		value["status"] = map[string]any{"approval": approval}
 	}
 }

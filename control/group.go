@@ -72,6 +72,8 @@ type Kind struct {
 	Version string
 	// ClusterScoped says that objects of the kind lie in no namespace.
 	ClusterScoped bool
+	// Template says that objects of the kind carry a pod template: pods are made of them, each judged when it is created.
+	Template bool
 	// Connect says that the kind is what a request of the operation CONNECT asks for: it is never stored, and has no name.
 	Connect bool
 }
@@ -170,12 +172,12 @@ func clusterKinds(rbac string) []Kind {
 // workloadKinds are Pod and every built-in kind with a pod template.
 var workloadKinds = []Kind{
 	{Kind: "Pod", Resource: "pods", Subresources: []string{"ephemeralcontainers", "resize"}},
-	{Kind: "PodTemplate", Resource: "podtemplates"},
-	{Kind: "ReplicationController", Resource: "replicationcontrollers"},
-	{APIGroup: "apps", Kind: "Deployment", Resource: "deployments", OldAPIGroups: []string{"extensions"}},
-	{APIGroup: "apps", Kind: "StatefulSet", Resource: "statefulsets"},
-	{APIGroup: "apps", Kind: "DaemonSet", Resource: "daemonsets", OldAPIGroups: []string{"extensions"}},
-	{APIGroup: "apps", Kind: "ReplicaSet", Resource: "replicasets", OldAPIGroups: []string{"extensions"}},
-	{APIGroup: "batch", Kind: "Job", Resource: "jobs"},
-	{APIGroup: "batch", Kind: "CronJob", Resource: "cronjobs"},
+	{Kind: "PodTemplate", Resource: "podtemplates", Template: true},
+	{Kind: "ReplicationController", Resource: "replicationcontrollers", Template: true},
+	{APIGroup: "apps", Kind: "Deployment", Resource: "deployments", OldAPIGroups: []string{"extensions"}, Template: true},
+	{APIGroup: "apps", Kind: "StatefulSet", Resource: "statefulsets", Template: true},
+	{APIGroup: "apps", Kind: "DaemonSet", Resource: "daemonsets", OldAPIGroups: []string{"extensions"}, Template: true},
+	{APIGroup: "apps", Kind: "ReplicaSet", Resource: "replicasets", OldAPIGroups: []string{"extensions"}, Template: true},
+	{APIGroup: "batch", Kind: "Job", Resource: "jobs", Template: true},
+	{APIGroup: "batch", Kind: "CronJob", Resource: "cronjobs", Template: true},
 }

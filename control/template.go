@@ -142,7 +142,7 @@ func templateGroups(templates []Template) (groups []Group) {
 				continue
 			}
 			one, list := t.pods(i)
-			g.Kinds = append(g.Kinds, Kind{APIGroup: t.APIGroup, Kind: t.Kind, Resource: t.Resource, Version: "*"})
+			g.Kinds = append(g.Kinds, Kind{APIGroup: t.APIGroup, Kind: t.Kind, Resource: t.Resource, Version: "*", Template: true})
 			is := fmt.Sprintf("object.apiVersion.startsWith('%s/') && object.kind == '%s'", t.APIGroup, t.Kind)
 			if i > 0 {
 				g.When = either(g.When, fmt.Sprintf("%s && %s.size() > %d", is, list, i))

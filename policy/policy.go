@@ -1,6 +1,6 @@
 // Package policy judges one object with the whole catalogue and makes Findings of what its rules say.
 //
-// It reads no files, no cluster and no clock, and knows no rule language: rules come as Sets (policy/cel compiles the
+// It reads no files, no cluster and no clock (who calls it says what time it is), and knows no rule language: rules come as Sets (policy/cel compiles the
 // catalogue's). The command line, the webhook and the background scan call it.
 package policy
 
@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
@@ -27,6 +28,8 @@ type Input struct {
 	Guard *Guard
 	// Username is who asks. Empty is nobody known: no rule makes an exception.
 	Username string
+	// Now is what the ends of the Guard's waivers are compared with. Zero: there is no clock, and nothing is waived.
+	Now time.Time
 	// Groups are those that Username is in.
 	Groups []string
 }
@@ -122,9 +125,10 @@ func (e *Engine) Failures(in Input, subject finding.Subject, list func(id string
 		in.Namespace = "default"
 	}
 	var results []Result
+	var kind control.Kind
 	for _, set := range e.sets {
-		if _, ok := set.Match(subject.APIVersion, subject.Kind); ok {
-			results = join(results, set.Judge(in))
+		if k, ok := set.Match(subject.APIVersion, subject.Kind); ok {
+			kind, results = k, join(results, set.Judge(in))
 		}
 	}
 	n := 0
@@ -142,9 +146,10 @@ func (e *Engine) Failures(in Input, subject finding.Subject, list func(id string
 		return nil, passed
 	}
 	out = make([]finding.Finding, 0, n)
+	waivers := waived(in, kind)
 	for i := range results {
 		if r := &results[i]; !r.passed() || list(r.Control.ID) {
-			out = findings(out, r, in.Guard, subject)
+			out = findings(out, r, in.Guard, waiver(waivers, r.Control.ID, in.Now), subject)
 		}
 	}
 	return out, passed
@@ -177,8 +182,8 @@ func join(have, more []Result) []Result {
 	return have
 }
 
-// findings appends what a result is as findings.
-func findings(out []finding.Finding, r *Result, guard *Guard, subject finding.Subject) []finding.Finding {
+// findings appends what a result is as findings. A Fail that is waived stays one; what could not be decided is never waived.
+func findings(out []finding.Finding, r *Result, guard *Guard, waiver *finding.Waiver, subject finding.Subject) []finding.Finding {
 	base := finding.Finding{
 		Control: r.Control.ID, Rule: r.Control.Rule(), Title: r.Control.Title, Severity: r.Control.Severity,
 		Action: guard.Action(r.Control.ID), Wanted: r.Control.Wanted, Fix: r.Control.Fix, Subject: subject, Source: "catalogue", Outcome: finding.Pass,
@@ -197,7 +202,7 @@ func findings(out []finding.Finding, r *Result, guard *Guard, subject finding.Su
 		return append(out, base)
 	}
 	for _, v := range r.Violations {
-		base.Outcome, base.Found, base.Path = finding.Fail, v.Found, v.Path
+		base.Outcome, base.Found, base.Path, base.Waiver = finding.Fail, v.Found, v.Path, waiver
 		base.Message = finding.Line(base.Control, base.Title, v.Found, v.Path, base.Wanted, base.Fix, change, 0)
 		base.Fingerprint = finding.Fingerprint(base.Control, subject, v.Path)
 		out = append(out, base)

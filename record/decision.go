@@ -51,17 +51,9 @@ func Decision(d Decided, catalogue string, actorKey []byte, at time.Time) (Recor
 func list(fs []finding.Finding) []notPassed {
 	out := []notPassed{}
 	for _, f := range fs {
-		if f.Outcome != finding.Fail && f.Outcome != finding.Errored {
-			continue
+		if n, ok := failed(f); ok {
+			out = append(out, n)
 		}
-		n := notPassed{Control: f.Control, Outcome: f.Outcome, Action: f.Action, Value: cut(f.Found), Path: cut(f.Path)}
-		if n.Control == "" {
-			n.Control = f.Rule // what could not be decided names its policy
-		}
-		if n.Action != finding.Warn && n.Action != finding.Audit {
-			n.Action = finding.Deny
-		}
-		out = append(out, n)
 	}
 	slices.SortStableFunc(out, func(a, b notPassed) int { return cmp.Compare(a.Control, b.Control) })
 	return out

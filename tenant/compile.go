@@ -16,13 +16,14 @@ import (
 	"ringfence.dev/ringfence/finding"
 )
 
-// Compile makes the Guard of a namespace: all that a verdict there needs to know of Platform and Tenant. It is pure.
+// Compile makes the Guard of a namespace: all that a verdict there needs to know of Platform, Tenant and Waivers. It is pure.
 //
 // The action of each control is the most specific of: the Platform's for the tenant's ring, its production action, its
 // action, the profile's, the catalogue's default. The Tenant can only strengthen it. Without a Platform every control
-// denies and no registry is allowed. A tenant that is nil or has no such namespace counts for nothing. Egress that has
-// ended is kept, with its end: there is no clock here; DropExpired takes it away.
-func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1alpha1.Tenant, namespace string) v1alpha1.Guard {
+// denies and no registry is allowed. A tenant that is nil or has no such namespace counts for nothing. Waivers count in a
+// tenant's namespaces alone; those of others among all, and those that nobody approved, are passed over. Egress and waivers
+// that have ended are kept, with their end: there is no clock here; DropExpired takes them away.
+func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1alpha1.Tenant, all []v1alpha1.Waiver, namespace string) v1alpha1.Guard {
 	env := environmentOf(tenant, namespace)
 	if env == nil {
 		tenant = nil
@@ -71,11 +72,13 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	}
 	spec.NetworkModel = modelOf(platform)
 	spec.LoadBalancerClasses = platform.Spec.Network.LoadBalancerClasses
+	spec.Unwaivable = unwaivable(controls, platform)
 	if tenant != nil {
 		prefix := groupPrefix(platform)
 		spec.Groups = []string{prefix + tenant.Spec.Groups.Admin, prefix + tenant.Spec.Groups.ReadOnly}
 		spec.Grants = *tenant.Spec.Grants.DeepCopy()
 		spec.Egress, spec.EgressCIDRs = egress(tenant.Spec.Egress)
+		spec.Waivers = waivers(all, namespace, spec.Unwaivable)
 	}
 	return guard
 }
@@ -83,7 +86,7 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 // CompileCluster makes the Guard for what lies in no namespace, which is kept in Ringfence's own: the Platform's settings
 // alone.
 func CompileCluster(controls []control.Control, platform *v1alpha1.Platform) v1alpha1.Guard {
-	return Compile(controls, platform, nil, v1alpha1.SystemNamespace)
+	return Compile(controls, platform, nil, nil, v1alpha1.SystemNamespace)
 }
 
 // Of is the tenant that asks for a namespace, nil if none does. Where several do, the oldest has it (then the first by
@@ -268,7 +271,8 @@ func instant(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// DropExpired removes from spec the egress that has ended at now, and returns when the next of the rest ends (zero: never).
+// DropExpired removes from spec the egress and the waivers that have ended at now, and returns when the next of the rest ends
+// (zero: never).
 // Whoever gives a Guard to a verdict calls it: rules take what is there for live.
 func DropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
 	ended := func(expires string) bool {
@@ -283,5 +287,9 @@ func DropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
 	}
 	maps.DeleteFunc(spec.Egress, func(_, expires string) bool { return ended(expires) })
 	spec.EgressCIDRs = slices.DeleteFunc(spec.EgressCIDRs, func(c v1alpha1.EgressCIDR) bool { return ended(c.Expires) })
+	maps.DeleteFunc(spec.Waivers, func(_ string, of v1alpha1.SubjectWaivers) bool {
+		maps.DeleteFunc(of, func(_ string, w v1alpha1.GuardWaiver) bool { return ended(w.Expires) })
+		return len(of) == 0
+	})
 	return next
 }

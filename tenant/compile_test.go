@@ -87,7 +87,7 @@ func TestCompileActions(t *testing.T) {
 		{"nil tenant", rollout(all), nil, "other", "RF-WL-15", v1alpha1.Audit},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got := Compile(controls, tc.platform, tc.tenant, tc.namespace)
+			got := Compile(controls, tc.platform, tc.tenant, nil, tc.namespace)
 			if got.Spec.Actions[tc.id] != tc.want {
 				t.Errorf("Compile(%s).Actions[%s] = %q, want %q", tc.namespace, tc.id, got.Spec.Actions[tc.id], tc.want)
 			}
@@ -123,7 +123,7 @@ func TestCompileChanges(t *testing.T) {
 		{newPlatform(nil), strict(v1alpha1.Deny), "payments-dev", "Deny by Tenant payments (profile mvp: Warn)"},
 		{newPlatform(nil), strict(v1alpha1.Audit), "payments-dev", ""},
 	} {
-		if got := Compile(controls, tc.platform, tc.tenant, tc.namespace).Spec.Changes["RF-WL-15"]; got != tc.want {
+		if got := Compile(controls, tc.platform, tc.tenant, nil, tc.namespace).Spec.Changes["RF-WL-15"]; got != tc.want {
 			t.Errorf("Compile(%s).Changes = %q, want %q", tc.namespace, got, tc.want)
 		}
 	}
@@ -149,10 +149,10 @@ func TestCompileRegistries(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPlatform(func(p *v1alpha1.Platform) { p.Spec.Registries = tc.platform })
 			o := newTenant(func(t *v1alpha1.Tenant) { t.Spec.Registries = tc.tenant })
-			if diff := cmp.Diff(tc.want, Compile(controls, p, o, "payments-dev").Spec.Registries); diff != "" {
+			if diff := cmp.Diff(tc.want, Compile(controls, p, o, nil, "payments-dev").Spec.Registries); diff != "" {
 				t.Errorf("registries (-want +got):\n%s", diff)
 			}
-			if got := Compile(controls, nil, o, "payments-dev").Spec.Registries; got != nil {
+			if got := Compile(controls, nil, o, nil, "payments-dev").Spec.Registries; got != nil {
 				t.Errorf("registries without a Platform = %v, want none", got)
 			}
 		})
@@ -172,7 +172,7 @@ func TestCompileEgress(t *testing.T) {
 			{CIDR: "10.0.0.0/8", Ports: []v1alpha1.Port{22}, Expires: "2027-01-31"},
 		}
 	})
-	got := Compile(controls, newPlatform(nil), tenant, "payments-dev").Spec
+	got := Compile(controls, newPlatform(nil), tenant, nil, "payments-dev").Spec
 	wantNames := map[string]string{
 		"db.bank.example:5432": "2027-03-01T10:00:00Z",
 		"db.bank.example:5433": "2027-02-01T00:00:00Z",
@@ -189,7 +189,7 @@ func TestCompileEgress(t *testing.T) {
 	if diff := cmp.Diff(wantCIDRs, got.EgressCIDRs); diff != "" {
 		t.Errorf("egress by network (-want +got):\n%s", diff)
 	}
-	if other := Compile(controls, newPlatform(nil), tenant, "elsewhere").Spec; other.Egress != nil || other.EgressCIDRs != nil {
+	if other := Compile(controls, newPlatform(nil), tenant, nil, "elsewhere").Spec; other.Egress != nil || other.EgressCIDRs != nil {
 		t.Errorf("egress of another namespace = %v %v, want none", other.Egress, other.EgressCIDRs)
 	}
 	at := time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC) // the very instant: ended
@@ -213,7 +213,7 @@ func TestCompileNamesTheEnvironment(t *testing.T) {
 		{"payments-prod", "", "", false}, // the environment is elsewhere
 		{"payments", "", "", false},
 	} {
-		got := Compile(controls, newPlatform(nil), tenant, tc.namespace)
+		got := Compile(controls, newPlatform(nil), tenant, nil, tc.namespace)
 		if s := got.Spec; s.Tenant != tc.tenant || s.Environment != tc.environment || s.Production != tc.production {
 			t.Errorf("Compile(%s) = tenant %q environment %q production %v, want %q %q %v", tc.namespace, s.Tenant, s.Environment, s.Production, tc.tenant, tc.environment, tc.production)
 		}
@@ -235,7 +235,7 @@ func TestCompileElsewhere(t *testing.T) {
 	for namespace, want := range map[string]v1alpha1.Belongings{
 		"payments-dev": platform.Spec.Separation.Production, "payments-prod": platform.Spec.Separation.NonProduction, "nobody": platform.Spec.Separation.Production,
 	} {
-		got := Compile(controls, platform, newTenant(nil), namespace).Spec
+		got := Compile(controls, platform, newTenant(nil), nil, namespace).Spec
 		if diff := cmp.Diff(want, got.Elsewhere); diff != "" || got.DataClassLabel != "bank.example/data-class" {
 			t.Errorf("%s: label %q, elsewhere (-want +got):\n%s", namespace, got.DataClassLabel, diff)
 		}
@@ -245,11 +245,11 @@ func TestCompileElsewhere(t *testing.T) {
 func TestCompileCPULimit(t *testing.T) {
 	for given, want := range map[v1alpha1.Requirement]v1alpha1.Requirement{"": v1alpha1.Required, v1alpha1.Required: v1alpha1.Required, v1alpha1.Optional: v1alpha1.Optional, "perhaps": v1alpha1.Required} {
 		p := newPlatform(func(p *v1alpha1.Platform) { p.Spec.Resources.CPULimit = given })
-		if got := Compile(controls, p, nil, "x").Spec.CPULimit; got != want {
+		if got := Compile(controls, p, nil, nil, "x").Spec.CPULimit; got != want {
 			t.Errorf("CPULimit with %q = %q, want %q", given, got, want)
 		}
 	}
-	if got := Compile(controls, nil, nil, "x").Spec.CPULimit; got != v1alpha1.Required {
+	if got := Compile(controls, nil, nil, nil, "x").Spec.CPULimit; got != v1alpha1.Required {
 		t.Errorf("CPULimit without a Platform = %q, want Required", got)
 	}
 }
@@ -312,7 +312,7 @@ func FuzzCompile(f *testing.F) {
 		loud.Spec.Controls = map[string]v1alpha1.Action{"RF-WL-01": v1alpha1.Action(own), "RF-WL-15": v1alpha1.Action(own), "RF-XX-01": v1alpha1.Action(own)}
 		loud.Spec.Registries = []v1alpha1.Registry{v1alpha1.Registry(asked)}
 		loud.Spec.Egress = []v1alpha1.EgressRule{{FQDN: asked, Ports: []v1alpha1.Port{1}, Expires: expires}}
-		before, after := Compile(controls, p, silent, "payments-dev").Spec, Compile(controls, p, loud, "payments-dev").Spec
+		before, after := Compile(controls, p, silent, nil, "payments-dev").Spec, Compile(controls, p, loud, nil, "payments-dev").Spec
 		for _, c := range controls {
 			if rank[after.Actions[c.ID]] == 0 || rank[after.Actions[c.ID]] < rank[before.Actions[c.ID]] {
 				t.Errorf("%s: the tenant's %q made %q of %q", c.ID, own, after.Actions[c.ID], before.Actions[c.ID])

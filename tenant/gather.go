@@ -127,6 +127,11 @@ func (r *Reconciler) gatherNamespace(ctx context.Context, ns *corev1.Namespace, 
 	if live.Policy, err = find(ctx, r.client, ns.Name, BaselineName, &networkingv1.NetworkPolicy{}); err != nil {
 		return live, err
 	}
+	var waivers v1alpha1.WaiverList
+	if err := r.client.List(ctx, &waivers, client.InNamespace(ns.Name)); err != nil {
+		return live, err
+	}
+	live.Waivers = waivers.Items
 	var all rbacv1.RoleBindingList
 	if err := r.client.List(ctx, &all, client.InNamespace(ns.Name)); err != nil {
 		return live, err

@@ -30,7 +30,7 @@ type Input struct {
 	Namespaces map[string]Live
 	// Cilium says that the cluster knows CiliumNetworkPolicy.
 	Cilium bool
-	// Now decides which egress has ended.
+	// Now decides which egress and which waivers have ended.
 	Now time.Time
 }
 
@@ -44,6 +44,8 @@ type Live struct {
 	Bindings     map[string]*rbacv1.RoleBinding
 	Policy       *networkingv1.NetworkPolicy
 	CiliumPolicy *unstructured.Unstructured
+	// Waivers are those of the namespace, approved or not.
+	Waivers []v1alpha1.Waiver
 	// Workloads names a kind of which at least one object is there, "" if nothing runs and no volume is claimed. It is
 	// gathered only for namespaces that the tenant gives up.
 	Workloads string
@@ -205,7 +207,7 @@ func owner(ns *corev1.Namespace, platform *v1alpha1.Platform, tenants []v1alpha1
 // the namespace is furnished for, a stand-in where the environment is gone from the tenant.
 func furnish(in Input, t *v1alpha1.Tenant, env v1alpha1.Environment, live Live, cordoned bool, plan *EnvironmentPlan) {
 	name := NamespaceOf(t, env)
-	guard := Compile(in.Controls, in.Platform, t, name)
+	guard := Compile(in.Controls, in.Platform, t, live.Waivers, name)
 	plan.Next = DropExpired(&guard.Spec, in.Now)
 	if size := egressBytes(guard.Spec); size > maxEgressBytes {
 		guard.Spec.Egress, guard.Spec.EgressCIDRs = nil, nil

@@ -27,7 +27,7 @@ import (
 type Config struct {
 	// Controls are the catalogue. Empty would make Guards that say nothing, under which everything is refused, so it is an error.
 	Controls []control.Control
-	// Now is the clock that ends egress. Required.
+	// Now is the clock that ends egress and waivers. Required.
 	Now func() time.Time
 	// Log gets one line for each write. Required.
 	Log *slog.Logger
@@ -125,7 +125,7 @@ func (r *Reconciler) reconcileTenant(ctx context.Context, req reconcile.Request)
 	return r.again(outcomes, in.Now), errorsOf(outcomes)
 }
 
-// again says when a tenant is looked at anew without any event: at the next end of an egress, and every Poll while
+// again says when a tenant is looked at anew without any event: at the next end of an egress or a waiver, and every Poll while
 // something that is not watched is waited for.
 func (r *Reconciler) again(outcomes []outcome, now time.Time) reconcile.Result {
 	var after time.Duration

@@ -112,7 +112,7 @@ func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting 
 	if owner(ns, in.Platform, in.Tenants) != nil {
 		return nil
 	}
-	changes := changeGuard(guard, keep(in, guard, Compile(in.Controls, in.Platform, nil, ns.Name)))
+	changes := changeGuard(guard, keep(in, guard, Compile(in.Controls, in.Platform, nil, nil, ns.Name)))
 	if ns.Labels[v1alpha1.LabelTenant] != "" {
 		return changes // its tenant vanished without its finalizer: the labels stay for whoever has to find out
 	}

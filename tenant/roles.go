@@ -1,7 +1,7 @@
 package tenant
 
 import (
-	_ "embed" // protected.yaml
+	_ "embed" // protected.yaml, waivers.yaml
 	"fmt"
 	"strings"
 
@@ -24,6 +24,8 @@ const (
 	RoleDebug = "ringfence-tenant-debug"
 	// rolePrefixNetwork and a network model name the role that writes policies of that model.
 	rolePrefixNetwork = "ringfence-tenant-network-"
+	// RoleApprover approves waivers. Ringfence binds it to nobody: the bank does, in each namespace or in all.
+	RoleApprover = "ringfence-waiver-approver"
 )
 
 func networkRole(model v1alpha1.NetworkModel) string { return rolePrefixNetwork + string(model) }
@@ -31,24 +33,28 @@ func networkRole(model v1alpha1.NetworkModel) string { return rolePrefixNetwork 
 //go:embed protected.yaml
 var protectedYAML string
 
+//go:embed waivers.yaml
+var waiversYAML string
+
 // Protection is what must be installed once in a cluster beside the CRDs, before the Reconciler runs: the ClusterRoles of
-// tenants, and the native policies that keep everyone else off what Ringfence writes. The installer applies it and keeps it.
+// tenants, the native policies that keep everyone else off what Ringfence writes, and the one that says who asks for a waiver
+// and who approves it. The installer applies it and keeps it.
 func Protection() ([]client.Object, error) {
 	var objects []client.Object
 	for _, role := range Roles() {
 		objects = append(objects, &role)
 	}
-	for i, doc := range strings.Split(protectedYAML, "\n---\n") {
+	for i, doc := range strings.Split(protectedYAML+"\n---\n"+waiversYAML, "\n---\n") {
 		var kind metav1.TypeMeta
 		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
-			return nil, fmt.Errorf("read document %d of protected.yaml: %w", i+1, err)
+			return nil, fmt.Errorf("read document %d of protected.yaml and waivers.yaml: %w", i+1, err)
 		}
 		var object client.Object = &admissionregistrationv1.ValidatingAdmissionPolicy{}
 		if kind.Kind == "ValidatingAdmissionPolicyBinding" {
 			object = &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
 		}
 		if err := yaml.UnmarshalStrict([]byte(doc), object); err != nil {
-			return nil, fmt.Errorf("read document %d of protected.yaml: %w", i+1, err)
+			return nil, fmt.Errorf("read document %d of protected.yaml and waivers.yaml: %w", i+1, err)
 		}
 		objects = append(objects, object)
 	}
@@ -80,6 +86,10 @@ func Roles() []rbacv1.ClusterRole {
 		role(RoleDebug,
 			rule("", "pods/exec pods/attach pods/portforward", "get create"),
 			rule("", "pods/ephemeralcontainers", "get update patch")),
+		role(RoleApprover,
+			rule("ringfence.dev", "waivers", look+" patch approve"),
+			rule("ringfence.dev", "waivers/status", "get update patch"),
+			rule("ringfence.dev", "guards", look)),
 		role(networkRole(v1alpha1.NetworkKubernetes), rule("networking.k8s.io", "networkpolicies", write)),
 		role(networkRole(v1alpha1.NetworkCilium), rule("cilium.io", "ciliumnetworkpolicies", write)),
 	}
@@ -103,7 +113,7 @@ func readOnlyRules() []rbacv1.PolicyRule {
 		rule("events.k8s.io", "events", look),
 		rule("metrics.k8s.io", "pods", "get list"),
 		rule("rbac.authorization.k8s.io", "roles rolebindings", look),
-		rule("ringfence.dev", "guards", look),
+		rule("ringfence.dev", "guards waivers", look),
 	}
 }
 
@@ -121,6 +131,7 @@ func adminRules() []rbacv1.PolicyRule {
 		rule("autoscaling", "horizontalpodautoscalers", write),
 		rule("policy", "poddisruptionbudgets", write),
 		rule("networking.k8s.io", "ingresses", write),
+		rule("ringfence.dev", "waivers", "create patch delete"), // patch ends one early; nothing else of it can be changed
 	}
 }
 
@@ -132,6 +143,7 @@ func adminRules() []rbacv1.PolicyRule {
 //	platforms, tenants look; tenants patch    the desired state; the tenant's finalizer
 //	tenants/status update                     phases and conditions
 //	guards                                    the compiled knowledge, and its finalizer
+//	waivers look                              what is waived; Ringfence writes none
 //	namespaces                                onboarding, labels, deletion
 //	serviceaccounts create, patch             no token for pods that name no account (server-side apply asks for create)
 //	resourcequotas, limitranges,              limits, baseline, rights
@@ -142,13 +154,16 @@ func ServiceAccountRules() []rbacv1.PolicyRule {
 	own := "create update patch delete " + look
 	bind := rule(rbacv1.GroupName, "clusterroles", "bind")
 	for _, role := range Roles() {
-		bind.ResourceNames = append(bind.ResourceNames, role.Name)
+		if role.Name != RoleApprover {
+			bind.ResourceNames = append(bind.ResourceNames, role.Name)
+		}
 	}
 	rules := []rbacv1.PolicyRule{
 		rule("ringfence.dev", "platforms", look),
 		rule("ringfence.dev", "tenants", look+" patch"),
 		rule("ringfence.dev", "tenants/status", "update"),
 		rule("ringfence.dev", "guards", own),
+		rule("ringfence.dev", "waivers", look),
 		rule("", "namespaces", "create patch delete "+look),
 		rule("", "serviceaccounts", "create patch "+look),
 		rule("", "resourcequotas limitranges", own),

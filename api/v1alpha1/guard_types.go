@@ -108,6 +108,32 @@ type GuardSpec struct {
 	// +listType=atomic
 	// +optional
 	EgressCIDRs []EgressCIDR `json:"egressCIDRs,omitempty"`
+	// Unwaivable are the ids of controls that no Waiver may waive.
+	// +kubebuilder:validation:MaxItems=200
+	// +listType=set
+	// +optional
+	Unwaivable []string `json:"unwaivable,omitempty"`
+	// Waivers are the approved waivers, by the subject as Kind/name or Kind.group/name, then by the control's id. The first
+	// key is the subject because a policy that found a fault knows the object and looks it up.
+	// +kubebuilder:validation:MaxProperties=500
+	// +optional
+	Waivers map[string]SubjectWaivers `json:"waivers,omitempty"`
+}
+
+// SubjectWaivers are the waivers of one object, by the control's id.
+//
+// +kubebuilder:validation:MaxProperties=200
+type SubjectWaivers map[string]GuardWaiver
+
+// GuardWaiver is one approved waiver as verdicts need it.
+type GuardWaiver struct {
+	// Name is the Waiver's.
+	Name string `json:"name"`
+	// Expires is the RFC 3339 instant at which it ends.
+	Expires string `json:"expires"`
+	// Ticket and Approver are the Waiver's.
+	Ticket   string `json:"ticket"`
+	Approver string `json:"approver"`
 }
 
 // EgressCIDR is one allowed network.

@@ -340,7 +340,8 @@ const (
 	Audit Action = "Audit"
 )
 
-// ControlRollout is the action of one control, from general to specific: action, production, rings.
+// ControlRollout is the action of one control, from general to specific (action, production, rings), and whether it can be
+// waived.
 type ControlRollout struct {
 	// Action replaces the profile's action everywhere.
 	// +optional
@@ -353,6 +354,9 @@ type ControlRollout struct {
 	// +kubebuilder:validation:MaxProperties=20
 	// +optional
 	Rings map[string]Action `json:"rings,omitempty"`
+	// Unwaivable says that nobody can have a Waiver for the control; those approved before count no more.
+	// +optional
+	Unwaivable bool `json:"unwaivable,omitempty"`
 }
 
 // PlatformStatus is what Ringfence found and did.

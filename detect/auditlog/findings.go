@@ -160,6 +160,7 @@ func (m *maker) finding(policy, text string) finding.Finding {
 	if l.change != "" {
 		f.Change = &l.change
 	}
+	f.Waiver = l.waiver
 	f.Message = clean(text, maxMessage)
 	f.Fingerprint = finding.Fingerprint(f.Control, f.Subject, f.Path)
 	return f

@@ -41,10 +41,13 @@ func clean(s string, max int) string {
 // line is a refusal line taken apart. Found and Path are empty where the line does not say them.
 type line struct {
 	id, title, found, path, wanted, fix, change string
+	// waiver is which waiver let it in, nil where none did.
+	waiver *finding.Waiver
 }
 
 var (
 	changed = regexp.MustCompile(`; ((?:Deny|Warn|Audit) by [^;]{1,160} \(profile [a-z]{1,16}: (?:Deny|Warn|Audit)\))(?:; more: |$)`)
+	waived  = regexp.MustCompile(`; waived by ([a-z0-9][-a-z0-9.]{0,62}) until ([0-9TZ:-]{20})$`) // the end of a line is never a user's text
 	andMore = regexp.MustCompile(` and at [1-9][0-9]{0,8} more$`)
 	pointer = regexp.MustCompile(`^(/[^/\pZ\pC]*)+$`)
 )
@@ -59,6 +62,9 @@ func parseLine(text string, find func(string) (control.Control, bool)) (l line, 
 		return line{}, false
 	}
 	l.id = id
+	if m := waived.FindStringSubmatch(rest); m != nil {
+		l.waiver, rest = &finding.Waiver{Name: m[1], Expires: m[2]}, strings.TrimSuffix(rest, m[0])
+	}
 	c, known := control.Control{}, false
 	if find != nil {
 		c, known = find(id)

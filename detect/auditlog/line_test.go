@@ -47,6 +47,14 @@ func TestParseLine(t *testing.T) {
 			}
 		})
 	}
+	const waivedBy = "; waived by api-caps until 2027-02-01T00:00:00Z"
+	got, _ := parseLine(wrap("found x"+waivedBy+" at "+at)+waivedBy, find)
+	if got.waiver == nil || *got.waiver != (finding.Waiver{Name: "api-caps", Expires: "2027-02-01T00:00:00Z"}) || got.found != "x"+waivedBy || got.fix != c.Fix {
+		t.Errorf("with what waived it: %+v", got)
+	}
+	if got, _ := parseLine(wrap("found x"+waivedBy+" at "+at), find); got.waiver != nil {
+		t.Errorf("a value that speaks of a waiver: %+v", got)
+	}
 	for _, text := range []string{"", "RF", "RF-WL-1 x", "rf-wl-01 x", " RF-WL-01 x", "RF-WL-01: x", "expression 'true' resulted in error: RF-WL-01 x"} {
 		if got, ok := parseLine(text, find); ok {
 			t.Errorf("parseLine(%q) = %+v, want no control", text, got)

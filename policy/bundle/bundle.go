@@ -93,6 +93,10 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 	p.Spec.MatchConstraints.ResourceRules = rules(nil, g.Kinds, nil, "*")
 	p.Spec.Variables = variables(g.Twins())
 	p.Spec.MatchConditions = slices.Clone(when)
+	waivable := !g.Kinds[0].ClusterScoped && !g.Kinds[0].Connect // where waivers are, and what is stored
+	if waivable {
+		p.Spec.Variables = append(p.Spec.Variables, variables(waiverVariables(g))...)
+	}
 	for _, c := range controls {
 		names := map[string]string{}
 		derived := control.Derived(c.Variables, g.Only(c))
@@ -102,10 +106,17 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 		for _, v := range derived {
 			p.Spec.Variables = append(p.Spec.Variables, admissionv1.Variable{Name: names[v.Name], Expression: control.Rename(v.Expression, names)})
 		}
+		holds, says := control.Rename("variables.violations.size() == 0", names), control.Rename(c.Message(), names)
+		switch {
+		case waivable && action == finding.Deny:
+			holds += " || " + isWaived(c.ID)
+		case waivable: // what is waived is still warned of
+			says += " + " + control.Rename("(variables.violations.size() == 0 ? '' : ", names) + waivedBy(c.ID) + ")"
+		}
 		p.Spec.Validations = append(p.Spec.Validations, admissionv1.Validation{
-			Expression:        gate(c.ID, action) + control.Rename("variables.violations.size() == 0", names),
+			Expression:        gate(c.ID, action) + holds,
 			Message:           c.PlainMessage(),
-			MessageExpression: control.Rename(c.Message(), names),
+			MessageExpression: says,
 			Reason:            new(metav1.StatusReasonForbidden),
 		})
 	}

@@ -43,7 +43,7 @@ func TestDocumentedRole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]bool{"ringfence.dev/platforms": true, "ringfence.dev/tenants": true}
+	want := map[string]bool{"ringfence.dev/platforms": true, "ringfence.dev/tenants": true, "ringfence.dev/waivers": true}
 	workloads, others := cat.Kinds()
 	for _, k := range append(workloads, others...) {
 		want[k.APIGroup+"/"+k.Resource] = true

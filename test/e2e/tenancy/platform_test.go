@@ -189,7 +189,7 @@ func TestPoliciesCompile(t *testing.T) {
 		}
 		return errors.Join(faults...)
 	})
-	if len(all.Items) != 3 {
-		t.Errorf("%d policies, want 3", len(all.Items))
+	if len(all.Items) != 4 {
+		t.Errorf("%d policies, want 4", len(all.Items))
 	}
 }
