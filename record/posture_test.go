@@ -107,3 +107,23 @@ func TestFold(t *testing.T) {
 		}
 	}
 }
+
+// FuzzUnfold: whatever a ledger holds, names come out that are no longer than names are, and few.
+func FuzzUnfold(f *testing.F) {
+	f.Add("payments-{dev,prod}")
+	f.Add("{a,b}-c{")
+	f.Fuzz(func(t *testing.T, text string) {
+		names, err := record.Unfold([]string{text})
+		if err != nil {
+			return
+		}
+		if len(names) > len(text)+1 {
+			t.Errorf("%d names of %d bytes", len(names), len(text))
+		}
+		for _, name := range names {
+			if name == "" || len(name) > 63 {
+				t.Errorf("found the name %q", name)
+			}
+		}
+	})
+}

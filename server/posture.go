@@ -33,6 +33,9 @@ const (
 	postureKept = 30 * time.Second
 )
 
+// errBehind is returned by look where the cache knows another Platform than the API server.
+var errBehind = errors.New("the cache is behind the API server")
+
 // postures records what is enforced where: at the start, when it changes, and as a sign of life. Nothing of it writes to the
 // cluster.
 type postures struct {
@@ -94,7 +97,7 @@ func (p *postures) run(ctx context.Context) {
 		err := p.look(ctx)
 		switch {
 		case err == nil || ctx.Err() != nil:
-		case errors.Is(err, bundle.ErrNotBuilt): // it takes some seconds of a new process
+		case errors.Is(err, bundle.ErrNotBuilt), errors.Is(err, errBehind): // a matter of seconds; if not, of a silence
 			next = postureSettle
 		default:
 			p.log.Warn("what is enforced could not be recorded; trying again", "err", err)
@@ -112,7 +115,8 @@ func (p *postures) run(ctx context.Context) {
 }
 
 // look records a posture where it is the first, another than the last, or due as a sign of life; else it says that somebody
-// looked. It counts only where the API server answers: a cache whose server is gone goes on answering.
+// looked. It counts only where the API server answers, and with the Platform that the cache knows: a cache whose server is gone goes
+// on answering.
 func (p *postures) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, postureKept)
 	defer cancel()
@@ -123,6 +127,9 @@ func (p *postures) look(ctx context.Context) error {
 	state, err := p.state(ctx)
 	if err != nil {
 		return err
+	}
+	if state.Generation != platform.Generation {
+		return errBehind
 	}
 	queue, now := p.evidence.queue, time.Now()
 	why := "change"

@@ -132,3 +132,25 @@ func TestContentsComeAgain(t *testing.T) {
 		t.Errorf("the second time it tells %q", got)
 	}
 }
+
+// FuzzContents: specs that anybody wrote compare without a panic, within the bounds, and with themselves as equal.
+func FuzzContents(f *testing.F) {
+	f.Add([]byte(`{"a":[1,{"b":null}],"c":"x@y.z"}`), []byte(`{"a":["é",2],"c":[[]]}`))
+	f.Add([]byte(strings.Repeat(`{"a":[`, 50)+strings.Repeat(`]}`, 50)), []byte(`[]`))
+	f.Fuzz(func(t *testing.T, was, is []byte) {
+		fields, _ := compare(was, is)
+		if len(fields) > maxFields {
+			t.Errorf("%d fields", len(fields))
+		}
+		for _, c := range fields {
+			for _, v := range []*string{c.From, c.To} {
+				if v != nil && !c.Personal && utf8.RuneCountInString(*v) > maxValue || len(c.Path) > maxPointer {
+					t.Errorf("found %+v", c)
+				}
+			}
+		}
+		if same, more := compare(was, was); len(same)+more > 0 {
+			t.Errorf("compared with itself: %+v", same)
+		}
+	})
+}
