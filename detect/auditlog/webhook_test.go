@@ -32,7 +32,9 @@ func TestWebhook(t *testing.T) {
 			ResponseStatus: &ResponseStatus{Code: code, Message: says}, Annotations: annotations}
 		return e
 	}
-	denied := func(text string) string { return `admission webhook "workloads.admission.ringfence.dev" denied the request: ` + text }
+	denied := func(text string) string {
+		return `admission webhook "workloads.admission.ringfence.dev" denied the request: ` + text
+	}
 	type want struct {
 		control string
 		outcome finding.Outcome
