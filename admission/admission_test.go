@@ -462,33 +462,3 @@ func caseReview(engine *policy.Engine, c casefile.Case) []byte {
 	}
 	return review(request)
 }
-
-// FuzzReview: whatever comes, the answer is an HTTP error or a review with the uid that was sent, and a yes was judged.
-func FuzzReview(f *testing.F) {
-	f.Add(podReview(nil))
-	f.Add(podReview(func(r fields) { r["operation"], r["oldObject"] = "UPDATE", bad("a") }))
-	f.Add(podReview(func(r fields) { r["operation"] = "DELETE" }))
-	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a","operation":"CONNECT","kind":{"version":"v1","kind":"NodeProxyOptions"},"resource":{"resource":"nodes"}}}`))
-	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":1e999}}`))
-	f.Add([]byte("\x00{"))
-	h := handler(f, guards{spec: casefile.Guard()}, 0, nil)
-	f.Fuzz(func(t *testing.T, body []byte) {
-		in := httptest.NewRequest(http.MethodPost, admission.Path+"?timeout=30s", bytes.NewReader(body))
-		in.Header.Set("Content-Type", "application/json")
-		out := httptest.NewRecorder()
-		h.ServeHTTP(out, in)
-		if out.Code != http.StatusOK {
-			return
-		}
-		var answer, asked admissionv1.AdmissionReview
-		if err := json.Unmarshal(out.Body.Bytes(), &answer); err != nil || answer.Response == nil || answer.Response.UID == "" {
-			t.Fatalf("answer %s", out.Body)
-		}
-		if r := answer.Response; !r.Allowed && (r.Result == nil || r.Result.Message == "" || r.Result.Code < 400) {
-			t.Errorf("refused without a word: %s", out.Body)
-		}
-		if err := json.Unmarshal(body, &asked); err == nil && asked.Request != nil && asked.Request.UID != answer.Response.UID {
-			t.Errorf("asked as %q, answered as %q", asked.Request.UID, answer.Response.UID)
-		}
-	})
-}
