@@ -60,7 +60,8 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	}
 	spec.Registries = registries(platform, tenant)
 	spec.BreakGlassGroups = platform.Spec.Identity.BreakGlassGroups
-	spec.RequiredLabels = platform.Spec.Metadata.RequiredLabels
+	spec.RequiredLabels, spec.CopyAnnotations = platform.Spec.Metadata.RequiredLabels, platform.Spec.Metadata.CopyAnnotations
+	spec.Defaults = defaults(platform.Spec.Defaults)
 	spec.StorageClasses = platform.Spec.Storage.EncryptedClasses
 	spec.DataClassLabel, spec.Elsewhere = platform.Spec.Separation.DataClassLabel, *platform.Spec.Separation.Production.DeepCopy()
 	if spec.Production {
