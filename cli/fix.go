@@ -301,7 +301,7 @@ func (p *repairer) object(ctx context.Context, o *manifest.Object) (*plan, error
 	find := func(value map[string]any) (map[string]control.Fix, error) {
 		state := *o
 		state.Value = value
-		said, err := p.judge.object(ctx, &state)
+		said, err := p.judge.objectAs(ctx, &state, true)
 		fixes := map[string]control.Fix{}
 		after, refused = nil, map[string]string{}
 		for _, f := range said.Findings {

@@ -54,7 +54,7 @@ func mutations(cat *control.Catalogue, exempt []v1alpha1.NamespaceName, mutates 
 	for _, ns := range exempt {
 		names = append(names, string(ns))
 	}
-	for _, o := range Copied(cat, names, mutates) {
+	for _, o := range append(Copied(cat, names, mutates), Defaulted(names, mutates)...) {
 		all = append(all, withDefaults(o))
 	}
 	return all
