@@ -1,7 +1,12 @@
 package cli
 
 import (
+	"cmp"
+	"encoding/json"
+	"strings"
+
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/mutate"
@@ -66,6 +71,23 @@ func (j *judge) differing(o *manifest.Object, subject finding.Subject, f filling
 		})
 	}
 	return all
+}
+
+// defaults are what the platform would fill in of an object's pod, as repairs: a file that is repaired states it, without
+// the annotation that lists it.
+func (p *repairer) defaults(o *manifest.Object) map[string]control.Fix {
+	fixes := map[string]control.Fix{}
+	if p.only {
+		return fixes
+	}
+	subject := o.Subject()
+	f := p.settings.filling(cmp.Or(subject.Namespace, p.namespace))
+	for _, c := range mutate.Defaults(o.Value, &f.spec).Changes {
+		if text, err := json.Marshal(c.Value); err == nil && !strings.HasPrefix(c.Pointer, "/metadata/") {
+			fixes[c.Pointer] = control.Fix{At: c.Pointer, Set: text}
+		}
+	}
+	return fixes
 }
 
 // tellFilled says of how many objects the file is not all that is judged.

@@ -190,7 +190,9 @@ func (j *judge) objectAs(ctx context.Context, o *manifest.Object, written bool) 
 		f.Location = o.Locate(f.Path)
 		kept = append(kept, *f)
 	}
-	kept = append(kept, differing...)
+	if kept = append(kept, differing...); len(differing) > 0 && passes > 0 {
+		passes-- // what wants the labels did not pass
+	}
 	kept = append(kept, j.byOthers(ctx, o, subject)...)
 	if j.all {
 		kept = append(kept, j.others(o, subject, guard, kept)...)

@@ -106,6 +106,34 @@ func cases(t *testing.T) map[string]*unstructured.Unstructured {
 		}
 		o.SetNamespace(dev)
 		all[name] = o
+		if strings.HasPrefix(path.Base(name), "pass-") {
+			all[name+", stripped"] = strip(t, o.DeepCopy())
+		}
 	}
 	return all
+}
+
+// strip takes away what is filled in.
+func strip(t *testing.T, o *unstructured.Unstructured) *unstructured.Unstructured {
+	t.Helper()
+	at := strings.Split(mutate.PodPath(o.Object), "/")[1:]
+	pod, _, err := unstructured.NestedMap(o.Object, at...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(pod, "automountServiceAccountToken")
+	unstructured.RemoveNestedField(pod, "securityContext", "seccompProfile")
+	for _, list := range []string{"containers", "initContainers"} {
+		containers, _ := pod[list].([]any)
+		for _, c := range containers {
+			if c, ok := c.(map[string]any); ok {
+				unstructured.RemoveNestedField(c, "securityContext", "capabilities", "drop")
+				unstructured.RemoveNestedField(c, "securityContext", "allowPrivilegeEscalation")
+			}
+		}
+	}
+	if err := unstructured.SetNestedMap(o.Object, pod, at...); err != nil {
+		t.Fatal(err)
+	}
+	return o
 }
