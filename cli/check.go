@@ -297,7 +297,7 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 		return err
 	}
 	j.tellUnjudged(env, o, r)
-	j.tellFilled(env)
+	j.tellFilled(env, o)
 	return nil
 }
 
