@@ -7,10 +7,13 @@ import (
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"ringfence.dev/ringfence/policy/bundle"
 )
 
 const deployment = `{apiVersion: apps/v1, kind: Deployment, metadata: {name: NAME, namespace: payments-dev},
@@ -177,5 +180,48 @@ func TestSubresourcesAreLeftAlone(t *testing.T) {
 	scale := b.object(`{apiVersion: autoscaling/v1, kind: Scale, spec: {replicas: 2}}`)
 	if err := b.admin.SubResource("scale").Patch(t.Context(), d, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":2}}`)), client.WithSubResourceBody(scale)); err != nil {
 		t.Errorf("scale: %v", err)
+	}
+}
+
+// TestComesBack: what fills in and what refuses is put back where it is deleted or edited.
+func TestComesBack(t *testing.T) {
+	b := newBed(t)
+	meta := metav1.ObjectMeta{Name: bundle.NameMetadata}
+	edit := client.RawPatch("application/json-patch+json", []byte(`[{"op":"add","path":"/spec/matchConditions/-","value":{"name":"never","expression":"false"}}]`))
+	spoil := map[string]struct {
+		object client.Object
+		do     func(client.Object) error
+	}{
+		"mutation deleted": {&admissionv1.MutatingAdmissionPolicy{ObjectMeta: meta}, func(o client.Object) error { return b.admin.Delete(t.Context(), o) }},
+		"mutation edited":  {&admissionv1.MutatingAdmissionPolicy{ObjectMeta: meta}, func(o client.Object) error { return b.admin.Patch(t.Context(), o, edit) }},
+		"binding deleted":  {&admissionv1.MutatingAdmissionPolicyBinding{ObjectMeta: meta}, func(o client.Object) error { return b.admin.Delete(t.Context(), o) }},
+		"refusal deleted":  {&admissionv1.ValidatingAdmissionPolicy{ObjectMeta: meta}, func(o client.Object) error { return b.admin.Delete(t.Context(), o) }},
+	}
+	for what, s := range spoil {
+		read := func() string {
+			o := s.object.DeepCopyObject().(client.Object)
+			if err := b.admin.Get(t.Context(), client.ObjectKeyFromObject(s.object), o); err != nil {
+				return err.Error()
+			}
+			switch o := o.(type) {
+			case *admissionv1.MutatingAdmissionPolicy:
+				return o.Spec.String()
+			case *admissionv1.MutatingAdmissionPolicyBinding:
+				return o.Spec.String()
+			case *admissionv1.ValidatingAdmissionPolicy:
+				return o.Spec.String()
+			}
+			return ""
+		}
+		before := read()
+		if err := s.do(s.object.DeepCopyObject().(client.Object)); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		b.eventually(what+": to be put back", func() error {
+			if now := read(); now != before {
+				return fmt.Errorf("it is still %.200s", now)
+			}
+			return nil
+		})
 	}
 }
