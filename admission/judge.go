@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -79,7 +80,7 @@ func (h *Handler) judge(ctx context.Context, q *request) *answer {
 		return late
 	}
 	found := h.cfg.Engine.Judge(policy.Input{Object: q.Object, OldObject: q.OldObject, Operation: string(q.Operation),
-		Namespace: q.Namespace, Guard: guard, Username: q.UserInfo.Username, Groups: q.UserInfo.Groups}, subject)
+		Namespace: q.Namespace, Guard: guard, Username: q.UserInfo.Username, Groups: q.UserInfo.Groups, Now: time.Now()}, subject)
 	found = slices.DeleteFunc(found, func(f finding.Finding) bool { return f.Outcome == finding.Pass || f.Outcome == finding.NotApplicable })
 	if len(found) == 0 {
 		return a
@@ -97,7 +98,10 @@ func (h *Handler) tell(a *answer, q *request, kind control.Kind, subject finding
 		if f.Action == finding.Audit {
 			continue
 		}
-		if a.response.Allowed && f.Action != finding.Warn { // what is not known denies
+		if f.Waiver != nil {
+			f.Message += "; waived by " + f.Waiver.Name + " until " + f.Waiver.Expires // as the native bundles say it
+		}
+		if a.response.Allowed && f.Action != finding.Warn && f.Waiver == nil { // what is not known denies
 			a.verdict, a.response = refused, refuse(q.UID, http.StatusForbidden, metav1.StatusReasonForbidden, f.Message).response
 			if f.Outcome != finding.Fail {
 				a.verdict = undecided

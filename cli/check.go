@@ -300,7 +300,7 @@ func gather(ctx context.Context, env Env, o checkOptions, r *report.Report) erro
 	complain(env, r, slices.Concat(badValues, bad, schemas.define(ctx, env, o.crds, inputs), invalid))
 	run := func() error { return j.run(ctx, env, judged, r) }
 	if o.fix || o.diff {
-		run = func() error { return (&repairer{j, env, o.fix, o.diff}).run(ctx, judged, r) }
+		run = func() error { return (&repairer{j, env, o.fix, o.diff, len(o.only) > 0}).run(ctx, judged, r) }
 	}
 	if err := interrupted(env, r, run()); err != nil {
 		return err

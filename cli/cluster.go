@@ -112,6 +112,7 @@ func gatherCluster(ctx context.Context, env Env, o checkOptions, cat *control.Ca
 	if s.judge, err = newJudge(cat, schemas, settings); err != nil {
 		return err
 	}
+	s.asWritten = true
 	s.all, s.passes, s.requireFacts = o.all, r.All || r.KeepPassed, o.requireFacts
 	complain(env, r, invalid)
 	err = pump(ctx, env, r, newProgress(env, -1), func(ctx context.Context, enqueue func(func() outcome) bool) {

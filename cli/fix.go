@@ -37,6 +37,8 @@ type repairer struct {
 	env Env
 	// write rewrites files; diff shows what changes.
 	write, diff bool
+	// only leaves alone what the platform fills in: not every control is asked.
+	only bool
 }
 
 // validateFix says what of --fix and --diff does not go together. Standard output holds one thing only.
@@ -301,8 +303,8 @@ func (p *repairer) object(ctx context.Context, o *manifest.Object) (*plan, error
 	find := func(value map[string]any) (map[string]control.Fix, error) {
 		state := *o
 		state.Value = value
-		said, err := p.judge.object(ctx, &state)
-		fixes := map[string]control.Fix{}
+		fixes := p.defaults(&state)
+		said, err := p.judge.objectAs(ctx, &state, p.only)
 		after, refused = nil, map[string]string{}
 		for _, f := range said.Findings {
 			if f.Outcome == finding.Pass || f.Outcome == finding.NotApplicable {

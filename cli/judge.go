@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
@@ -55,6 +56,9 @@ type judge struct {
 	requireFacts bool
 	// unjudged are the ids that no Platform can be asked about.
 	unjudged []string
+	// asWritten judges objects as they stand: those of a cluster were filled in when they were created.
+	asWritten bool
+	filled    atomic.Int64 // objects that were judged with what the platform fills in
 	// strangers are the objects that nothing judges.
 	strangers strangers
 }
@@ -137,6 +141,11 @@ func (j *judge) document(ctx context.Context, doc manifest.Document) (out outcom
 
 // object is what is said of one object.
 func (j *judge) object(ctx context.Context, o *manifest.Object) (report.Object, error) {
+	return j.objectAs(ctx, o, j.asWritten)
+}
+
+// objectAs is object, as it is written or with what the platform fills in.
+func (j *judge) objectAs(ctx context.Context, o *manifest.Object, written bool) (report.Object, error) {
 	subject := o.Subject()
 	kind, judged := j.engine.Match(subject.APIVersion, subject.Kind)
 	home := subject.Namespace // whose Guard decides
@@ -154,11 +163,15 @@ func (j *judge) object(ctx context.Context, o *manifest.Object) (report.Object, 
 	}
 	exempt := tenant.Exempt(j.settings.platform, subject.Namespace) ||
 		subject.Kind == "Namespace" && subject.Namespace == "" && tenant.Exempt(j.settings.platform, subject.Name)
-	var findings []finding.Finding
+	var findings, differing []finding.Finding
 	var passes int
+	value := o.Value
+	if !written && !exempt && !kind.ClusterScoped && (judged || subject.Namespace != "") {
+		value, differing = j.fill(o, subject)
+	}
 	if judged {
 		list := func(id string) bool { return j.passes || exempt || slices.Contains(j.unjudged, id) }
-		findings, passes = j.engine.Failures(policy.Input{Object: o.Value, Namespace: subject.Namespace, Guard: guard, Now: j.settings.now}, subject, list)
+		findings, passes = j.engine.Failures(policy.Input{Object: value, Namespace: subject.Namespace, Guard: guard, Now: j.settings.now}, subject, list)
 	}
 	kept := findings[:0]
 	for i := range findings {
@@ -176,6 +189,9 @@ func (j *judge) object(ctx context.Context, o *manifest.Object) (report.Object, 
 		}
 		f.Location = o.Locate(f.Path)
 		kept = append(kept, *f)
+	}
+	if kept = append(kept, differing...); len(differing) > 0 && passes > 0 {
+		passes-- // what wants the labels did not pass
 	}
 	kept = append(kept, j.byOthers(ctx, o, subject)...)
 	if j.all {

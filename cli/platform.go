@@ -31,6 +31,8 @@ type settings struct {
 
 	mu     sync.Mutex
 	guards map[string]*policy.Guard // by namespace; under mu
+	// fillings are by namespace, too; under mu.
+	fillings map[string]filling
 }
 
 // guard is the Guard of a namespace; "" is default.

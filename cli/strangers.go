@@ -113,6 +113,7 @@ func (j *judge) tellUnjudged(env Env, o checkOptions, r *report.Report) {
 	if len(j.unjudged) > 0 && r.Summary.Objects > 0 {
 		env.note("%s", j.missing(len(o.platform) > 0))
 	}
+	j.tellFilled(env, o)
 }
 
 // count is how many objects they are.

@@ -368,9 +368,13 @@ func cached() map[client.Object]cache.ByObject {
 	return all
 }
 
-// serves reports whether the cluster serves a kind in any version.
+// serves reports whether the cluster serves a kind: in its version, or in any where it names none.
 func serves(mapper meta.RESTMapper, k control.Kind) (bool, error) {
-	_, err := mapper.RESTMapping(schema.GroupKind{Group: k.APIGroup, Kind: k.Kind})
+	var versions []string
+	if k.Version != "" && k.Version != "*" {
+		versions = []string{k.Version}
+	}
+	_, err := mapper.RESTMapping(schema.GroupKind{Group: k.APIGroup, Kind: k.Kind}, versions...)
 	if meta.IsNoMatchError(err) {
 		return false, nil
 	}

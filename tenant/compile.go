@@ -36,7 +36,6 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 			Labels:    map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy},
 		},
 		Spec: v1alpha1.GuardSpec{
-			Actions:  make(map[string]v1alpha1.Action, len(controls)),
 			CPULimit: v1alpha1.Required,
 		},
 	}
@@ -47,15 +46,7 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 			spec.Entry = v1alpha1.EntryOpen
 		}
 	}
-	for _, c := range controls {
-		var change string
-		if spec.Actions[c.ID], change = action(c, platform, tenant, env); change != "" {
-			if spec.Changes == nil {
-				spec.Changes = map[string]string{}
-			}
-			spec.Changes[c.ID] = change
-		}
-	}
+	spec.Actions, spec.Changes = actions(controls, platform, tenant, env)
 	if platform == nil {
 		return guard
 	}
@@ -64,7 +55,8 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	}
 	spec.Registries = registries(platform, tenant)
 	spec.BreakGlassGroups = platform.Spec.Identity.BreakGlassGroups
-	spec.RequiredLabels = platform.Spec.Metadata.RequiredLabels
+	spec.RequiredLabels, spec.CopyAnnotations = platform.Spec.Metadata.RequiredLabels, platform.Spec.Metadata.CopyAnnotations
+	spec.Defaults = defaults(platform.Spec.Defaults)
 	spec.StorageClasses = platform.Spec.Storage.EncryptedClasses
 	spec.DataClassLabel, spec.Elsewhere = platform.Spec.Separation.DataClassLabel, *platform.Spec.Separation.Production.DeepCopy()
 	if spec.Production {
@@ -155,6 +147,21 @@ func Expiry(s string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("read expiry %q: want a date such as 2027-01-31 or an RFC 3339 instant such as 2027-01-31T12:00:00Z: %w", s, err)
 	}
 	return at.UTC(), nil
+}
+
+// actions are those of all controls, and who made them other than the profile's; see action.
+func actions(controls []control.Control, platform *v1alpha1.Platform, tenant *v1alpha1.Tenant, env *v1alpha1.Environment) (all map[string]v1alpha1.Action, changes map[string]string) {
+	all = make(map[string]v1alpha1.Action, len(controls))
+	for _, c := range controls {
+		var change string
+		if all[c.ID], change = action(c, platform, tenant, env); change != "" {
+			if changes == nil {
+				changes = map[string]string{}
+			}
+			changes[c.ID] = change
+		}
+	}
+	return all, changes
 }
 
 // action is the action of one control under a platform and, where tenant is not nil, in its environment; and who made it

@@ -79,6 +79,16 @@ type GuardSpec struct {
 	// +listType=atomic
 	// +optional
 	RequiredLabels []string `json:"requiredLabels,omitempty"`
+	// CopyAnnotations are copied from the namespace to objects that lack them. Empty: none.
+	// +kubebuilder:validation:MaxItems=50
+	// +listType=atomic
+	// +optional
+	CopyAnnotations []string `json:"copyAnnotations,omitempty"`
+	// Defaults are the fields of pods that are filled in where they are not stated. Empty: none.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=atomic
+	// +optional
+	Defaults []Default `json:"defaults,omitempty"`
 	// StorageClasses are the classes that claims may name. Empty: none.
 	// +kubebuilder:validation:MaxItems=50
 	// +listType=atomic
@@ -135,6 +145,23 @@ type GuardWaiver struct {
 	Ticket   string `json:"ticket"`
 	Approver string `json:"approver"`
 }
+
+// Default is a field of pods that the platform fills in, by the name of its switch in the Platform.
+//
+// +kubebuilder:validation:MaxLength=63
+type Default string
+
+// The defaults, in the order in which they are listed.
+const (
+	// DefaultSeccompProfile is the pod's seccomp profile, RuntimeDefault.
+	DefaultSeccompProfile Default = "seccompProfile"
+	// DefaultDropCapabilities is what containers drop, ALL.
+	DefaultDropCapabilities Default = "dropCapabilities"
+	// DefaultPrivilegeEscalation is allowPrivilegeEscalation of containers, false.
+	DefaultPrivilegeEscalation Default = "privilegeEscalation"
+	// DefaultServiceAccountToken is the pod's automountServiceAccountToken, false.
+	DefaultServiceAccountToken Default = "serviceAccountToken"
+)
 
 // EgressCIDR is one allowed network.
 type EgressCIDR struct {

@@ -19,6 +19,8 @@ const (
 	LabelGuarded = "ringfence.dev/guarded"
 	// LabelCordoned on a namespace is "true" once its environment was removed while workloads still ran there.
 	LabelCordoned = "ringfence.dev/cordoned"
+	// AnnotationDefaulted on an object lists the defaults that the platform filled in.
+	AnnotationDefaulted = "ringfence.dev/defaulted"
 	// LabelManagedBy marks every object that Ringfence writes; its value is ManagedBy.
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	// ManagedBy is the value of LabelManagedBy.

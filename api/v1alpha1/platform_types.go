@@ -84,6 +84,11 @@ type PlatformSpec struct {
 	// +optional
 	Metadata MetadataRules `json:"metadata,omitempty"`
 
+	// Defaults are the fields that the platform fills in where a workload states none.
+	// +kubebuilder:default={}
+	// +optional
+	Defaults DefaultRules `json:"defaults,omitempty"`
+
 	// Network chooses the policy engine and what is reachable by default.
 	// +kubebuilder:default={}
 	// +optional
@@ -224,20 +229,55 @@ type Belongings struct {
 
 // MetadataRules names the labels and annotations that identify resources.
 type MetadataRules struct {
-	// RequiredLabels must be on every namespaced object.
+	// RequiredLabels must be on every namespaced object. Where the namespace has one with a value, it is copied to objects
+	// that lack it, and another value is refused.
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=316
 	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`
 	// +listType=set
 	// +optional
 	RequiredLabels []string `json:"requiredLabels,omitempty"`
-	// CopyAnnotations are copied from the namespace to objects that lack them.
+	// CopyAnnotations are copied from the namespace to objects that lack them; another value is refused.
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=316
 	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`
 	// +listType=set
 	// +optional
 	CopyAnnotations []string `json:"copyAnnotations,omitempty"`
+}
+
+// Switch turns something on or off.
+//
+// +kubebuilder:validation:Enum=On;Off
+type Switch string
+
+// The switches.
+const (
+	// On is the meaning of the zero value too.
+	On Switch = "On"
+	// Off turns it off.
+	Off Switch = "Off"
+)
+
+// DefaultRules say which fields of pods and pod templates are filled in where they are not stated. A value that is stated
+// is never changed, and what runs already is not touched until its template is changed.
+type DefaultRules struct {
+	// SeccompProfile fills in the pod's seccompProfile RuntimeDefault, where neither it nor every container states one. Default On.
+	// +kubebuilder:default=On
+	// +optional
+	SeccompProfile Switch `json:"seccompProfile,omitempty"`
+	// DropCapabilities drops ALL capabilities of containers that state none to drop. Default On.
+	// +kubebuilder:default=On
+	// +optional
+	DropCapabilities Switch `json:"dropCapabilities,omitempty"`
+	// PrivilegeEscalation sets allowPrivilegeEscalation of containers to false. Default On.
+	// +kubebuilder:default=On
+	// +optional
+	PrivilegeEscalation Switch `json:"privilegeEscalation,omitempty"`
+	// ServiceAccountToken sets automountServiceAccountToken of pods to false. Default On.
+	// +kubebuilder:default=On
+	// +optional
+	ServiceAccountToken Switch `json:"serviceAccountToken,omitempty"`
 }
 
 // NetworkModel is the kind of network policy the platform uses.

@@ -40,6 +40,10 @@ func changeKinds(group, resource string) string {
 		return "ValidatingAdmissionPolicy"
 	case admissionGroup + "/validatingadmissionpolicybindings":
 		return "ValidatingAdmissionPolicyBinding"
+	case admissionGroup + "/mutatingadmissionpolicies":
+		return "MutatingAdmissionPolicy"
+	case admissionGroup + "/mutatingadmissionpolicybindings":
+		return "MutatingAdmissionPolicyBinding"
 	}
 	return ""
 }

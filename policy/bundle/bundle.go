@@ -53,9 +53,7 @@ func Single(c control.Control) *admissionv1.ValidatingAdmissionPolicy {
 // The API server returns only the first denial but all warnings, so a refused user sees every control that failed.
 // exempt are namespaces that no bundle judges, beside the pinned ones.
 func Build(cat *control.Catalogue, exempt []string) []Bundle {
-	exempt = append(slices.Clone(v1alpha1.PinnedExemptNamespaces), exempt...)
-	slices.Sort(exempt)
-	exempt = slices.Compact(exempt)
+	exempt = pinnedAnd(exempt)
 	var bundles []Bundle
 	for _, g := range cat.Groups() {
 		var controls []control.Control

@@ -14,6 +14,9 @@ import (
 // oldestServer is the oldest Kubernetes that is supported.
 var oldestServer = version.MajorMinor(1, 30)
 
+// oldestMutating is the oldest Kubernetes that serves MutatingAdmissionPolicy as v1.
+var oldestMutating = version.MajorMinor(1, 36)
+
 // expression is a CEL expression as the API server's compiler takes it.
 type expression struct {
 	name, text string

@@ -19,6 +19,10 @@ func withDefaults(o client.Object) client.Object {
 		matchDefaults(o.Spec.MatchConstraints)
 	case *admissionv1.ValidatingAdmissionPolicyBinding:
 		matchDefaults(o.Spec.MatchResources)
+	case *admissionv1.MutatingAdmissionPolicy:
+		matchDefaults(o.Spec.MatchConstraints)
+	case *admissionv1.MutatingAdmissionPolicyBinding:
+		matchDefaults(o.Spec.MatchResources)
 	}
 	return o
 }

@@ -83,12 +83,13 @@ type Reconciler struct {
 
 	inPlaceFor atomic.Int64 // the generation of the Platform for which this process last put all in place; 0 is none
 
-	mu         sync.Mutex // guards what follows: all bundles, the last good set, and what each was built for
-	bundledFor []string
-	bundled    []Bundle
-	builtFor   []string
-	built      []client.Object
-	builtOf    []Bundle
+	mu           sync.Mutex // guards what follows: all bundles, the last good set, and what each was built for
+	bundledFor   []string
+	bundled      []Bundle
+	builtFor     []string
+	built        []client.Object
+	builtOf      []Bundle
+	builtMutates bool // whether mutations are among built
 }
 
 // SetupWithManager registers the reconciler for the Platform and every policy and binding that Ringfence owns.
@@ -96,7 +97,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	platform := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: v1alpha1.PlatformName}}}
 	})
-	return ctrl.NewControllerManagedBy(mgr).Named("bundles").For(&v1alpha1.Platform{}).
+	all := ctrl.NewControllerManagedBy(mgr).Named("bundles").For(&v1alpha1.Platform{})
+	if mutates, err := r.mutates(); err != nil {
+		return err
+	} else if mutates {
+		all = all.Watches(&admissionv1.MutatingAdmissionPolicy{}, platform).Watches(&admissionv1.MutatingAdmissionPolicyBinding{}, platform)
+	}
+	return all.
 		Watches(&admissionv1.ValidatingAdmissionPolicy{}, platform).
 		Watches(&admissionv1.ValidatingAdmissionPolicyBinding{}, platform).
 		Watches(&rbacv1.ClusterRole{}, platform, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
@@ -140,11 +147,15 @@ func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason,
 	if err != nil {
 		return reasonApplyFailed, err.Error(), err
 	}
-	want, err := r.wanted(bundles, builtFor)
+	mutates, err := r.mutates()
+	if err != nil {
+		return reasonApplyFailed, err.Error(), err
+	}
+	want, err := r.wanted(bundles, p.Spec.ExemptNamespaces, mutates, builtFor)
 	if err != nil {
 		return reasonCompileFailed, err.Error(), nil
 	}
-	have, err := r.existing(ctx)
+	have, err := r.existing(ctx, mutates)
 	if err != nil {
 		return reasonApplyFailed, err.Error(), err
 	}
@@ -201,10 +212,10 @@ func (r *Reconciler) all(exempt []string) []Bundle {
 
 // wanted is all that must be in place, a policy before its binding. Policies are compiled before they are given out; the
 // last good set is reused while what it was built for stays the same.
-func (r *Reconciler) wanted(bundles []Bundle, builtFor []string) ([]client.Object, error) {
+func (r *Reconciler) wanted(bundles []Bundle, exempt []v1alpha1.NamespaceName, mutates bool, builtFor []string) ([]client.Object, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.built != nil && slices.Equal(r.builtFor, builtFor) {
+	if r.built != nil && r.builtMutates == mutates && slices.Equal(r.builtFor, builtFor) {
 		return r.built, nil
 	}
 	var built []client.Object
@@ -214,17 +225,21 @@ func (r *Reconciler) wanted(bundles []Bundle, builtFor []string) ([]client.Objec
 	for _, b := range bundles {
 		built = append(built, b.Policy, b.Binding)
 	}
+	built = append(built, mutations(r.Catalogue, exempt, mutates)...)
 	var compile errgroup.Group
 	compile.SetLimit(runtime.GOMAXPROCS(0))
 	for _, o := range built {
-		if p, ok := o.(*admissionv1.ValidatingAdmissionPolicy); ok {
+		switch p := o.(type) {
+		case *admissionv1.ValidatingAdmissionPolicy:
 			compile.Go(func() error { return Compile(p) })
+		case *admissionv1.MutatingAdmissionPolicy:
+			compile.Go(func() error { return CompileMutation(p) })
 		}
 	}
 	if err := compile.Wait(); err != nil {
 		return nil, err
 	}
-	r.built, r.builtFor, r.builtOf = built, builtFor, bundles
+	r.built, r.builtFor, r.builtOf, r.builtMutates = built, builtFor, bundles, mutates
 	return built, nil
 }
 
@@ -242,11 +257,15 @@ func (r *Reconciler) needed(b Bundle) (bool, error) {
 }
 
 // existing are the objects that carry Ringfence's label, by kind and name.
-func (r *Reconciler) existing(ctx context.Context) (map[string]client.Object, error) {
+func (r *Reconciler) existing(ctx context.Context, mutates bool) (map[string]client.Object, error) {
 	have := map[string]client.Object{}
-	for _, list := range []client.ObjectList{
+	lists := []client.ObjectList{
 		&admissionv1.ValidatingAdmissionPolicyList{}, &admissionv1.ValidatingAdmissionPolicyBindingList{}, &rbacv1.ClusterRoleList{},
-	} {
+	}
+	if mutates {
+		lists = append(lists, &admissionv1.MutatingAdmissionPolicyList{}, &admissionv1.MutatingAdmissionPolicyBindingList{})
+	}
+	for _, list := range lists {
 		if err := r.Client.List(ctx, list, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}); err != nil {
 			return nil, fmt.Errorf("list what is in place: %w", err)
 		}
@@ -294,6 +313,10 @@ func key(o client.Object) string {
 		return "ValidatingAdmissionPolicy/" + o.GetName()
 	case *admissionv1.ValidatingAdmissionPolicyBinding:
 		return "ValidatingAdmissionPolicyBinding/" + o.GetName()
+	case *admissionv1.MutatingAdmissionPolicy:
+		return "MutatingAdmissionPolicy/" + o.GetName()
+	case *admissionv1.MutatingAdmissionPolicyBinding:
+		return "MutatingAdmissionPolicyBinding/" + o.GetName()
 	default:
 		return "ClusterRole/" + o.GetName()
 	}
@@ -356,6 +379,12 @@ func same(want, stored client.Object) bool {
 		return ok && equality.Semantic.DeepEqual(want.Spec, stored.Spec)
 	case *admissionv1.ValidatingAdmissionPolicyBinding:
 		stored, ok := stored.(*admissionv1.ValidatingAdmissionPolicyBinding)
+		return ok && equality.Semantic.DeepEqual(want.Spec, stored.Spec)
+	case *admissionv1.MutatingAdmissionPolicy:
+		stored, ok := stored.(*admissionv1.MutatingAdmissionPolicy)
+		return ok && equality.Semantic.DeepEqual(want.Spec, stored.Spec)
+	case *admissionv1.MutatingAdmissionPolicyBinding:
+		stored, ok := stored.(*admissionv1.MutatingAdmissionPolicyBinding)
 		return ok && equality.Semantic.DeepEqual(want.Spec, stored.Spec)
 	case *rbacv1.ClusterRole:
 		stored, ok := stored.(*rbacv1.ClusterRole)
@@ -433,6 +462,9 @@ func (r *Reconciler) report(ctx context.Context, p *v1alpha1.Platform, reason, m
 	p.Status.ObservedGeneration = p.Generation
 	if reason == reasonInPlace {
 		p.Status.CatalogueDigest = r.Catalogue.Digest
+		if native, err := r.mutates(); err == nil {
+			meta.SetStatusCondition(&p.Status.Conditions, mutated(native, p.Generation))
+		}
 	}
 	meta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
 		Type: ConditionEnforced, Status: status, Reason: reason, Message: message, ObservedGeneration: p.Generation,

@@ -29,11 +29,11 @@ var ErrNotBuilt = errors.New("the policies of this Platform are not built yet")
 // Standings says how what Reconcile keeps in place for a Platform stands now, in the order in which it is put in place. It writes
 // nothing and reads the cache alone, so that it may be behind by a moment; which kinds the cluster serves it does not ask again.
 func (r *Reconciler) Standings(ctx context.Context, p *v1alpha1.Platform) ([]Standing, error) {
-	want, bundles, err := r.wantedFor(p)
+	want, bundles, mutates, err := r.wantedFor(p)
 	if err != nil {
 		return nil, err
 	}
-	have, err := r.existing(ctx)
+	have, err := r.existing(ctx, mutates)
 	if err != nil {
 		return nil, err
 	}
@@ -60,8 +60,9 @@ func (r *Reconciler) Standings(ctx context.Context, p *v1alpha1.Platform) ([]Sta
 	return all, nil
 }
 
-// wantedFor is what Reconcile last wanted, where that was for the namespaces that a Platform exempts.
-func (r *Reconciler) wantedFor(p *v1alpha1.Platform) ([]client.Object, []Bundle, error) {
+// wantedFor is what Reconcile last wanted, and whether mutations were among it, where that was for the namespaces that a Platform
+// exempts.
+func (r *Reconciler) wantedFor(p *v1alpha1.Platform) (want []client.Object, bundles []Bundle, mutates bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var builtFor []string
@@ -72,7 +73,7 @@ func (r *Reconciler) wantedFor(p *v1alpha1.Platform) ([]client.Object, []Bundle,
 		builtFor = append(builtFor, b.Policy.Name)
 	}
 	if r.built == nil || !slices.Equal(r.builtFor, builtFor) {
-		return nil, nil, ErrNotBuilt
+		return nil, nil, false, ErrNotBuilt
 	}
-	return r.built, r.builtOf, nil
+	return r.built, r.builtOf, r.builtMutates, nil
 }
