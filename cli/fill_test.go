@@ -23,7 +23,7 @@ func TestFixedIsFilled(t *testing.T) {
 	settings := filepath.Join(dir, "platform.yaml")
 	platform := v1alpha1.Platform{Spec: v1alpha1.PlatformSpec{Registries: []v1alpha1.Registry{"registry.bank.example"}}}
 	writeText(t, settings, "apiVersion: ringfence.dev/v1alpha1\nkind: Platform\nmetadata: {name: platform}\nspec: {registries: [registry.bank.example]}\n")
-	spec := tenant.Compile(nil, &platform, nil, "default").Spec
+	spec := tenant.Compile(nil, &platform, nil, nil, "default").Spec
 	const pod = `{containers: [{name: a, image: registry.bank.example/a:1}, {name: b, image: registry.bank.example/b:1, securityContext: {runAsUser: 1, capabilities: {add: [NET_BIND_SERVICE]}}}], initContainers: [{name: c, image: registry.bank.example/c:1, securityContext: {seccompProfile: {type: RuntimeDefault}}}]}`
 	for _, text := range []string{
 		"apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: " + pod,
