@@ -132,7 +132,7 @@ func knownKinds(c Control) error {
 // Groups are the match groups of the catalogue: those that are always there, and those of its templates.
 func (c *Catalogue) Groups() []Group { return append(Groups(), templateGroups(c.Templates)...) }
 
-// Kinds are the kinds that some control of the catalogue judges, each once: those with a pod, and the others.
+// Kinds are the kinds of stored objects that some control of the catalogue judges, each once: those with a pod, and the others.
 func (c *Catalogue) Kinds() (workloads, others []Kind) {
 	for _, g := range c.Groups() {
 		pods := g.Name == "workloads" || g.Of == "workloads"
@@ -143,7 +143,7 @@ func (c *Catalogue) Kinds() (workloads, others []Kind) {
 			}
 			same := func(have Kind) bool { return have.APIGroup == k.APIGroup && have.Kind == k.Kind }
 			switch {
-			case !slices.ContainsFunc(c.Controls, judged) || slices.ContainsFunc(append(workloads, others...), same):
+			case k.Connect || !slices.ContainsFunc(c.Controls, judged) || slices.ContainsFunc(append(workloads, others...), same):
 			case pods:
 				workloads = append(workloads, k)
 			default:

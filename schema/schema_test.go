@@ -89,7 +89,8 @@ func TestDefault(t *testing.T) {
 	got := object(t, platform("{registries: null}"))
 	s.Default(got)
 	want := object(t, platform(`{profile: mvp, images: {maxScanAge: 720h, denySeverity: 4, grace: 720h, undatedAs: old},
-  resources: {cpuLimit: Required}, network: {model: kubernetes}, identity: {groupPrefix: "oidc:"}}`))
+  resources: {cpuLimit: Required}, network: {model: kubernetes},
+  defaults: {seccompProfile: Enabled, dropCapabilities: Enabled, privilegeEscalation: Enabled, serviceAccountToken: Enabled}, identity: {groupPrefix: "oidc:"}}`))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Default(Platform) (-want +got):\n%s", diff)
 	}

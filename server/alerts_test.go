@@ -61,7 +61,7 @@ func TestAlertsAreExplained(t *testing.T) {
 			t.Errorf("the runbook does not name %s", r.Alert)
 		}
 		for _, metric := range regexp.MustCompile(`ringfence_\w+`).FindAllString(r.Expr, -1) {
-			short := strings.TrimPrefix(strings.TrimPrefix(metric, "ringfence_audit_"), "ringfence_forward_")
+			short := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(metric, "ringfence_audit_"), "ringfence_forward_"), "ringfence_store_")
 			if !strings.Contains(source, `"`+short+`"`) {
 				t.Errorf("%s asks for %s, which no package has", r.Alert, metric)
 			}
@@ -73,7 +73,7 @@ func TestAlertsAreExplained(t *testing.T) {
 func metricsSource(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
-	for _, pattern := range []string{"../*/metrics.go", "../*/*/metrics.go", "../ledger/witness/publisher.go"} {
+	for _, pattern := range []string{"../*/*metrics.go", "../*/*/metrics.go", "../ledger/witness/publisher.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, files, err)

@@ -37,8 +37,8 @@ func checkDoors(cfg Config) error {
 	}
 	secured := cfg.AuditTokens != "" || cfg.AuditClientCA != ""
 	fault(cfg.Listen != "" && (cfg.TLSCert == "" || cfg.TLSKey == ""), "listen for audit events: want a certificate and its key too: what comes in proves itself by a token")
-	fault(cfg.Listen != "" && !secured && len(cfg.WitnessFor) == 0 && cfg.PushTokens == "", "listen for audit events: want a file of tokens or a CA of clients too: whoever may send audit events may invent refusals")
-	fault(cfg.Listen == "" && (secured || cfg.PushTokens != "" || cfg.TLSCert != "" || cfg.TLSKey != ""), "tokens, certificates and CAs are for an address to listen on; want that too")
+	fault(cfg.Listen != "" && !secured && len(cfg.WitnessFor) == 0 && cfg.PushTokens == "" && cfg.MetricsTokens == "", "listen for audit events: want a file of tokens or a CA of clients too: whoever may send audit events may invent refusals")
+	fault(cfg.Listen == "" && (secured || cfg.PushTokens != "" || cfg.MetricsTokens != "" || cfg.TLSCert != "" || cfg.TLSKey != ""), "tokens, certificates and CAs are for an address to listen on; want that too")
 	fault(cfg.Listen == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want an address to listen on too")
 	fault(cfg.Evidence == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want a folder for evidence too: what was seen is kept in it")
 	fault(cfg.Evidence == "" && cfg.PushTokens != "", "take check runs: want a folder for evidence too: what is sent in is kept there")
@@ -64,13 +64,19 @@ func (s *Server) listenDoors() error {
 		settings.ClientAuth = tls.VerifyClientCertIfGiven
 	}
 	mux := http.NewServeMux()
-	if s.cfg.AuditTokens != "" || s.cfg.AuditClientCA != "" {
-		if s.cfg.AuditTokens != "" {
-			if _, err := readTokens(s.cfg.AuditTokens); err != nil {
-				return err
-			}
+	for _, file := range []string{s.cfg.AuditTokens, s.cfg.MetricsTokens} {
+		if file == "" {
+			continue
 		}
-		mux.Handle("/audit/", s.authenticated(bounded(s.auditDoors())))
+		if _, err := readTokens(file); err != nil {
+			return err
+		}
+	}
+	if s.cfg.AuditTokens != "" || s.cfg.AuditClientCA != "" {
+		mux.Handle("/audit/", authenticated("audit", s.knows, bounded(s.auditDoors())))
+	}
+	if s.cfg.MetricsTokens != "" {
+		mux.Handle("GET /metrics", authenticated("metrics", s.mayScrape, s.metricsHandler()))
 	}
 	if s.cfg.PushTokens != "" {
 		mux.Handle("POST /records/check-run", bounded(http.HandlerFunc(s.takePush)))
@@ -102,34 +108,42 @@ func (s *Server) auditDoors() http.Handler {
 	return mux
 }
 
-// authenticated lets in who shows a token of the file, as Authorization: Bearer or as a Firehose does, or a certificate of the
-// CA. The file is read at every request: a token that is taken out is refused at once.
-func (s *Server) authenticated(next http.Handler) http.Handler {
+// authenticated lets in whom known knows; the others are told for what they lack a token.
+func authenticated(realm string, known func(*http.Request) bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.knows(r) {
+		if known(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		w.Header().Set("WWW-Authenticate", `Bearer realm="ringfence audit"`)
-		http.Error(w, "want a token, or a certificate of a known CA", http.StatusUnauthorized)
+		w.Header().Set("WWW-Authenticate", `Bearer realm="ringfence `+realm+`"`)
+		http.Error(w, "want a token for "+realm+", or a certificate where one is asked for", http.StatusUnauthorized)
 	})
 }
 
-// knows reports whether a request proved whose it is.
+// mayScrape reports whether a request shows a token for metrics.
+func (s *Server) mayScrape(r *http.Request) bool { return s.shows(r, s.cfg.MetricsTokens) }
+
+// knows reports whether who sends audit events proved it, by a certificate of the CA or a token.
 func (s *Server) knows(r *http.Request) bool {
 	if s.cfg.AuditClientCA != "" && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		return true
 	}
+	return s.cfg.AuditTokens != "" && s.shows(r, s.cfg.AuditTokens)
+}
+
+// shows reports whether a request shows a token of a file, as Authorization: Bearer or as a Firehose does. The file is read at
+// every request: a token that is taken out is refused at once.
+func (s *Server) shows(r *http.Request, file string) bool {
 	shown := r.Header.Get("X-Amz-Firehose-Access-Key")
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		shown = token
 	}
-	if s.cfg.AuditTokens == "" || shown == "" {
+	if shown == "" {
 		return false
 	}
-	tokens, err := readTokens(s.cfg.AuditTokens)
+	tokens, err := readTokens(file)
 	if err != nil {
-		s.log.Error("audit events are refused", "err", err)
+		s.log.Error("requests are refused", "path", r.URL.Path, "err", err)
 		return false
 	}
 	got, found := sha256.Sum256([]byte(shown)), 0

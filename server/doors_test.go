@@ -181,6 +181,42 @@ func TestDoorsAuthenticate(t *testing.T) {
 	}
 }
 
+// TestMetricsDoor: metrics are served to who shows a token for them, and to nobody else: a token for audit events is none.
+func TestMetricsDoor(t *testing.T) {
+	a := makeAuthority(t)
+	tokens := map[string]string{}
+	for _, name := range []string{"audit", "metrics"} {
+		tokens[name] = filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(tokens[name], []byte(name+"-"+token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := New(Config{Listen: "127.0.0.1:0", TLSCert: a.cert, TLSKey: a.key, AuditTokens: tokens["audit"], MetricsTokens: tokens["metrics"]}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range s.listeners {
+		go func() { _ = l.server.Serve(l) }()
+	}
+	defer s.Close()
+	for shown, want := range map[string]int{"": 401, "audit-" + token: 401, "metrics-" + token: 200} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.DoorsAddress()+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+shown)
+		response, err := a.client(t).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if response.StatusCode != want || (want == 200) != strings.Contains(string(text), "ringfence_policies_in_place") {
+			t.Errorf("GET /metrics with %q = %d, want %d:\n%.200s", shown, response.StatusCode, want, text)
+		}
+	}
+}
+
 // TestDiskGone: while the ledger cannot be written batches are answered 503 with Retry-After and losses are counted; when the
 // disk is back what was sent again is kept once, and the loss is a record.
 func TestDiskGone(t *testing.T) {

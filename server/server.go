@@ -89,6 +89,9 @@ type Config struct {
 	// PushTokens is a file of lines of a pipeline's name and its token: who shows one may send runs of ringfence check in, and
 	// nothing else.
 	PushTokens string
+	// MetricsTokens is a file of tokens, one a line, of which whoever scrapes /metrics of Listen must show one; empty serves no
+	// metrics there.
+	MetricsTokens string
 	// WitnessFor are keyrings of other ledgers whose checkpoints are witnessed here.
 	WitnessFor []string
 	// Webhook is the admission door.
@@ -215,22 +218,29 @@ func (s *Server) listenSocket(path string) error {
 		l.Close()
 		return fmt.Errorf("close the socket to others: %w", err)
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit))
 	mux := http.NewServeMux()
 	mux.Handle("GET /findings", record.Handler(s.asked(), time.Now))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{}))
-	if s.webhook != nil {
-		registry.MustRegister(s.webhook.metrics)
-	}
+	mux.Handle("GET /metrics", s.metricsHandler())
 	if s.evidence != nil {
-		registry.MustRegister(s.evidence.queue, s.evidence.publisher, storeMetrics{s.evidence}, forward.NewMetrics(s.evidence.sinks.followers...))
 		mux.HandleFunc("GET /evidence/status", s.evidence.status)
 		mux.Handle("GET /ledger/", http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger)))
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	s.serve(l, mux)
 	return nil
+}
+
+// metricsHandler answers with the metrics of all that this process does.
+func (s *Server) metricsHandler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit))
+	if s.webhook != nil {
+		registry.MustRegister(s.webhook.metrics)
+	}
+	if s.evidence != nil {
+		registry.MustRegister(s.evidence.queue, s.evidence.publisher, storeMetrics{s.evidence}, forward.NewMetrics(s.evidence.sinks.followers...))
+	}
+	return promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{})
 }
 
 func (s *Server) serve(l net.Listener, h http.Handler) {

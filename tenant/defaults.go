@@ -17,7 +17,7 @@ func defaults(rules v1alpha1.DefaultRules) (on []v1alpha1.Default) {
 		{v1alpha1.DefaultPrivilegeEscalation, rules.PrivilegeEscalation},
 		{v1alpha1.DefaultServiceAccountToken, rules.ServiceAccountToken},
 	} {
-		if d.chosen != v1alpha1.Off {
+		if d.chosen != v1alpha1.Disabled {
 			on = append(on, d.name)
 		}
 	}

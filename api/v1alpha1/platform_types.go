@@ -246,36 +246,36 @@ type MetadataRules struct {
 	CopyAnnotations []string `json:"copyAnnotations,omitempty"`
 }
 
-// Switch turns something on or off.
+// Switch turns something on or off. Its words are none that YAML takes for a boolean.
 //
-// +kubebuilder:validation:Enum=On;Off
+// +kubebuilder:validation:Enum=Enabled;Disabled
 type Switch string
 
 // The switches.
 const (
-	// On is the meaning of the zero value too.
-	On Switch = "On"
-	// Off turns it off.
-	Off Switch = "Off"
+	// Enabled is the meaning of the zero value too.
+	Enabled Switch = "Enabled"
+	// Disabled turns it off.
+	Disabled Switch = "Disabled"
 )
 
 // DefaultRules say which fields of pods and pod templates are filled in where they are not stated. A value that is stated
 // is never changed, and what runs already is not touched until its template is changed.
 type DefaultRules struct {
-	// SeccompProfile fills in the pod's seccompProfile RuntimeDefault, where neither it nor every container states one. Default On.
-	// +kubebuilder:default=On
+	// SeccompProfile fills in the pod's seccompProfile RuntimeDefault, where neither it nor every container states one. Default Enabled.
+	// +kubebuilder:default=Enabled
 	// +optional
 	SeccompProfile Switch `json:"seccompProfile,omitempty"`
-	// DropCapabilities drops ALL capabilities of containers that state none to drop. Default On.
-	// +kubebuilder:default=On
+	// DropCapabilities drops ALL capabilities of containers that state none to drop. Default Enabled.
+	// +kubebuilder:default=Enabled
 	// +optional
 	DropCapabilities Switch `json:"dropCapabilities,omitempty"`
-	// PrivilegeEscalation sets allowPrivilegeEscalation of containers to false. Default On.
-	// +kubebuilder:default=On
+	// PrivilegeEscalation sets allowPrivilegeEscalation of containers to false. Default Enabled.
+	// +kubebuilder:default=Enabled
 	// +optional
 	PrivilegeEscalation Switch `json:"privilegeEscalation,omitempty"`
-	// ServiceAccountToken sets automountServiceAccountToken of pods to false. Default On.
-	// +kubebuilder:default=On
+	// ServiceAccountToken sets automountServiceAccountToken of pods to false. Default Enabled.
+	// +kubebuilder:default=Enabled
 	// +optional
 	ServiceAccountToken Switch `json:"serviceAccountToken,omitempty"`
 }

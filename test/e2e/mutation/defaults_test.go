@@ -243,7 +243,7 @@ func TestNoFights(t *testing.T) {
 func TestWhatRunsIsLeftAlone(t *testing.T) {
 	b := newBed(t)
 	b.create(account)
-	b.platform(`{"spec":{"defaults":{"seccompProfile":"Off","dropCapabilities":"Off","privilegeEscalation":"Off","serviceAccountToken":"Off"}}}`, 0)
+	b.platform(`{"spec":{"defaults":{"seccompProfile":"Disabled","dropCapabilities":"Disabled","privilegeEscalation":"Disabled","serviceAccountToken":"Disabled"}}}`, 0)
 	t.Cleanup(func() { _ = b.patchPlatform(context.Background(), `{"spec":{"defaults":null}}`) })
 	text := strings.ReplaceAll(strings.Replace(bareOf(templates[3]), "replicas: 0", "replicas: 1", 1), "name: d,", "name: old,")
 	d := b.create(strings.ReplaceAll(text, "app: d}", "app: old}"))
