@@ -275,7 +275,7 @@ func evidenced(t *testing.T, dir, object string) {
 	for deadline := time.Now().Add(5 * time.Second); !found && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if _, err := ledger.Verify(t.Context(), ledger.Folder(dir), ring, func(e ledger.Entry) error {
 			found = found || strings.Contains(string(e.Statement), `"name":"`+object+`"`)
-			if strings.Contains(string(e.Statement), "bank.example") {
+			if strings.Contains(string(e.Statement), "@bank.example") {
 				t.Errorf("an entry holds a name: %s", e.Statement)
 			}
 			return nil
