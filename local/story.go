@@ -106,7 +106,7 @@ func (s *story) play(ctx context.Context, config *rest.Config, c *cluster, o Opt
 	if err := s.admit(ctx, developer, c.simulated); err != nil { // the account of the samples, too
 		return err
 	}
-	if err := s.inForce(ctx, clusterAdmin, warnings); err != nil {
+	if err := errors.Join(s.inForce(ctx, clusterAdmin, warnings), filling(ctx, clusterAdmin)); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -187,6 +187,31 @@ func (s *story) inForce(ctx context.Context, c client.Client, w *warnings) error
 		}
 	}
 	return nil
+}
+
+// filling waits until the API server fills in what a pod lacks, where it can: the first refusals would else name what the
+// platform fills in a moment later.
+func filling(ctx context.Context, c client.Client) error {
+	var platform v1alpha1.Platform
+	if err := c.Get(ctx, client.ObjectKey{Name: v1alpha1.PlatformName}, &platform); err != nil {
+		return fmt.Errorf("read the Platform: %w", err)
+	}
+	if !meta.IsStatusConditionTrue(platform.Status.Conditions, bundle.ConditionMutated) {
+		return nil
+	}
+	objects, _, err := sample("compliant.yaml")
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
+	unstructured.RemoveNestedField(objects[i].Object, "spec", "template", "spec", "automountServiceAccountToken")
+	objects[i].SetName("filled-in")
+	_ = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, takeUp, true, func(ctx context.Context) (bool, error) {
+		o := objects[i].DeepCopy()
+		err := c.Create(ctx, o, client.DryRunAll)
+		return err == nil && o.GetAnnotations()[v1alpha1.AnnotationDefaulted] != "", nil
+	})
+	return ctx.Err()
 }
 
 // takeUp is how long the API server may take to take up a policy; one that was just started needs up to 10 s.

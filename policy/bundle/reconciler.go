@@ -222,10 +222,10 @@ func (r *Reconciler) wanted(bundles []Bundle, exempt []v1alpha1.NamespaceName, m
 	for _, o := range r.Beside {
 		built = append(built, withDefaults(o))
 	}
+	built = append(built, mutations(r.Catalogue, exempt, mutates)...) // first: they are small, and take effect late
 	for _, b := range bundles {
 		built = append(built, b.Policy, b.Binding)
 	}
-	built = append(built, mutations(r.Catalogue, exempt, mutates)...)
 	var compile errgroup.Group
 	compile.SetLimit(runtime.GOMAXPROCS(0))
 	for _, o := range built {
