@@ -19,12 +19,12 @@ func NewMetrics(h *Handler) *Metrics {
 		return prometheus.NewDesc("ringfence_audit_"+name, help, nil, nil)
 	}
 	return &Metrics{h, map[*prometheus.Desc]func(Stats) uint64{
-		desc("events_total", "Audit events taken, each counted once."):                      func(s Stats) uint64 { return s.Events },
-		desc("duplicates_total", "Audit events that had been taken before."):                func(s Stats) uint64 { return s.Duplicates },
-		desc("malformed_total", "Audit events that could not be read and are lost."):        func(s Stats) uint64 { return s.Malformed },
-		desc("broken_batches_total", "Batches that could not be read to their end."):        func(s Stats) uint64 { return s.Broken },
-		desc("unkept_batches_total", "Batches that could not be kept and must come again."): func(s Stats) uint64 { return s.Unkept },
-		desc("gaps_total", "Places in followed files from where audit events may be lost."): func(s Stats) uint64 { return s.Gaps },
+		desc("events_total", "Audit events taken; one that is in two batches at once may count twice."): func(s Stats) uint64 { return s.Events },
+		desc("duplicates_total", "Audit events that had been taken before."):                            func(s Stats) uint64 { return s.Duplicates },
+		desc("malformed_total", "Audit events that could not be read and are lost."):                    func(s Stats) uint64 { return s.Malformed },
+		desc("broken_batches_total", "Batches that could not be read to their end."):                    func(s Stats) uint64 { return s.Broken },
+		desc("unkept_batches_total", "Batches that could not be kept and must come again."):             func(s Stats) uint64 { return s.Unkept },
+		desc("gaps_total", "Places in followed files from where audit events may be lost."):             func(s Stats) uint64 { return s.Gaps },
 	}, desc("lateness_seconds", "Age on arrival of the oldest event of the last batch."), desc("last_event_timestamp_seconds", "When the newest audit event happened.")}
 }
 
