@@ -12,9 +12,9 @@ export PATH := $(PATH):/usr/local/go/bin
 up: build
 	@./bin/ringfence up $(ARGS)
 
-# Every test, those on the real API server too.
+# Every test, those on the real API server too. What takes longest begins first.
 test: build
-	@.ci/step "go vet" go vet ./... && .ci/step "go test" go test -p 2 -timeout 14m ./... && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
+	@.ci/step "go vet" go vet ./... && .ci/step "go test" go test -p 2 -timeout 14m ./test/e2e/up ./... && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
 
 # Form, vet, staticcheck, race detector.
 check: need
