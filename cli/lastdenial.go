@@ -80,8 +80,18 @@ func newest(findings []finding.Finding) (denied []finding.Finding) {
 			denied = append(denied, f)
 		}
 	}
-	slices.SortStableFunc(denied, func(a, b finding.Finding) int { return cmp.Compare(a.Control, b.Control) })
+	slices.SortStableFunc(denied, func(a, b finding.Finding) int { // what refused comes first
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Control, b.Control))
+	})
 	return denied
+}
+
+// rank is 0 for what refuses.
+func rank(f finding.Finding) int {
+	if f.Action == finding.Deny {
+		return 0
+	}
+	return 1
 }
 
 // denialText is a refusal for whoever met it.

@@ -40,11 +40,16 @@ func seen(id, audit string, at time.Time, refused bool) finding.Finding {
 		Observed: &finding.Observed{Time: at, User: "alice", Operation: "CREATE", Refused: refused, AuditID: audit}}
 }
 
+func warnedOf(f finding.Finding) finding.Finding {
+	f.Action = finding.Warn
+	return f
+}
+
 func TestLastDenial(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	known := record.Answer{SchemaVersion: finding.SchemaVersion, Observed: record.Source{LastEvent: &now}, Findings: []finding.Finding{
 		seen("RF-WL-01", "first", now.Add(-time.Hour), true),
-		seen("RF-WL-08", "second", now, true), seen("RF-WL-02", "second", now, true),
+		seen("RF-WL-08", "second", now, true), warnedOf(seen("RF-ID-07", "second", now, true)), seen("RF-WL-02", "second", now, true),
 		seen("RF-WL-15", "third", now.Add(time.Minute), false),
 	}}
 	file := filepath.Join(t.TempDir(), "pod.yaml")
@@ -70,6 +75,9 @@ func TestLastDenial(t *testing.T) {
 				if !strings.Contains(out.String(), want) {
 					t.Errorf("want %q", want)
 				}
+			}
+			if text := out.String(); strings.Contains(text, "RF-ID-07  Title") && strings.Index(text, "RF-ID-07  Title") < strings.Index(text, "RF-WL-08  Title") {
+				t.Error("what only warns comes before what refused")
 			}
 			if code != c.code || c.never != "" && strings.Contains(out.String(), c.never) || t.Failed() {
 				t.Errorf("exit code %d, want %d:\n%s", code, c.code, out.String())

@@ -50,6 +50,7 @@ Native policies keep refusing while it is down.`,
 	flags.StringVar(&cfg.AuditClientCA, "audit-client-ca", "", "file of CA certificates; a client with a certificate of theirs needs no token")
 	flags.StringVar(&cfg.PushTokens, "push-token-file", "", "file of lines NAME TOKEN: pipelines that may send runs of ringfence check to --listen; needs --evidence (default: none)")
 	flags.DurationVar(&cfg.AuditSilence, "audit-silence", server.DefaultAuditSilence, "how long the audit stream may be silent before that is recorded")
+	flags.StringVar(&cfg.LedgerTokens, "ledger-token-file", "", "file of tokens, one a line; whoever reads /ledger/ of --listen, with its tiles and checkpoints, must show one (default: not served there)")
 	flags.StringVar(&cfg.MetricsTokens, "metrics-token-file", "", "file of tokens, one a line; whoever scrapes /metrics of --listen must show one (default: no metrics there)")
 	flags.DurationVar(&cfg.DebugTime, "debug-time", remediate.DefaultDebugTime, "how long a debug container may be in a pod until the pod is evicted, where the control on debug containers denies")
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")

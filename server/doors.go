@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/detect/auditlog"
+	"ringfence.dev/ringfence/ledger"
 )
 
 const (
@@ -37,10 +38,11 @@ func checkDoors(cfg Config) error {
 	}
 	secured := cfg.AuditTokens != "" || cfg.AuditClientCA != ""
 	fault(cfg.Listen != "" && (cfg.TLSCert == "" || cfg.TLSKey == ""), "listen for audit events: want a certificate and its key too: what comes in proves itself by a token")
-	fault(cfg.Listen != "" && !secured && len(cfg.WitnessFor) == 0 && cfg.PushTokens == "" && cfg.MetricsTokens == "", "listen for audit events: want a file of tokens or a CA of clients too: whoever may send audit events may invent refusals")
-	fault(cfg.Listen == "" && (secured || cfg.PushTokens != "" || cfg.MetricsTokens != "" || cfg.TLSCert != "" || cfg.TLSKey != ""), "tokens, certificates and CAs are for an address to listen on; want that too")
+	fault(cfg.Listen != "" && !secured && len(cfg.WitnessFor) == 0 && cfg.PushTokens == "" && cfg.MetricsTokens == "" && cfg.LedgerTokens == "", "listen for audit events: want a file of tokens or a CA of clients too: whoever may send audit events may invent refusals")
+	fault(cfg.Listen == "" && (secured || cfg.PushTokens != "" || cfg.MetricsTokens != "" || cfg.LedgerTokens != "" || cfg.TLSCert != "" || cfg.TLSKey != ""), "tokens, certificates and CAs are for an address to listen on; want that too")
 	fault(cfg.Listen == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want an address to listen on too")
 	fault(cfg.Evidence == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want a folder for evidence too: what was seen is kept in it")
+	fault(cfg.Evidence == "" && cfg.LedgerTokens != "", "serve the ledger: want a folder for evidence too: it is kept there")
 	fault(cfg.Evidence == "" && cfg.PushTokens != "", "take check runs: want a folder for evidence too: what is sent in is kept there")
 	fault(cfg.Evidence == "" && cfg.AuditFile != "", "follow a file of audit events: want a folder for evidence too: it remembers there how far it was read")
 	return errors.Join(append(faults, checkPush(cfg))...)
@@ -64,7 +66,7 @@ func (s *Server) listenDoors() error {
 		settings.ClientAuth = tls.VerifyClientCertIfGiven
 	}
 	mux := http.NewServeMux()
-	for _, file := range []string{s.cfg.AuditTokens, s.cfg.MetricsTokens} {
+	for _, file := range []string{s.cfg.AuditTokens, s.cfg.MetricsTokens, s.cfg.LedgerTokens} {
 		if file == "" {
 			continue
 		}
@@ -76,7 +78,10 @@ func (s *Server) listenDoors() error {
 		mux.Handle("/audit/", authenticated("audit", s.knows, bounded(s.auditDoors())))
 	}
 	if s.cfg.MetricsTokens != "" {
-		mux.Handle("GET /metrics", authenticated("metrics", s.mayScrape, s.metricsHandler()))
+		mux.Handle("GET /metrics", authenticated("metrics", s.showing(s.cfg.MetricsTokens), s.metricsHandler()))
+	}
+	if s.cfg.LedgerTokens != "" {
+		mux.Handle("GET /ledger/", authenticated("the ledger", s.showing(s.cfg.LedgerTokens), http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger))))
 	}
 	if s.cfg.PushTokens != "" {
 		mux.Handle("POST /records/check-run", bounded(http.HandlerFunc(s.takePush)))
@@ -120,8 +125,10 @@ func authenticated(realm string, known func(*http.Request) bool, next http.Handl
 	})
 }
 
-// mayScrape reports whether a request shows a token for metrics.
-func (s *Server) mayScrape(r *http.Request) bool { return s.shows(r, s.cfg.MetricsTokens) }
+// showing knows who shows a token of a file.
+func (s *Server) showing(file string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return s.shows(r, file) }
+}
 
 // knows reports whether who sends audit events proved it, by a certificate of the CA or a token.
 func (s *Server) knows(r *http.Request) bool {

@@ -181,38 +181,43 @@ func TestDoorsAuthenticate(t *testing.T) {
 	}
 }
 
-// TestMetricsDoor: metrics are served to who shows a token for them, and to nobody else: a token for audit events is none.
-func TestMetricsDoor(t *testing.T) {
+// TestReadingDoors: metrics and the ledger are served to who shows a token for them, and to nobody else: a token of another door is none.
+func TestReadingDoors(t *testing.T) {
 	a := makeAuthority(t)
 	tokens := map[string]string{}
-	for _, name := range []string{"audit", "metrics"} {
+	for _, name := range []string{"audit", "metrics", "ledger"} {
 		tokens[name] = filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(tokens[name], []byte(name+"-"+token+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s, err := New(Config{Listen: "127.0.0.1:0", TLSCert: a.cert, TLSKey: a.key, AuditTokens: tokens["audit"], MetricsTokens: tokens["metrics"]}, slog.New(slog.DiscardHandler))
+	s, err := New(Config{Listen: "127.0.0.1:0", TLSCert: a.cert, TLSKey: a.key, AuditTokens: tokens["audit"], MetricsTokens: tokens["metrics"],
+		Evidence: filepath.Join(t.TempDir(), "evidence"), LedgerTokens: tokens["ledger"]}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range s.listeners {
-		go func() { _ = l.server.Serve(l) }()
-	}
-	defer s.Close()
-	for shown, want := range map[string]int{"": 401, "audit-" + token: 401, "metrics-" + token: 200} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.DoorsAddress()+"/metrics", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Authorization", "Bearer "+shown)
-		response, err := a.client(t).Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		if response.StatusCode != want || (want == 200) != strings.Contains(string(text), "ringfence_policies_in_place") {
-			t.Errorf("GET /metrics with %q = %d, want %d:\n%.200s", shown, response.StatusCode, want, text)
+	defer startEvidence(t, s)()
+	eventually(t, "the first record", func() bool { return s.evidence.ledger.Size() > 0 })
+	for path, holds := range map[string]string{"/metrics": "ringfence_policies_in_place", "/ledger/checkpoint": "ringfence.dev/ledger/"} {
+		for shown, door := range map[string]string{"": "", "audit-" + token: "/audit/", "metrics-" + token: "/metrics", "ledger-" + token: "/ledger/checkpoint"} {
+			want := 401
+			if door == path {
+				want = 200
+			}
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.DoorsAddress()+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+shown)
+			response, err := a.client(t).Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := io.ReadAll(response.Body)
+			response.Body.Close()
+			if response.StatusCode != want || (want == 200) != strings.Contains(string(text), holds) {
+				t.Errorf("GET %s with %q = %d, want %d:\n%.200s", path, shown, response.StatusCode, want, text)
+			}
 		}
 	}
 }

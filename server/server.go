@@ -92,6 +92,8 @@ type Config struct {
 	// MetricsTokens is a file of tokens, one a line, of which whoever scrapes /metrics of Listen must show one; empty serves no
 	// metrics there.
 	MetricsTokens string
+	// LedgerTokens is the same for /ledger/ of Listen: entries, tiles and checkpoints, to read alone.
+	LedgerTokens string
 	// WitnessFor are keyrings of other ledgers whose checkpoints are witnessed here.
 	WitnessFor []string
 	// Webhook is the admission door.
