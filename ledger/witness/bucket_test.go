@@ -93,7 +93,8 @@ func TestBucketBadAnswers(t *testing.T) {
 		_, _ = w.Write([]byte("ringfence.dev/ledger"))
 		return true
 	}
-	slow := func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }
+	var given chan struct{} // closed once the client has given up
+	slow := func(http.ResponseWriter, *http.Request) bool { <-given; return true }
 	for name, c := range map[string]struct {
 		next func(w http.ResponseWriter, r *http.Request) bool
 		want string
@@ -115,6 +116,7 @@ func TestBucketBadAnswers(t *testing.T) {
 			checkpoint := grow(t, l, "a", 3)
 			for at := range 4 { // GET latest, GET 3.checkpoint, PUT 3.checkpoint, PUT latest
 				f, count := newFakeS3(t), 0
+				given = make(chan struct{})
 				f.next = func(w http.ResponseWriter, r *http.Request) bool {
 					count++
 					if name == "no bucket" && r.Method == http.MethodPut {
@@ -129,6 +131,7 @@ func TestBucketBadAnswers(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				err := bucketPlace(t, f, l).Publish(ctx, checkpoint)
 				cancel()
+				close(given)
 				if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, witness.ErrConflict) {
 					t.Errorf("request %d: %v, want %q", at, err, c.want)
 				} else if text := err.Error(); strings.Contains(text, exampleSecret) || strings.Contains(text, token) || strings.Contains(text, "Signature=") {
