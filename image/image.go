@@ -19,6 +19,7 @@ type Scan struct {
 	Scanner         string    // its name in lower case: trivy, qualys, grype
 	Version         string    // "" where the report does not say
 	Database        time.Time // of when its knowledge is; zero where the report does not say
+	Statement       bool      // it states what is known and looked at nothing, as VEX and an SBOM do: the image is not scanned by it
 	At              time.Time // when the image was scanned; zero where the report does not say, and then the image counts as not scanned
 	Vulnerabilities []Vulnerability
 }

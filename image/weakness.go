@@ -1,0 +1,235 @@
+package image
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// weakness is one vulnerability of an image, whoever found it, under whatever name, in however many packages.
+type weakness struct {
+	names     []string // as scanners call it
+	severity  int      // the worst that a scanner gave it
+	packages  []string
+	fixedIn   string
+	learnt    time.Time // when a scan that counts found it first
+	dates     []Dated   // oldest first
+	exploited bool
+	excused   string // why the image is not affected; "" where a package is
+}
+
+// occurrence is a vulnerability in a scan.
+type occurrence struct {
+	Vulnerability
+	at time.Time
+}
+
+// weaknesses gathers what the newest scan of each scanner found, one entry for all that are the same under another name.
+func weaknesses(f Facts, r Rule, known Advisories, now time.Time) []weakness {
+	newest := map[string]Scan{}
+	var found, before, statements []occurrence
+	for _, s := range f.Scans {
+		switch {
+		case s.Statement:
+			statements = append(statements, occurrences(s)...)
+		case r.counts(s.Scanner) && !s.At.After(now.Add(skew)):
+			before = append(before, occurrences(s)...)
+			if !s.At.Before(newest[s.Scanner].At) {
+				newest[s.Scanner] = s
+			}
+		}
+	}
+	for _, scanner := range slices.Sorted(maps.Keys(newest)) {
+		found = append(found, occurrences(newest[scanner])...)
+	}
+	groups := names{}
+	for _, o := range slices.Concat(before, statements) {
+		groups.join(o.ID, o.Aliases)
+		for _, name := range append([]string{o.ID}, o.Aliases...) {
+			if a, ok := lookup(known, name); ok {
+				groups.join(name, append([]string{a.ID}, a.Aliases...))
+			}
+		}
+	}
+	at, all := map[string]int{}, []weakness{}
+	for _, o := range found {
+		root := groups.root(o.ID)
+		if _, seen := at[root]; !seen {
+			at[root] = len(all)
+			all = append(all, weakness{names: []string{o.ID}, learnt: o.at})
+		}
+		all[at[root]].add(o, groups, statements)
+	}
+	for _, o := range before {
+		if i, seen := at[groups.root(o.ID)]; seen && o.at.Before(all[i].learnt) {
+			all[i].learnt = o.at
+		}
+	}
+	for i := range all {
+		all[i].date(known)
+	}
+	return all
+}
+
+func occurrences(s Scan) []occurrence {
+	all := make([]occurrence, len(s.Vulnerabilities))
+	for i, v := range s.Vulnerabilities {
+		all[i] = occurrence{v, s.At}
+	}
+	return all
+}
+
+func lookup(known Advisories, name string) (Advisory, bool) {
+	if known == nil {
+		return Advisory{}, false
+	}
+	return known(name)
+}
+
+// add takes up one more place in which the weakness was found. It is excused only where every place is.
+func (w *weakness) add(o occurrence, groups names, statements []occurrence) {
+	excuse := o.NotAffected
+	for _, s := range statements {
+		if excuse == "" && groups.root(s.ID) == groups.root(o.ID) && (s.Package == "" || s.Package == o.Package) {
+			excuse = s.NotAffected
+		}
+	}
+	if len(w.packages) == 0 || excuse == "" {
+		w.excused = excuse
+	}
+	if excuse == "" || len(w.packages) == 0 {
+		w.severity = max(w.severity, o.Severity)
+	}
+	if !slices.Contains(w.packages, o.Package) || len(w.packages) == 0 {
+		w.packages = append(w.packages, o.Package)
+	}
+	for _, name := range append([]string{o.ID}, o.Aliases...) {
+		if !slices.Contains(w.names, name) {
+			w.names = append(w.names, name)
+		}
+	}
+	if w.fixedIn == "" {
+		w.fixedIn = o.FixedIn
+	}
+	w.exploited = w.exploited || o.Exploited
+	if !o.Published.IsZero() {
+		w.dates = append(w.dates, Dated{o.Published.UTC(), o.PublishedBy})
+	}
+}
+
+// date adds what the advisories say, and sorts. What is said to be published after a scan found it was published by then.
+func (w *weakness) date(known Advisories) {
+	for _, name := range w.names {
+		if a, ok := lookup(known, name); ok {
+			w.exploited = w.exploited || a.Exploited
+			w.dates = append(w.dates, a.Published...)
+		}
+	}
+	for i, d := range w.dates {
+		if d.At.After(w.learnt) && !w.learnt.IsZero() {
+			w.dates[i] = Dated{w.learnt, d.Source + ", cut to the scan that found it"}
+		}
+	}
+	slices.SortFunc(w.dates, func(a, b Dated) int {
+		if c := a.At.Compare(b.At); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Source, b.Source)
+	})
+	w.dates = slices.Compact(w.dates)
+}
+
+// judge says what the rule says of a weakness; false where it does not matter.
+func (w weakness) judge(r Rule, now time.Time) (Reason, bool) {
+	reason := Reason{Vulnerability: w.name()}
+	var date time.Time
+	if len(w.dates) > 0 {
+		date = w.dates[0].At // the earliest wins
+	}
+	end := after(date, r.Grace)
+	switch {
+	case w.excused != "":
+		reason.Outcome, reason.Text = Allow, "not affected: "+w.excused
+	case w.exploited:
+		reason.Outcome, reason.Since, reason.Text = Deny, w.learnt, "is being exploited, which has no grace"
+	case w.severity == 0:
+		reason.Outcome, reason.Text = Warn, "no scanner says how severe it is"
+	case w.severity < r.DenySeverity:
+		return Reason{}, false
+	case w.fixedIn == "" && r.WarnUnfixable:
+		reason.Outcome, reason.Text = Warn, "no fixed version is known"
+	case date.IsZero() && r.UndatedAsNew:
+		reason.Outcome, reason.Text = Warn, "nobody says when it was published; the Platform counts that as new"
+	case date.IsZero():
+		reason.Outcome, reason.Since, reason.Text = Deny, w.learnt, "nobody says when it was published; the Platform counts that as old"
+	case !now.Before(end):
+		reason.Outcome, reason.Since, reason.Text = Deny, later(end, w.learnt), fmt.Sprintf("published %s; refused after %s", w.sources(), span(r.Grace))
+	default:
+		reason.Outcome, reason.Until, reason.Text = Warn, end, fmt.Sprintf("published %s; refused from %s", w.sources(), stamp(end))
+	}
+	reason.Text = fmt.Sprintf("%s in %s, severity %d: %s%s", reason.Vulnerability, w.where(), w.severity, reason.Text, w.fix())
+	return reason, true
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// sources is the date that counts with who says it, and who says otherwise by more than a day.
+func (w weakness) sources() string {
+	first := w.dates[0]
+	text := stamp(first.At) + " (" + first.Source + ")"
+	for _, d := range w.dates[1:] {
+		if d.At.Sub(first.At) > 24*time.Hour {
+			return text + fmt.Sprintf(", against %s (%s)", stamp(d.At), d.Source)
+		}
+	}
+	return text
+}
+
+// name is the one that is shown: that of the CVE list, where it has one.
+func (w weakness) name() string {
+	for _, name := range w.names {
+		if strings.HasPrefix(name, "CVE-") {
+			return name
+		}
+	}
+	return w.names[0]
+}
+
+func (w weakness) where() string {
+	if n := len(w.packages); n > 1 {
+		return fmt.Sprintf("%s and %d more", w.packages[0], n-1)
+	}
+	return w.packages[0]
+}
+
+func (w weakness) fix() string {
+	if w.fixedIn == "" {
+		return ""
+	}
+	return "; fixed in " + w.fixedIn
+}
+
+// names joins names of the same vulnerability: each leads to another, and a root to itself.
+type names map[string]string
+
+func (n names) root(name string) string {
+	for n[name] != "" && n[name] != name {
+		name = n[name]
+	}
+	return name
+}
+
+func (n names) join(name string, others []string) {
+	for _, other := range others {
+		if a, b := n.root(name), n.root(other); a != b {
+			n[b] = a
+		}
+	}
+}
