@@ -1,0 +1,76 @@
+package image
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// digestForm is what a digest may look like.
+var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// Merge makes one record of all that share a digest, so that the digest of an index, of a platform and of a config of one image lead to the
+// same. What names no digest stays alone. A report that came twice counts once. The result is in the order of first digests.
+//
+// An index of several platforms joins them: what was found in one counts for all, and so does that one was scanned.
+func Merge(all []Facts) []Facts {
+	owner := map[string]int{} // digest to the place in merged
+	var merged []Facts
+	for _, f := range all {
+		at := -1
+		for _, d := range f.Digests {
+			i, seen := owner[d]
+			switch {
+			case !seen || i == at:
+			case at < 0:
+				at = i
+			default: // f joins two records that were apart
+				merged[at] = merged[at].with(merged[i])
+				for _, moved := range merged[i].Digests {
+					owner[moved] = at
+				}
+				merged[i] = Facts{}
+			}
+		}
+		if at < 0 {
+			at = len(merged)
+			merged = append(merged, Facts{})
+		}
+		merged[at] = merged[at].with(f)
+		for _, d := range f.Digests {
+			owner[d] = at
+		}
+	}
+	merged = slices.DeleteFunc(merged, func(f Facts) bool { return len(f.Digests) == 0 && len(f.Repositories) == 0 && len(f.Scans) == 0 })
+	slices.SortStableFunc(merged, func(a, b Facts) int { return slices.Compare(a.Digests, b.Digests) })
+	return merged
+}
+
+// with is what two records of one image say together.
+func (f Facts) with(g Facts) Facts {
+	join := func(a, b []string) []string {
+		all := slices.Concat(a, b)
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	scans := slices.Clone(f.Scans)
+	for _, s := range g.Scans {
+		if !slices.ContainsFunc(scans, func(o Scan) bool {
+			return o.Scanner == s.Scanner && o.At.Equal(s.At) && o.Statement == s.Statement && slices.EqualFunc(o.Vulnerabilities, s.Vulnerabilities, same)
+		}) {
+			scans = append(scans, s)
+		}
+	}
+	return Facts{Digests: join(f.Digests, g.Digests), Repositories: join(f.Repositories, g.Repositories), Scans: scans}
+}
+
+func same(a, b Vulnerability) bool {
+	return a.ID == b.ID && a.Package == b.Package && a.Version == b.Version && a.Severity == b.Severity && a.FixedIn == b.FixedIn && a.Scale == b.Scale &&
+		a.Published.Equal(b.Published) && a.Found.Equal(b.Found) && a.PublishedBy == b.PublishedBy && a.Exploited == b.Exploited && a.NotAffected == b.NotAffected && slices.Equal(a.Aliases, b.Aliases)
+}
+
+// Digest is the digest that a reference names, and whether it names one: registry/path[:tag]@sha256:<64 hex>.
+func Digest(reference string) (string, bool) {
+	_, digest, found := strings.Cut(reference, "@")
+	return digest, found && digestForm.MatchString(digest)
+}

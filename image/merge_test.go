@@ -1,0 +1,116 @@
+package image_test
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"ringfence.dev/ringfence/image"
+)
+
+const third = "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+
+// TestMerge: whichever digests lead to an image, and in whichever order its reports come, there is one record.
+func TestMerge(t *testing.T) {
+	parts := []image.Facts{
+		{Digests: []string{digest}, Repositories: []string{"a"}, Scans: []image.Scan{{Scanner: "trivy", At: now}}},
+		{Digests: []string{third}, Repositories: []string{"b"}, Scans: []image.Scan{{Scanner: "grype", At: now}}},
+		{Digests: []string{config, digest}, Scans: []image.Scan{{Scanner: "trivy", At: now}}},
+		{Digests: []string{third, config}},
+		{Repositories: []string{"nameless"}, Scans: []image.Scan{{Scanner: "snyk", At: now}}},
+	}
+	for range 200 {
+		rand.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
+		all := image.Merge(parts)
+		if len(all) != 2 || len(all[0].Digests) != 0 || !slices.Equal(all[1].Digests, []string{digest, config, third}) || !slices.Equal(all[1].Repositories, []string{"a", "b"}) || len(all[1].Scans) != 2 {
+			t.Fatalf("%+v of %+v", all, parts)
+		}
+	}
+	if image.Merge(nil) != nil {
+		t.Error("of nothing there is something")
+	}
+}
+
+// TestDigest: a reference names a digest in one spelling only.
+func TestDigest(t *testing.T) {
+	for reference, want := range map[string]bool{
+		"registry.bank.example/a@" + digest: true, "a:1@" + digest: true, "a": false, "a:1": false, "a@sha256:AA": false, "a@" + digest + "0": false,
+		"a@" + digest + "@" + digest: false, "a@sha512:" + digest[7:]: false, "a@SHA256:" + digest[7:]: false,
+	} {
+		if _, ok := image.Digest(reference); ok != want {
+			t.Errorf("%s: %v, want %v", reference, ok, want)
+		}
+	}
+}
+
+// TestKnow: the index says the same as the verdict it was made of, at every second around its ends.
+func TestKnow(t *testing.T) {
+	for name, f := range map[string]image.Facts{
+		"clean": scanned(1), "warned": scanned(1, published("CVE-1", 29*day), published("CVE-2", 3*day)), "refused": scanned(1, published("CVE-1", 31*day)), "old": scanned(31), "unknown": {},
+	} {
+		k := image.Know(image.Judge(f, bank, nil, now))
+		for seconds := range int64(40 * 24) {
+			for _, at := range []time.Time{now.Add(time.Duration(seconds) * time.Hour), now.Add(time.Duration(seconds)*time.Hour + time.Second)} {
+				v := image.Judge(f, bank, nil, at)
+				var denied [2]bool
+				for i, reasons := range [][]image.Reason{v.Scan, v.Vulnerabilities} {
+					denied[i] = slices.ContainsFunc(reasons, func(r image.Reason) bool { return r.Outcome == image.Deny })
+				}
+				if got := [2]bool{uint32(at.Unix()) >= k.ScannedUntil, uint32(at.Unix()) >= k.CleanUntil}; got != denied {
+					t.Fatalf("%s at %s: the index refuses %v, the verdict %v", name, at, got, denied)
+				}
+			}
+		}
+	}
+}
+
+func numbered(n int) string {
+	var b [32]byte
+	binary.LittleEndian.PutUint64(b[3:], uint64(n)*0x9e3779b97f4a7c15)
+	return "sha256:" + hex.EncodeToString(b[:])
+}
+
+// BenchmarkIndex: a million digests; bytes of index each, and a lookup with its comparison, beside a map of strings.
+func BenchmarkIndex(b *testing.B) {
+	const n = 1_000_000
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	began := time.Now()
+	x := image.NewIndex(n, func(yield func(string, image.Known) bool) {
+		for i := range n {
+			if !yield(numbered(i), image.Known{ScannedUntil: uint32(i), CleanUntil: image.Forever}) {
+				return
+			}
+		}
+	})
+	built := time.Since(began)
+	size := float64(heap()-before) / n
+	asked := make([]string, 4096)
+	for i := range asked {
+		asked[i] = numbered(rand.IntN(2 * n))
+	}
+	took := make([]time.Duration, 0, 1<<20)
+	b.ResetTimer()
+	for i := range b.N {
+		start := time.Now()
+		x.Find(asked[i%len(asked)])
+		if len(took) < cap(took) {
+			took = append(took, time.Since(start))
+		}
+	}
+	b.StopTimer()
+	slices.Sort(took)
+	b.ReportMetric(size, "B/digest")
+	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
+	b.ReportMetric(built.Seconds(), "s-to-build")
+	runtime.KeepAlive(x)
+}
