@@ -25,6 +25,10 @@ type clusterOptions struct {
 	asked               bool
 	kubeconfig, context string
 	allNamespaces       bool
+	// seen is shown every object that was judged; nil for nobody. It is called by many goroutines.
+	seen func(subject finding.Subject, value map[string]any, findings []finding.Finding)
+	// withoutSecrets leaves Secrets alone.
+	withoutSecrets bool
 }
 
 func (o *clusterOptions) register(cmd *cobra.Command) {
@@ -73,6 +77,7 @@ type survey struct {
 	cluster   *cluster.Cluster
 	workloads []cluster.Resource
 	others    []cluster.Resource
+	seen      func(subject finding.Subject, value map[string]any, findings []finding.Finding)
 	// say tells the user something of how a list came about.
 	say func(text string)
 
@@ -90,7 +95,7 @@ func gatherCluster(ctx context.Context, env Env, o checkOptions, cat *control.Ca
 	if err != nil {
 		return err
 	}
-	s := &survey{env: env, over: map[string]int{}, say: func(text string) { env.note("%s", text) }}
+	s := &survey{env: env, seen: o.cluster.seen, over: map[string]int{}, say: func(text string) { env.note("%s", text) }}
 	s.cluster, err = cluster.Connect(cluster.Config{
 		Kubeconfig: o.cluster.kubeconfig, Context: o.cluster.context, UserAgent: "ringfence-check/" + cmp.Or(moduleVersion(), "devel"),
 		Note: func(text string) { s.say(text) }})
@@ -101,6 +106,9 @@ func gatherCluster(ctx context.Context, env Env, o checkOptions, cat *control.Ca
 	own, faults, err := s.discover(ctx, cat)
 	if err != nil {
 		return &exitError{finding.ExitUsage, fmt.Errorf("--cluster: %w", err)}
+	}
+	if o.cluster.withoutSecrets {
+		s.others = slices.DeleteFunc(s.others, func(r cluster.Resource) bool { return r.APIGroup == "" && r.Kind.Kind == "Secret" })
 	}
 	settings, invalid, err := s.settings(ctx, o, own, schemas, cat)
 	if err != nil {
@@ -113,6 +121,7 @@ func gatherCluster(ctx context.Context, env Env, o checkOptions, cat *control.Ca
 		return err
 	}
 	s.asWritten = true
+	r.Unjudged = s.unjudged
 	s.all, s.passes, s.requireFacts = o.all, r.All || r.KeepPassed, o.requireFacts
 	complain(env, r, invalid)
 	err = pump(ctx, env, r, newProgress(env, -1), func(ctx context.Context, enqueue func(func() outcome) bool) {
@@ -236,9 +245,13 @@ func (s *survey) list(ctx context.Context, r cluster.Resource, namespace string,
 
 // live judges one object of the cluster.
 func (s *survey) live(ctx context.Context, value map[string]any) outcome {
-	said, err := s.object(ctx, manifest.NewObject(value))
+	o := manifest.NewObject(value)
+	said, err := s.object(ctx, o)
 	if err != nil {
 		return outcome{err: err}
+	}
+	if s.seen != nil {
+		s.seen(o.Subject(), value, said.Findings)
 	}
 	return outcome{objects: []report.Object{said}}
 }

@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/internal/durable"
+	"ringfence.dev/ringfence/observe"
+	"ringfence.dev/ringfence/report"
+)
+
+type observeOptions struct {
+	checkOptions
+	secrets, rights bool
+	format, propose string
+}
+
+func newObserve(env Env) *cobra.Command {
+	var o observeOptions
+	cmd := &cobra.Command{
+		Use: "observe", Short: "See what a cluster would refuse, before anything is installed",
+		Long: `Read what a cluster holds and show, without changing anything: what each control would refuse and in which order to switch
+controls on; which images run by tag or from public registries; who holds which rights; which namespaces no policy closes.
+
+It only lists. --rbac prints the ClusterRole that it needs, which has no other verb, and no right to Secrets: with --secrets
+they are judged too, by name and type alone, which needs the right to list them. What cannot be read is named as not observed.
+
+--propose FILE writes a Platform to begin with, under which nothing that was seen is refused. Give it to a second run with
+--platform: controls that compare with it are judged then. ringfence tenant adopt proposes the Tenants.
+
+Exit codes: 0 observed, whatever was found; 2 the cluster cannot be read at all, or bad usage.`,
+		Example: "  ringfence observe --kubeconfig prod.kubeconfig --propose platform.yaml\n  ringfence observe --platform platform.yaml -o json\n  ringfence observe --rbac | kubectl apply -f -",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return takeStock(cmd.Context(), env, o) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.cluster.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
+	flags.StringVar(&o.cluster.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	flags.StringArrayVar(&o.platform, "platform", nil, "`FILE|DIR` with Platform and Tenant objects (default the cluster's own, if it has any); may be repeated")
+	flags.StringVarP(&o.format, "output", "o", "text", "text or json")
+	flags.StringVar(&o.propose, "propose", "", "write a Platform to begin with to `FILE`, which must not exist")
+	flags.BoolVar(&o.secrets, "secrets", false, "judge Secrets too, by name and type")
+	flags.BoolVar(&o.rights, "rbac", false, "print the ClusterRole that it needs, and do nothing else")
+	return cmd
+}
+
+// takeStock observes a cluster. Its error carries the exit code.
+func takeStock(ctx context.Context, env Env, o observeOptions) error {
+	if o.format != "text" && o.format != "json" {
+		return usagef("ringfence observe", "--output %q: want text or json", finding.Value(o.format))
+	}
+	cat, err := env.catalogue()
+	if err != nil {
+		return err
+	}
+	if o.rights {
+		_, err := io.WriteString(env.Stdout, observerRole(cat, o.secrets))
+		return err
+	}
+	if _, err := os.Lstat(o.propose); o.propose != "" && err == nil {
+		return usagef("ringfence observe", "--propose %s: it exists; name another file, nothing is written over", finding.Value(o.propose))
+	}
+	stock, seen := observe.New(), &report.Report{Time: env.Now()}
+	o.cluster.asked, o.cluster.seen, o.cluster.withoutSecrets = true, stock.Add, !o.secrets
+	quiet := env
+	quiet.Stderr = io.Discard // what cannot be read is part of the answer
+	if err := gatherCluster(ctx, quiet, o.checkOptions, cat, seen); err != nil {
+		return err
+	}
+	if seen.Interrupted {
+		return &exitError{finding.ExitUsage, fmt.Errorf("observe cluster %s: interrupted; nothing was written", seen.Cluster)}
+	}
+	r := stock.Report(seen.Cluster, env.Now(), observedRules(cat, o, seen), unseen(o, seen))
+	if r.Objects == 0 {
+		return &exitError{finding.ExitUsage, fmt.Errorf("observe cluster %s: nothing was seen: %s", seen.Cluster, strings.Join(r.NotObserved, "; "))}
+	}
+	if o.propose != "" {
+		if err := durable.Replace(o.propose, []byte(r.Platform(stock.Cilium())), 0o644); err != nil {
+			return &exitError{finding.ExitUsage, fmt.Errorf("write the proposed Platform to %s: %w", o.propose, err)}
+		}
+	}
+	return tell(env, o, r)
+}
+
+// tell writes the report, and says what to do next.
+func tell(env Env, o observeOptions, r observe.Report) error {
+	if o.format == "json" {
+		e := json.NewEncoder(env.Stdout)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		if err := e.Encode(r); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+	} else if _, err := io.WriteString(env.Stdout, r.Text()); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	if o.propose != "" {
+		env.note("a Platform to begin with is in %s: read it, then judge with it: ringfence observe --platform %s", filepath.ToSlash(o.propose), filepath.ToSlash(o.propose))
+	}
+	return nil
+}
+
+// observedRules are the controls that judged, or could not.
+func observedRules(cat *control.Catalogue, o observeOptions, seen *report.Report) (rules []observe.Rule) {
+	for _, c := range cat.Controls {
+		groups := cat.Groups()
+		if !slices.ContainsFunc(groups, func(g control.Group) bool {
+			return g.Holds(c) && slices.ContainsFunc(g.Kinds, func(k control.Kind) bool { return !k.Connect && (o.secrets || k.Kind != "Secret") })
+		}) {
+			continue // it judges requests, which do not stay
+		}
+		rules = append(rules, observe.Rule{ID: c.ID, Title: c.Title, Severity: c.Severity, Judged: !slices.Contains(seen.Unjudged, c.ID)})
+	}
+	return rules
+}
+
+// unseen is what could not be observed.
+func unseen(o observeOptions, seen *report.Report) (why []string) {
+	if !o.secrets {
+		why = append(why, "Secrets: not asked for; --secrets judges them by name and type")
+	}
+	why = append(why, "refusals, and what is done through exec and port-forward: no audit stream was read")
+	for _, f := range seen.Faults {
+		why = append(why, f.Message)
+	}
+	return why
+}
+
+// observerRole is the ClusterRole with exactly what is listed.
+func observerRole(cat *control.Catalogue, secrets bool) string {
+	workloads, others := cat.Kinds()
+	resources := map[string][]string{v1alpha1.GroupVersion.Group: {"platforms", "tenants", "waivers"}}
+	for _, k := range slices.Concat(workloads, others) {
+		if (k.Kind != "Secret" || secrets) && !slices.Contains(resources[k.APIGroup], k.Resource) {
+			resources[k.APIGroup] = append(resources[k.APIGroup], k.Resource)
+		}
+	}
+	var b strings.Builder
+	b.WriteString("# What ringfence observe needs: to list, and nothing else.\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: ringfence-observe}\nrules:\n")
+	for _, group := range slices.Sorted(maps.Keys(resources)) {
+		slices.Sort(resources[group])
+		fmt.Fprintf(&b, "  - {apiGroups: [%q], resources: [%s], verbs: [list]}\n", group, strings.Join(resources[group], ", "))
+	}
+	return b.String()
+}
