@@ -235,7 +235,7 @@ func (s *Server) listenSocket(path string) error {
 // metricsHandler answers with the metrics of all that this process does.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit))
+	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit), suspensionMetrics{s})
 	if s.webhook != nil {
 		registry.MustRegister(s.webhook.metrics)
 	}

@@ -53,6 +53,7 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	if platform.Spec.Resources.CPULimit == v1alpha1.Optional {
 		spec.CPULimit = v1alpha1.Optional
 	}
+	spec.Suspended = suspended(platform.Spec.Suspensions, spec)
 	spec.Registries = registries(platform, tenant)
 	spec.BreakGlassGroups = platform.Spec.Identity.BreakGlassGroups
 	spec.RequiredLabels, spec.CopyAnnotations = platform.Spec.Metadata.RequiredLabels, platform.Spec.Metadata.CopyAnnotations
@@ -278,8 +279,8 @@ func instant(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// DropExpired removes from spec the egress and the waivers that have ended at now, and returns when the next of the rest ends
-// (zero: never).
+// DropExpired removes from spec the egress, waivers and suspensions that have ended at now, lets what is suspended warn, and returns
+// when the next of the rest ends (zero: never).
 // Whoever gives a Guard to a verdict calls it: rules take what is there for live.
 func DropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
 	ended := func(expires string) bool {
@@ -298,5 +299,6 @@ func DropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
 		maps.DeleteFunc(of, func(_ string, w v1alpha1.GuardWaiver) bool { return ended(w.Expires) })
 		return len(of) == 0
 	})
+	suspend(spec, ended)
 	return next
 }

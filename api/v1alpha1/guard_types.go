@@ -50,6 +50,10 @@ type GuardSpec struct {
 	// +kubebuilder:validation:MaxProperties=1000
 	// +optional
 	Changes map[string]string `json:"changes,omitempty"`
+	// Suspended are the controls whose action is Warn for a while, by id; at the end of each it denies again. Empty: none.
+	// +kubebuilder:validation:MaxProperties=1000
+	// +optional
+	Suspended map[string]GuardSuspension `json:"suspended,omitempty"`
 	// Registries are the allowed registries, host or host/path. Empty: none.
 	// +kubebuilder:validation:MaxItems=100
 	// +listType=atomic
@@ -128,6 +132,14 @@ type GuardSpec struct {
 	// +kubebuilder:validation:MaxProperties=500
 	// +optional
 	Waivers map[string]SubjectWaivers `json:"waivers,omitempty"`
+}
+
+// GuardSuspension is until when a control only warns.
+type GuardSuspension struct {
+	// Expires is the RFC 3339 instant from which it denies again.
+	Expires string `json:"expires"`
+	// Ticket is the bank's record of why.
+	Ticket string `json:"ticket"`
 }
 
 // SubjectWaivers are the waivers of one object, by the control's id.

@@ -111,6 +111,42 @@ type PlatformSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(id, id.matches('^RF-[A-Z]{2}-[0-9]{2}$'))",message="a control id looks like RF-WL-01; list them with: ringfence control list"
 	// +optional
 	Controls map[string]ControlRollout `json:"controls,omitempty"`
+
+	// Suspensions let controls warn instead of deny for a while: the emergency exit of the person on call. Each ends by itself.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=atomic
+	// +optional
+	Suspensions []Suspension `json:"suspensions,omitempty"`
+}
+
+// Suspension lets controls that deny warn until an end.
+type Suspension struct {
+	// Controls are the ids. Empty: every control.
+	// +kubebuilder:validation:MaxItems=200
+	// +kubebuilder:validation:items:Pattern=`^RF-[A-Z]{2}-[0-9]{2}$`
+	// +listType=set
+	// +optional
+	Controls []string `json:"controls,omitempty"`
+	// Tenants are the names of those for whom it counts. Empty: everybody, and what lies in no tenant's namespace.
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Tenants []string `json:"tenants,omitempty"`
+	// Expires is the RFC 3339 instant, or the date, which means 00:00:00Z of the following day, at which it ends.
+	// +kubebuilder:validation:MinLength=10
+	// +kubebuilder:validation:MaxLength=35
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$`
+	Expires string `json:"expires"`
+	// Ticket is the bank's record of the incident.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=100
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9._/#:-]*$`
+	Ticket string `json:"ticket"`
+	// Reason says why.
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=500
+	Reason string `json:"reason"`
 }
 
 // Registry is a registry host with an optional path, without scheme, tag or trailing slash.
