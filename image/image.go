@@ -9,9 +9,10 @@ import "time"
 
 // Facts is what is known of one image. The zero value is an image of which nothing is known.
 type Facts struct {
-	Digests      []string // all that lead to it, as "sha256:<64 hex>": of the index, of the platform's manifest, of the config; none is an image nobody can name
-	Repositories []string // where it was seen, for instance registry.bank.example/payments/api; may be empty
-	Scans        []Scan   // in no order
+	Digests      []string    // all that lead to it, as "sha256:<64 hex>": of the index, of the platform's manifest, of the config; none is an image nobody can name
+	Repositories []string    // where it was seen, for instance registry.bank.example/payments/api; may be empty
+	Scans        []Scan      // in no order
+	Components   []Component // of its SBOM, in no order; none where no SBOM is known
 }
 
 // Scan is one look at an image by one scanner.
