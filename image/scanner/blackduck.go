@@ -19,10 +19,8 @@ func blackduckRows(p *reading) rows {
 			if source := r.get("Vulnerability source"); source != "" && strings.Trim(id, "0123456789") == "" {
 				id = source + "-" + id // VulnDB's are numbers alone
 			}
-			v := image.Vulnerability{ID: id, Package: r.get("Channel version origin id"), Version: r.get("Version")}
-			if v.Package == "" {
-				v.Package = r.get("Project name")
-			}
+			v := image.Vulnerability{ID: id, Version: first(r.get("Version"), r.get("Component version name"))}
+			v.Package = first(r.get("Channel version origin id"), r.get("Component origin id"), r.get("Project name"), r.get("Component name"))
 			v.Severity, v.Scale = worded(r.get("Security Risk"), r.get("Base score"))
 			t, err := when(r.get("Published on"))
 			if err != nil {

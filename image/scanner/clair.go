@@ -73,7 +73,7 @@ func clairLayer(p *reading) shape {
 			return errUnnamed
 		}
 		v.Severity, v.Scale = worded(n.str("Severity"))
-		if err := published(&v, n.at("Metadata", "NVD"), "clair:Metadata.NVD", "PublishedDateTime"); err != nil {
+		if err := published(&v, n.at("Metadata", "NVD"), "clair", "PublishedDateTime"); err != nil {
 			return err
 		}
 		return p.vulnerability(&of, v)

@@ -14,7 +14,7 @@ import (
 func cyclonedx(p *reading) shape {
 	b := &bom{p: p, parts: map[string]int{}}
 	return shape{
-		skip: []string{"dependencies", "licenses", "hashes", "externalReferences", "advisories", "description", "credits", "cwes", "compositions", "services", "evidence", "pedigree", "formulation", "authors", "recommendations", "recommendation", "responses", "response", "supplier", "manufacture", "manufacturer", "proofOfConcept"},
+		skip: []string{"dependencies", "licenses", "hashes", "externalReferences", "advisories", "description", "credits", "cwes", "compositions", "services", "evidence", "pedigree", "formulation", "proofOfConcept"},
 		folds: map[string]func(string, *node) error{
 			"components/[]":                    b.component,
 			"vulnerabilities/[]":               b.vulnerability,

@@ -6,7 +6,8 @@ type Format struct {
 	About string // one line: which answers, files or objects
 
 	tell func(sketch) bool    // whether a JSON text is in it; nil for others
-	read func(*reading) shape // how such a text is read
+	read func(*reading) shape // how such a text, or an XML one, is read
+	root string               // the root element of an XML text; "" for others
 	rows func(*reading) rows  // how a CSV file is read; nil for others
 	head func([]string) bool  // whether a row is the head of such a file
 }
@@ -22,7 +23,7 @@ func formats() []Format {
 		{Name: "trivy-kubernetes", About: "JSON of trivy k8s, with Resources or with Vulnerabilities", tell: func(s sketch) bool { return s.has("ClusterName") }, read: trivyCluster},
 		{Name: "trivy-legacy", About: "JSON of schema 1: a list of targets", tell: func(s sketch) bool { return s.has("[]/Target") }, read: trivyLegacy},
 		{Name: "grype", About: "JSON", tell: func(s sketch) bool { return s.has("matches") }, read: grype},
-		{Name: "cyclonedx", About: "SBOM and its vulnerabilities, JSON and XML", tell: func(s sketch) bool { return s["bomFormat"] == "CycloneDX" }, read: cyclonedx},
+		{Name: "cyclonedx", About: "SBOM and its vulnerabilities, JSON and XML", root: "bom", tell: func(s sketch) bool { return s["bomFormat"] == "CycloneDX" }, read: cyclonedx},
 		{Name: "spdx", About: "SBOM 2.2 and 2.3, JSON", tell: func(s sketch) bool { return s.has("spdxVersion") }, read: spdx},
 		{Name: "spdx-3", About: "SBOM 3.0, JSON-LD", tell: func(s sketch) bool { return s.has("@graph") && s.has("@context") }, read: spdx3},
 		{Name: "openvex", About: "statements about vulnerabilities of products", tell: tellVEX, read: openvex},
@@ -37,14 +38,16 @@ func formats() []Format {
 		{Name: "twistlock", About: "JSON of twistcli and of the Prisma Cloud API", tell: tellTwistlock, read: twistlock},
 		{Name: "snyk", About: "JSON of snyk test and snyk container test", tell: tellSnyk, read: snyk},
 		{Name: "qualys", About: "answers of the Qualys Container Security API about images", tell: tellQualys, read: qualys},
+		{Name: "qualys-xml", About: "XML of Qualys scans of hosts (ASSET_DATA_REPORT), without a digest", root: "ASSET_DATA_REPORT", read: qualysXML},
 		{Name: "twistlock-csv", About: "CSV of twistcli and of the Prisma Cloud console", head: columns("CVE ID", "Packages", "Severity"), rows: twistlockRows},
 		{Name: "blackduck-csv", About: "CSV of Black Duck, and the zip of its report", head: columns("Vulnerability id", "Published on", "Security Risk"), rows: blackduckRows},
-		{Name: "qualys-csv", About: "CSV of Qualys scans of hosts: says nothing of a digest", head: qualysHead, rows: qualysRows},
+		{Name: "qualys-csv", About: "CSV of Qualys scans of hosts, without a digest", head: qualysHead, rows: qualysRows},
 	}
 }
 
 func tellInspector(s sketch) bool {
-	return s.has("findings/[]/packageVulnerabilityDetails") || s.has("findings/[]/findingArn") || s.has("[]/findingArn")
+	return s.has("findings/[]/packageVulnerabilityDetails") || s.has("findings/[]/findingArn") || s.has("[]/findingArn") ||
+		s.has("findings") && len(s) == 1 // an answer without a finding
 }
 
 func tellVEX(s sketch) bool {

@@ -51,7 +51,7 @@ func TestHostile(t *testing.T) {
 		"no identifier":       {`{"matches": [{"vulnerability": {"severity": "High"}}]}`, "r:1: matches[0]: a vulnerability without an identifier"},
 		"VEX without reason":  {`{"@context": "https://openvex.dev/ns", "statements": [{"vulnerability": "CVE-1", "status": "not_affected"}]}`, "statements[0].status: not_affected without justification"},
 		"VEX of no status":    {`{"@context": "https://openvex.dev/ns", "statements": [{"vulnerability": "CVE-1", "status": "fine"}]}`, `found "fine", want not_affected`},
-		"entity bomb":         {`<!DOCTYPE bom [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><bom xmlns="http://cyclonedx.org/schema/bom/1.4">&b;</bom>`, "a report has no document type"},
+		"entity bomb":         {`<!DOCTYPE bom [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><bom xmlns="http://cyclonedx.org/schema/bom/1.4">&b;</bom>`, "a report declares no entities"},
 		"entity":              {`<bom xmlns="http://cyclonedx.org/schema/bom/1.4"><components>&b;</components></bom>`, "invalid character entity"},
 		"other XML":           {`<html></html>`, "not a report of a known format"},
 		"deep XML":            {`<bom xmlns="http://cyclonedx.org/schema/bom/1.4">` + strings.Repeat("<a>", 300), "nested deeper than 100 levels"},

@@ -131,7 +131,7 @@ func (n *node) step(key string) (int, error) {
 
 // qualysHead tells the head of a report on hosts: of the PCI service, or of the console after some lines on the report.
 func qualysHead(head []string) bool {
-	return columns("IP", "QID", "Severity")(head) || columns("IP", "QID", "Q_SEVERITY")(head)
+	return columns("QID", "Severity")(head)
 }
 
 // qualysRows reads a report on hosts: no image, no digest. The words in PCI's column SEVERITY are PCI's, its Q_SEVERITY is Qualys'.
@@ -143,17 +143,15 @@ func qualysRows(p *reading) rows {
 			if qid == "" {
 				return nil // a host without a finding, or the end of the list
 			}
-			host, err := g.image(r.get("IP"), func(*subject) error { return nil })
+			host, err := g.image(first(r.get("IP"), r.get("Asset IPV4"), r.get("Asset Name")), func(*subject) error { return nil })
 			if err != nil {
 				return err
 			}
-			at, err := when(r.get("LAST SCAN"))
-			if err != nil {
+			if host.scan.At, err = when(r.get("LAST SCAN")); err != nil {
 				return fmt.Errorf("column LAST SCAN: %w", err)
 			}
-			host.scan.At = at
 			v := image.Vulnerability{ID: "QID-" + qid, Aliases: aliases("", strings.FieldsFunc(first(r.get("CVEID"), r.get("CVE ID")), func(c rune) bool { return c == ',' || c == ' ' || c == ';' })...)}
-			severity := node{kind: isObject, keys: []string{"severity"}, kids: []node{{kind: isText, text: first(r.get("Q_SEVERITY"), r.get("Severity"))}}}
+			severity := node{kind: isObject, keys: []string{"severity"}, kids: []node{{kind: isText, text: first(r.get("Q_SEVERITY"), r.get("KB Severity"), r.get("Severity"))}}}
 			if v.Severity, err = severity.step("severity"); err != nil {
 				return err
 			}
@@ -163,3 +161,57 @@ func qualysRows(p *reading) rows {
 		end: g.end,
 	}
 }
+
+// qualysXML reads a report on hosts: what each has by number, and a glossary that says how severe that is.
+func qualysXML(p *reading) shape {
+	var found []image.Vulnerability
+	known := map[string]image.Vulnerability{}
+	return shape{
+		skip: []string{"HEADER", "RESULT", "THREAT", "IMPACT", "SOLUTION", "RISK_SCORE_PER_HOST", "CORRELATION", "ASSET_GROUPS", "ASSET_GROUP_LIST", "BUGTRAQ_ID_LIST", "VENDOR_REFERENCE_LIST", "PCI_FLAG"},
+		folds: map[string]func(string, *node) error{
+			"HOST_LIST/[]/VULN_INFO_LIST/[]": func(_ string, n *node) error {
+				v := image.Vulnerability{ID: n.value("QID")}
+				if v.ID == "" {
+					return errUnnamed
+				}
+				var err error
+				if v.Found, err = n.time("FIRST_FOUND"); err != nil {
+					return err
+				}
+				return p.vulnerability(&found, v)
+			},
+			"HOST_LIST/[]": func(_ string, _ *node) error {
+				scan := image.Scan{Scanner: "qualys", Vulnerabilities: found}
+				found = nil
+				return p.take(&subject{}, scan)
+			},
+			"GLOSSARY/VULN_DETAILS_LIST/[]": func(_ string, n *node) error {
+				v := image.Vulnerability{Scale: n.str("SEVERITY")}
+				var err error
+				if v.Severity, err = n.step("SEVERITY"); err != nil {
+					return err
+				}
+				for _, cve := range n.list("CVE_ID_LIST") {
+					v.Aliases = append(v.Aliases, cve.str("ID"))
+				}
+				if len(known) < p.limits.Vulnerabilities {
+					known[n.value("QID")] = v
+				}
+				return nil
+			},
+		},
+		end: func(*node) error {
+			for _, f := range p.facts {
+				for i := range f.Scans[0].Vulnerabilities {
+					v := &f.Scans[0].Vulnerabilities[i]
+					of := known[v.ID]
+					v.ID, v.Severity, v.Scale, v.Aliases = "QID-"+v.ID, of.Severity, of.Scale, of.Aliases
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// value is the text of an XML element that may have attributes beside it.
+func (n *node) value(key string) string { return first(n.str(key), n.str(key, "value")) }

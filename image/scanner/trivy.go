@@ -63,7 +63,7 @@ func (t *target) image(n *node, name string, at time.Time, version string) error
 			}
 		}
 	}
-	if name == "" {
+	if name == "" && len(s.repositories) == 0 {
 		name = target
 	}
 	if err := s.reference(name, true); err != nil {
@@ -134,15 +134,15 @@ func trivyCluster(p *reading) shape {
 }
 
 func tellOperator(s sketch) bool {
-	for _, at := range []string{"", "items/[]/", "[]/"} {
-		if strings.HasPrefix(s[at+"apiVersion"], "aquasecurity.github.io/") {
+	for path, value := range s {
+		if strings.HasSuffix(path, "apiVersion") && strings.HasPrefix(value, "aquasecurity.github.io/") || strings.HasSuffix(path, ".aquasecurity.github.io") {
 			return true
 		}
 	}
 	return false
 }
 
-// operator reads objects of the trivy-operator: one, a List of them, or a list.
+// operator reads objects of the trivy-operator: one, a List of them, a list, or lists by the name of their kind.
 func operator(p *reading) shape {
 	t := &target{p: p}
 	vulnerability := func(_ string, n *node) error {
@@ -163,7 +163,7 @@ func operator(p *reading) shape {
 		return err
 	}
 	folds := map[string]func(string, *node) error{}
-	for _, at := range []string{"", "items/[]/", "[]/"} {
+	for _, at := range []string{"", "items/[]/", "[]/", "{}/[]/", "{}/items/[]/"} {
 		folds[at+"report/vulnerabilities/[]"] = vulnerability
 		if at != "" {
 			folds[strings.TrimSuffix(at, "/")] = object

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// xml reads CycloneDX in XML as the JSON it would be. A document type is refused: with it come entities that name themselves,
-// and nothing in CycloneDX needs one.
+// xml reads a report in XML: CycloneDX as the JSON it would be. A document type that declares anything is refused: with it come
+// entities that name themselves. One that only names a file is passed over, and the file is not fetched.
 func (p *reading) xml(r io.Reader) error {
 	g := &guard{p: p, r: r}
 	x := &xmlReader{p: p, guard: g, in: xml.NewDecoder(g)}
@@ -26,10 +26,11 @@ func (p *reading) xml(r io.Reader) error {
 		if !ok {
 			continue
 		}
-		if start.Name.Local != "bom" || !strings.Contains(start.Name.Space, "cyclonedx") {
+		i := slices.IndexFunc(formats(), func(f Format) bool { return f.root == start.Name.Local })
+		if i < 0 {
 			return fmt.Errorf("%s: %w", p.name, ErrFormat)
 		}
-		s := cyclonedx(p)
+		s := formats()[i].read(p)
 		x.skip = s.skip
 		root, err := x.element(start, s.trie(), 0)
 		if err == nil {
@@ -64,14 +65,17 @@ func (x *xmlReader) where(err error) error {
 func (x *xmlReader) token() (xml.Token, error) {
 	x.guard.used = 0
 	token, err := x.in.Token()
-	if d, ok := token.(xml.Directive); ok && err == nil {
-		return nil, fmt.Errorf("found <!%s>; a report has no document type, and its entities are not read", cut(string(d)))
+	if d, ok := token.(xml.Directive); ok && err == nil && strings.ContainsAny(string(d), "[<") {
+		return nil, fmt.Errorf("found <!%s>; a report declares no entities, and none is read", cut(string(d)))
 	}
 	return token, err
 }
 
-// listed are the elements whose children are a list in CycloneDX's JSON.
+// listed are the elements whose children are a list: in CycloneDX's JSON, and in Qualys' reports by their names.
 func listed(name string) bool {
+	if strings.HasSuffix(name, "_LIST") {
+		return true
+	}
 	switch name {
 	case "components", "vulnerabilities", "ratings", "references", "affects", "tools", "properties", "versions":
 		return true
@@ -134,16 +138,17 @@ func (n node) closed(text string) node {
 	return n
 }
 
-// put sets a key. Of those that nothing here reads, for instance author, several may stand beside each other.
+// put sets a key. What nothing here reads may stand twice, as authors do; of what is read, the second could hide the first.
 func (n *node) put(key string, v node) error {
-	if slices.Contains(n.keys, key) {
-		switch key {
-		case "author", "contact", "recommendation", "response", "url", "email", "lifecycle", "licenses", "property", "signature":
-			return nil
-		}
+	if !slices.Contains(n.keys, key) {
+		n.keys, n.kids = append(n.keys, key), append(n.kids, v)
+		return nil
+	}
+	switch key {
+	case "id", "name", "version", "purl", "type", "group", "bom-ref", "ref", "severity", "method", "score", "base", "state", "justification", "detail", "published", "timestamp",
+		"component", "metadata", "components", "vulnerabilities", "affects", "ratings", "analysis", "tools", "HOST_LIST", "VULN_INFO_LIST", "GLOSSARY", "VULN_DETAILS_LIST", "QID", "SEVERITY":
 		return fmt.Errorf("the element %q stands twice in one; which is meant?", cut(key))
 	}
-	n.keys, n.kids = append(n.keys, key), append(n.kids, v)
 	return nil
 }
 
