@@ -9,9 +9,10 @@ import "time"
 
 // Facts is what is known of one image. The zero value is an image of which nothing is known.
 type Facts struct {
-	Digests      []string // all that lead to it, as "sha256:<64 hex>": of the index, of the platform's manifest, of the config; none is an image nobody can name
-	Repositories []string // where it was seen, for instance registry.bank.example/payments/api; may be empty
-	Scans        []Scan   // in no order
+	Digests      []string    // all that lead to it, as "sha256:<64 hex>": of the index, of the platform's manifest, of the config; none is an image nobody can name
+	Repositories []string    // where it was seen, for instance registry.bank.example/payments/api; may be empty
+	Scans        []Scan      // in no order
+	Components   []Component // of its SBOM, in no order; none where no SBOM is known
 }
 
 // Scan is one look at an image by one scanner.
@@ -19,8 +20,7 @@ type Scan struct {
 	Scanner         string    // its name in lower case: trivy, qualys, grype
 	Version         string    // "" where the report does not say
 	Database        time.Time // of when its knowledge is; zero where the report does not say
-	Statement       bool      // it states what is known and looked at nothing, as VEX and an SBOM do: the image is not scanned by it
-	At              time.Time // when the image was scanned; zero where the report does not say, and then the image counts as not scanned
+	At              time.Time // when the image was scanned; zero where the report does not say, and then it is a statement, as VEX is: by it the image is not scanned
 	Vulnerabilities []Vulnerability
 }
 

@@ -41,7 +41,7 @@ func Merge(all []Facts) []Facts {
 			owner[d] = at
 		}
 	}
-	merged = slices.DeleteFunc(merged, func(f Facts) bool { return len(f.Digests) == 0 && len(f.Repositories) == 0 && len(f.Scans) == 0 })
+	merged = slices.DeleteFunc(merged, func(f Facts) bool { return len(f.Digests)+len(f.Repositories)+len(f.Scans)+len(f.Components) == 0 })
 	slices.SortStableFunc(merged, func(a, b Facts) int { return slices.Compare(a.Digests, b.Digests) })
 	return merged
 }
@@ -56,12 +56,16 @@ func (f Facts) with(g Facts) Facts {
 	scans := slices.Clone(f.Scans)
 	for _, s := range g.Scans {
 		if !slices.ContainsFunc(scans, func(o Scan) bool {
-			return o.Scanner == s.Scanner && o.At.Equal(s.At) && o.Statement == s.Statement && slices.EqualFunc(o.Vulnerabilities, s.Vulnerabilities, same)
+			return o.Scanner == s.Scanner && o.At.Equal(s.At) && slices.EqualFunc(o.Vulnerabilities, s.Vulnerabilities, same)
 		}) {
 			scans = append(scans, s)
 		}
 	}
-	return Facts{Digests: join(f.Digests, g.Digests), Repositories: join(f.Repositories, g.Repositories), Scans: scans}
+	components := f.Components
+	if len(components) == 0 {
+		components = g.Components
+	}
+	return Facts{Digests: join(f.Digests, g.Digests), Repositories: join(f.Repositories, g.Repositories), Scans: scans, Components: components}
 }
 
 func same(a, b Vulnerability) bool {

@@ -154,7 +154,7 @@ func judgeScan(f Facts, r Rule, now time.Time) Reason {
 	var newest, future Scan
 	for _, s := range f.Scans {
 		switch {
-		case s.Statement || s.At.IsZero() || !r.counts(s.Scanner):
+		case s.At.IsZero() || !r.counts(s.Scanner):
 		case s.At.After(now.Add(skew)):
 			future = s
 		case s.At.After(newest.At):

@@ -122,8 +122,8 @@ func TestReasons(t *testing.T) {
 	gone := scanned(1)
 	gone.Scans = append(gone.Scans, image.Scan{Scanner: "qualys", At: now.Add(-9 * day), Vulnerabilities: []image.Vulnerability{old}})
 	vex := scanned(1, old)
-	vex.Scans = append(vex.Scans, image.Scan{Scanner: "openvex", Statement: true, At: now, Vulnerabilities: []image.Vulnerability{{ID: "CVE-1", NotAffected: "not in the build"}}})
-	sbom := image.Facts{Digests: []string{digest}, Scans: []image.Scan{{Scanner: "cyclonedx", Statement: true, At: now}}}
+	vex.Scans = append(vex.Scans, image.Scan{Scanner: "openvex", Vulnerabilities: []image.Vulnerability{{ID: "CVE-1", NotAffected: "not in the build"}}})
+	sbom := image.Facts{Digests: []string{digest}, Scans: []image.Scan{{Scanner: "cyclonedx"}}}
 	nameless := scanned(1)
 	nameless.Digests = nil
 	warn := bank
@@ -149,7 +149,7 @@ func TestReasons(t *testing.T) {
 		"two names, one date": {two, bank, image.Warn, "CVE-1 in openssl, severity 5"},
 		"no longer found":     {gone, bank, image.Allow, "scanned by qualys at 2026-11-20"},
 		"another's scan":      {scanned(1), trivy, image.Deny, "not scanned by trivy"},
-		"an SBOM is no scan":  {sbom, bank, image.Deny, "not scanned"},
+		"no time is no scan":  {sbom, bank, image.Deny, "not scanned"},
 		"no digest":           {nameless, bank, image.Deny, "no report names its digest"},
 		"nothing known":       {image.Facts{}, image.Rule{}, image.Deny, "not scanned"},
 	} {

@@ -26,15 +26,23 @@ type occurrence struct {
 	at time.Time
 }
 
-// weaknesses gathers what the newest scan of each scanner found, one entry for all that are the same under another name.
+// weaknesses gathers what the newest scan of each scanner found, one entry for all that are the same under another name. What has
+// no time is a statement: that an image is not affected excuses what scans found, and that it is counts as found.
 func weaknesses(f Facts, r Rule, known Advisories, now time.Time) []weakness {
 	newest := map[string]Scan{}
 	var found, before, statements []occurrence
 	for _, s := range f.Scans {
 		switch {
-		case s.Statement:
-			statements = append(statements, occurrences(s)...)
-		case r.counts(s.Scanner) && !s.At.After(now.Add(skew)):
+		case !r.counts(s.Scanner) || s.At.After(now.Add(skew)):
+		case s.At.IsZero():
+			for _, o := range occurrences(s) {
+				if o.NotAffected != "" {
+					statements = append(statements, o)
+				} else {
+					found = append(found, o)
+				}
+			}
+		default:
 			before = append(before, occurrences(s)...)
 			if !s.At.Before(newest[s.Scanner].At) {
 				newest[s.Scanner] = s
@@ -45,7 +53,7 @@ func weaknesses(f Facts, r Rule, known Advisories, now time.Time) []weakness {
 		found = append(found, occurrences(newest[scanner])...)
 	}
 	groups := names{}
-	for _, o := range slices.Concat(before, statements) {
+	for _, o := range slices.Concat(before, found, statements) {
 		groups.join(o.ID, o.Aliases)
 		for _, name := range append([]string{o.ID}, o.Aliases...) {
 			if a, ok := lookup(known, name); ok {
@@ -63,7 +71,7 @@ func weaknesses(f Facts, r Rule, known Advisories, now time.Time) []weakness {
 		all[at[root]].add(o, groups, statements)
 	}
 	for _, o := range before {
-		if i, seen := at[groups.root(o.ID)]; seen && o.at.Before(all[i].learnt) {
+		if i, seen := at[groups.root(o.ID)]; seen && (all[i].learnt.IsZero() || o.at.Before(all[i].learnt)) {
 			all[i].learnt = o.at
 		}
 	}
