@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 
@@ -36,9 +35,9 @@ func patch(ctx context.Context, w admission.Write) ([]byte, error) {
 	return mutate.Admitted(mutate.Request{Update: w.Update, Object: w.Object, Old: w.Old}, ns, spec).JSONPatch(w.Object)
 }
 
-func filler(t testing.TB, atOnce int) *admission.Filler {
+func filler(t testing.TB) *admission.Filler {
 	t.Helper()
-	f, err := admission.NewFiller(admission.FillConfig{Fill: patch, AtOnce: atOnce, Metrics: admission.NewFillMetrics(), Log: slog.New(slog.DiscardHandler)})
+	f, err := admission.NewFiller(admission.FillConfig{Fill: patch, Metrics: admission.NewFillMetrics(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +55,7 @@ func fill(f http.Handler, path string, body []byte) *httptest.ResponseRecorder {
 // TestFill: whatever comes, no answer refuses: it is a yes, with a patch or without, or an HTTP error, which the registration has
 // the API server ignore.
 func TestFill(t *testing.T) {
-	f := filler(t, 0)
+	f := filler(t)
 	plain := func(change func(fields)) []byte {
 		return podReview(func(r fields) {
 			r["object"] = fields{"apiVersion": "v1", "kind": "Pod", "metadata": fields{"name": "a"}, "spec": fields{"containers": []any{fields{"name": "c"}}}}
@@ -114,19 +113,21 @@ func TestFill(t *testing.T) {
 
 // TestFillOverload: more reviews than are answered at once are told so with an HTTP error, at once.
 func TestFillOverload(t *testing.T) {
-	f := filler(t, 1)
-	slow := podReview(func(r fields) { r["namespace"] = "slow" })
+	entered := make(chan struct{})
+	f, err := admission.NewFiller(admission.FillConfig{AtOnce: 1, Metrics: admission.NewFillMetrics(), Log: slog.New(slog.DiscardHandler),
+		Fill: func(ctx context.Context, _ admission.Write) ([]byte, error) {
+			close(entered)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	done := make(chan int, 1)
-	go func() { done <- fill(f, admission.FillPath+"?timeout=500ms", slow).Code }()
-	begun := time.Now()
-	for {
-		out := fill(f, admission.FillPath+"?timeout=500ms", podReview(nil))
-		if out.Code == http.StatusTooManyRequests {
-			break
-		}
-		if time.Since(begun) > time.Second {
-			t.Fatalf("%d while another is answered, want 429", out.Code)
-		}
+	go func() { done <- fill(f, admission.FillPath+"?timeout=500ms", podReview(nil)).Code }()
+	<-entered
+	if out := fill(f, admission.FillPath+"?timeout=500ms", podReview(nil)); out.Code != http.StatusTooManyRequests {
+		t.Errorf("%d while another is answered, want 429", out.Code)
 	}
 	if code := <-done; code != http.StatusServiceUnavailable {
 		t.Errorf("what was not decided in time: %d", code)
@@ -138,7 +139,7 @@ func FuzzFill(f *testing.F) {
 	f.Add(podReview(nil))
 	f.Add(podReview(func(r fields) { r["operation"], r["oldObject"] = "UPDATE", bad("a") }))
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a","namespace":"b","operation":"CREATE","kind":{"version":"v1","kind":"Pod"},"resource":{"resource":"pods"},"object":{"apiVersion":"v1","kind":"Pod","spec":{"containers":[null,{"securityContext":1}]}}}}`))
-	door := filler(f, 0)
+	door := filler(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		out := fill(door, admission.FillPath+"?timeout=3s", body)
 		if out.Code != http.StatusOK {

@@ -71,6 +71,25 @@ func FilledByWebhook(p *v1alpha1.Platform) bool {
 	return c != nil && (c.Reason == reasonWebhook || c.Reason == reasonWebhookWaits)
 }
 
+// doorChanged tells what a door needs that the one which last was said to fill in did not: it was not there, and that is no gap.
+func (r *Reconciler) doorChanged(p *v1alpha1.Platform, door Door) func(client.Object) bool {
+	was := NoDoor
+	if c := meta.FindStatusCondition(p.Status.Conditions, ConditionMutated); FilledByWebhook(p) {
+		was = WebhookDoor
+	} else if c != nil && c.Reason == reasonNativePolicies {
+		was = NativeDoor
+	}
+	needed := map[string]bool{}
+	for _, o := range mutations(r.Catalogue, p.Spec.ExemptNamespaces, was) {
+		needed[key(o)] = true
+	}
+	fresh := map[string]bool{}
+	for _, o := range mutations(r.Catalogue, p.Spec.ExemptNamespaces, door) {
+		fresh[key(o)] = !needed[key(o)]
+	}
+	return func(o client.Object) bool { return fresh[key(o)] }
+}
+
 // mutates reports whether the server has MutatingAdmissionPolicies.
 func (r *Reconciler) mutates() (bool, error) {
 	if r.Serves == nil {

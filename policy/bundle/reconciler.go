@@ -185,7 +185,11 @@ func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason,
 	installed := was != nil && was.Status == metav1.ConditionTrue && was.ObservedGeneration == p.Generation && p.Status.CatalogueDigest == r.Catalogue.Digest
 	// The Platform is read from a cache, which may not know yet what was reported a moment ago.
 	installed = installed || r.inPlaceFor.Load() == p.Generation
-	if err := r.apply(ctx, Plan(want, have), installed); err != nil {
+	novel := func(client.Object) bool { return !installed }
+	if r.inPlaceFor.Load() != p.Generation && installed {
+		novel = r.doorChanged(p, door)
+	}
+	if err := r.apply(ctx, Plan(want, have), novel); err != nil {
 		return reasonApplyFailed, err.Error(), err
 	}
 	r.inPlaceFor.Store(p.Generation)
@@ -405,15 +409,15 @@ func same(want, stored client.Object) bool {
 	return false
 }
 
-// apply makes the changes. Where all was installed before, each is the end of a gap: it is logged, counted and told.
-func (r *Reconciler) apply(ctx context.Context, changes []Change, installed bool) error {
+// apply makes the changes. Each is the end of a gap, logged, counted and told, but for what was not there before: what is novel.
+func (r *Reconciler) apply(ctx context.Context, changes []Change, novel func(client.Object) bool) error {
 	noticed := r.Now()
 	for _, c := range changes {
 		wrote, err := r.write(ctx, c)
 		if err != nil {
 			return fmt.Errorf("put %s in place: %w", key(c.Object), err)
 		}
-		if installed && wrote && !c.Delete {
+		if wrote && !c.Delete && !novel(c.Object) {
 			r.closed(c, noticed)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -176,7 +177,7 @@ func (b *bed) answers() map[string]string {
 	for name, o := range all {
 		before := len(told.all())
 		err := server.Create(b.Context(), o, client.DryRunAll)
-		out[name] = answer(b.T, o, err, told.all()[before:])
+		out[name] = answer(b.T, o, err, slices.Clone(told.all()[before:]))
 	}
 	return out
 }
@@ -194,6 +195,7 @@ func answer(t *testing.T, o *unstructured.Unstructured, err error, told []string
 	if bad != nil {
 		t.Fatal(bad)
 	}
+	slices.Sort(told) // policies are asked in no order
 	said := string(text) + "\n" + fmt.Sprint(err) + "\n" + strings.Join(told, "\n")
 	return anew.ReplaceAllString(said, "#")
 }

@@ -71,6 +71,7 @@ func (p *parity) prepare(t *testing.T) {
 	at := metav1.ObjectMeta{Namespace: denying, Name: connectTo}
 	if err := errors.Join(
 		p.Create(ctx, &corev1.Pod{ObjectMeta: at, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "registry.bank.example/app"}}}}),
+		p.Create(ctx, &corev1.ServiceAccount{ObjectMeta: at}),
 		p.Create(ctx, &corev1.Service{ObjectMeta: at, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}),
 	); err != nil {
 		t.Fatal(err)
@@ -98,6 +99,25 @@ func (p *parity) connect(t *testing.T, c *place) error {
 		return nil
 	}
 	return err
+}
+
+// askToken asks for a token of an account.
+func (p *parity) askToken(t *testing.T, c *place) error {
+	t.Helper()
+	config := rest.CopyConfig(p.config)
+	config.APIPath, config.GroupVersion, config.NegotiatedSerializer = "/api", &corev1.SchemeGroupVersion, scheme.Codecs.WithoutConversion()
+	core, err := rest.RESTClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := c.object(c.Object)
+	o.SetName(connectTo)
+	body, err := o.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return core.Post().Namespace(c.namespace).Resource("serviceaccounts").Name(connectTo).SubResource("token").Param("dryRun", "All").
+		SetHeader("Content-Type", "application/json").Body(body).Do(t.Context()).Error()
 }
 
 // namespaces are those in which cases are tried, and that of the Guard for what lies in none.
