@@ -53,6 +53,7 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	if platform.Spec.Resources.CPULimit == v1alpha1.Optional {
 		spec.CPULimit = v1alpha1.Optional
 	}
+	spec.Contact = platform.Spec.Contact
 	spec.Registries = registries(platform, tenant)
 	spec.BreakGlassGroups = platform.Spec.Identity.BreakGlassGroups
 	spec.RequiredLabels, spec.CopyAnnotations = platform.Spec.Metadata.RequiredLabels, platform.Spec.Metadata.CopyAnnotations

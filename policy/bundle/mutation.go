@@ -52,7 +52,7 @@ func Copied(cat *control.Catalogue, exempt []string, door Door) (all []client.Ob
 // differ refuses a value that this request made differ from the namespace's.
 func differ(c control.Control) *admissionv1.ValidatingAdmissionPolicy {
 	start := c.ID + " " + strings.ReplaceAll(c.Title, "'", "") + ": "
-	const end = "; fix: remove it, the platform copies it from the namespace; more: ringfence explain "
+	const end = "; fix: remove it, the platform copies it from the namespace" + control.More
 	p := policy(NameMetadata)
 	p.Labels = ours()
 	p.Spec.MatchConstraints = everyObject()

@@ -163,7 +163,7 @@ func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason,
 	if err != nil {
 		return reasonApplyFailed, err.Error(), err
 	}
-	want, err := r.wanted(bundles, p.Spec.ExemptNamespaces, door, builtFor)
+	want, err := r.wanted(bundles, p, door, builtFor)
 	if err != nil {
 		return reasonCompileFailed, err.Error(), nil
 	}
@@ -201,7 +201,7 @@ func (r *Reconciler) bundles(p *v1alpha1.Platform) (bundles []Bundle, builtFor [
 	for _, ns := range p.Spec.ExemptNamespaces {
 		builtFor = append(builtFor, string(ns))
 	}
-	for _, b := range r.all(builtFor) {
+	for _, b := range r.all(builtFor, p.Spec.Contact) {
 		needed, err := r.needed(b)
 		if err != nil {
 			return nil, nil, err
@@ -213,22 +213,13 @@ func (r *Reconciler) bundles(p *v1alpha1.Platform) (bundles []Bundle, builtFor [
 	for _, b := range bundles {
 		builtFor = append(builtFor, b.Policy.Name)
 	}
+	builtFor = append(builtFor, p.Spec.Contact)
 	return bundles, builtFor, nil
-}
-
-// all is Build's answer, kept: it takes a third of a second, and the exempt namespaces seldom change.
-func (r *Reconciler) all(exempt []string) []Bundle {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.bundled == nil || !slices.Equal(r.bundledFor, exempt) {
-		r.bundled, r.bundledFor = Build(r.Catalogue, exempt), slices.Clone(exempt)
-	}
-	return r.bundled
 }
 
 // wanted is all that must be in place, a policy before its binding. Policies are compiled before they are given out; the
 // last good set is reused while what it was built for stays the same.
-func (r *Reconciler) wanted(bundles []Bundle, exempt []v1alpha1.NamespaceName, door Door, builtFor []string) ([]client.Object, error) {
+func (r *Reconciler) wanted(bundles []Bundle, p *v1alpha1.Platform, door Door, builtFor []string) ([]client.Object, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.built != nil && r.builtDoor == door && slices.Equal(r.builtFor, builtFor) {
@@ -238,7 +229,12 @@ func (r *Reconciler) wanted(bundles []Bundle, exempt []v1alpha1.NamespaceName, d
 	for _, o := range r.Beside {
 		built = append(built, withDefaults(o))
 	}
-	built = append(built, mutations(r.Catalogue, exempt, door)...) // first: they are small, and take effect late
+	for _, o := range mutations(r.Catalogue, p.Spec.ExemptNamespaces, door) { // first: they are small, and take effect late
+		if policy, ok := o.(*admissionv1.ValidatingAdmissionPolicy); ok {
+			ask(policy, p.Spec.Contact)
+		}
+		built = append(built, o)
+	}
 	for _, b := range bundles {
 		built = append(built, b.Policy, b.Binding)
 	}

@@ -72,6 +72,7 @@ func (r *Reconciler) wantedFor(p *v1alpha1.Platform) (want []client.Object, bund
 	for _, b := range r.builtOf {
 		builtFor = append(builtFor, b.Policy.Name)
 	}
+	builtFor = append(builtFor, p.Spec.Contact)
 	if r.built == nil || !slices.Equal(r.builtFor, builtFor) {
 		return nil, nil, false, ErrNotBuilt
 	}
