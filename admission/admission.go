@@ -69,6 +69,8 @@ type Handler struct {
 	cfg   Config
 	turns chan struct{} // one value for each review that is judged
 	bytes atomic.Int64  // of reviews that are read or judged
+	// decide answers a review that was read.
+	decide func(context.Context, *request) *answer
 }
 
 // New makes a Handler.
@@ -79,7 +81,9 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.AtOnce <= 0 {
 		cfg.AtOnce = DefaultAtOnce
 	}
-	return &Handler{cfg: cfg, turns: make(chan struct{}, cfg.AtOnce)}, nil
+	h := &Handler{cfg: cfg, turns: make(chan struct{}, cfg.AtOnce)}
+	h.decide = h.judge
+	return h, nil
 }
 
 // ServeHTTP answers one review. What carries the uid of a review gets an AdmissionReview; anything else an HTTP error, which
@@ -178,7 +182,7 @@ func (h *Handler) answer(ctx context.Context, text []byte) *answer {
 			return
 		}
 		uid.Store(&q.UID)
-		done <- h.judge(ctx, q)
+		done <- h.decide(ctx, q)
 	}()
 	select {
 	case a := <-done:

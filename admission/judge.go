@@ -70,6 +70,9 @@ func (h *Handler) judge(ctx context.Context, q *request) *answer {
 		guardIn, subject.Namespace = v1alpha1.SystemNamespace, ""
 	}
 	guard, err := h.cfg.Guards.Guard(ctx, guardIn)
+	if errors.Is(err, ErrNoGuard) && kind.Asked {
+		return a // as the native bindings
+	}
 	if errors.Is(err, ErrNoGuard) {
 		return h.unguarded(q, kind, subject, guardIn)
 	}
@@ -85,16 +88,16 @@ func (h *Handler) judge(ctx context.Context, q *request) *answer {
 	if len(found) == 0 {
 		return a
 	}
-	h.tell(a, q, kind, subject, found)
+	h.tell(a, q, kind, subject, found, guard)
 	return a
 }
 
 // tell puts into an answer what did not pass: the first refusal, a warning for every control that denies or warns, and the
 // audit annotation. It makes the answer's decision.
-func (h *Handler) tell(a *answer, q *request, kind control.Kind, subject finding.Subject, found []finding.Finding) {
+func (h *Handler) tell(a *answer, q *request, kind control.Kind, subject finding.Subject, found []finding.Finding, guard *policy.Guard) {
 	var failures []failure
 	name := "ringfence-" + h.group(kind) + "-warn" // as the bundle of the group that says the same
-	for _, f := range lines(found) {
+	for _, f := range lines(found, guard) {
 		if f.Action == finding.Audit {
 			continue
 		}
@@ -127,7 +130,7 @@ func (h *Handler) tell(a *answer, q *request, kind control.Kind, subject finding
 }
 
 // lines is one finding for each control, in the order of the findings, with the line that tells of all its places.
-func lines(found []finding.Finding) (out []finding.Finding) {
+func lines(found []finding.Finding, guard *policy.Guard) (out []finding.Finding) {
 	places := map[string]int{}
 	for _, f := range found {
 		if places[f.Control]++; places[f.Control] == 1 {
@@ -137,11 +140,7 @@ func lines(found []finding.Finding) (out []finding.Finding) {
 	for i := range out {
 		f := &out[i]
 		if more := places[f.Control] - 1; more > 0 && f.Outcome == finding.Fail {
-			change := ""
-			if f.Change != nil {
-				change = *f.Change
-			}
-			f.Message = finding.Line(f.Control, f.Title, f.Found, f.Path, f.Wanted, f.Fix, change, more)
+			f.Message = finding.Line(f.Control, f.Title, f.Found, f.Path, f.Wanted, f.Fix, guard.Note(f.Control), more)
 		}
 	}
 	return out

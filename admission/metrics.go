@@ -17,28 +17,33 @@ type Metrics struct {
 	expires  prometheus.Gauge
 }
 
-// NewMetrics makes the metrics, all zero.
-func NewMetrics() *Metrics {
+// NewMetrics makes the metrics of a Handler, all zero.
+func NewMetrics() *Metrics { return newMetrics("ringfence_admission_") }
+
+// NewFillMetrics makes the metrics of a Filler, all zero.
+func NewFillMetrics() *Metrics { return newMetrics("ringfence_mutation_") }
+
+func newMetrics(start string) *Metrics {
 	return &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "ringfence_admission_requests_total",
-			Help: "Reviews by operation and verdict: allowed, warned, refused, undecided (refused because it could not be decided), shed (told to come again), invalid.",
+			Name: start + "requests_total",
+			Help: "Reviews by operation and verdict: allowed, warned, refused, undecided (refused because it could not be decided), shed (told to come again), invalid; of what fills in: filled.",
 		}, []string{"operation", "verdict"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "ringfence_admission_duration_seconds", Help: "Seconds from the first byte of a review to its answer.",
+			Name: start + "duration_seconds", Help: "Seconds from the first byte of a review to its answer.",
 			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5},
 		}, []string{"operation"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ringfence_admission_in_flight", Help: "Reviews that are judged now.",
+			Name: start + "in_flight", Help: "Reviews that are judged now.",
 		}),
 		gaps: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "ringfence_admission_gaps_total", Help: "How often the webhook's registration was found missing or changed and was put back.",
+			Name: start + "gaps_total", Help: "How often the webhook's registration was found missing or changed and was put back.",
 		}, []string{"cause"}),
 		gapTime: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "ringfence_admission_gap_seconds_total", Help: "Seconds from noticing that the registration was missing or changed until it was back.",
+			Name: start + "gap_seconds_total", Help: "Seconds from noticing that the registration was missing or changed until it was back.",
 		}),
 		expires: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "ringfence_admission_certificate_expires_seconds", Help: "When the certificate of the door that is shown now expires, in seconds since 1970.",
+			Name: start + "certificate_expires_seconds", Help: "When the certificate of the door that is shown now expires, in seconds since 1970.",
 		}),
 	}
 }

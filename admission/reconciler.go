@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -53,9 +54,13 @@ type Reconciler struct {
 	Now     func() time.Time
 	// Unguarded is the first namespace that would be refused everything because it has no Guard, or "".
 	Unguarded func(context.Context, *v1alpha1.Platform) (string, error)
-	// OnGap is told of each gap once it is closed: whether the registration was missing or changed, when that was noticed and
-	// when it was back. It must not block. Nil is nobody.
-	OnGap func(cause string, noticed, closed time.Time)
+	// OnGap is told of each gap once it is closed: of which registration, whether it was missing or changed, when that was
+	// noticed and when it was back. It must not block. Nil is nobody.
+	OnGap func(kind, name, cause string, noticed, closed time.Time)
+	// Fills reports whether the door is to fill in what is absent, see FillRegistration. Nil is no.
+	Fills func(*v1alpha1.Platform) (bool, error)
+
+	filling atomic.Pointer[admissionv1.MutatingWebhookConfiguration] // as this process put it in place
 
 	mu     sync.Mutex // guards what follows
 	looked bool       // at what is registered
@@ -75,6 +80,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("webhook").For(&v1alpha1.Platform{}).
 		Watches(&admissionv1.ValidatingWebhookConfiguration{}, platform, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
 			return o.GetName() == RegistrationName
+		}))).
+		Watches(&admissionv1.MutatingWebhookConfiguration{}, platform, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
+			return o.GetName() == FillName
 		}))).
 		WatchesRawSource(begin).
 		Complete(r)
@@ -96,7 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		}
 		again = min(again, max(wanted, shortest))
 	}
-	waits, err := r.register(ctx, platform)
+	waits, err := r.registerAll(ctx, platform)
 	switch {
 	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err): // another replica wrote; look again once the cache has caught up
 		again = min(again, soon)
@@ -108,37 +116,50 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	return ctrl.Result{RequeueAfter: again}, nil
 }
 
-// register writes what is missing or changed. waits says that it is too early to. Without a Platform only the certificates of what
-// is registered are kept as they must be.
-func (r *Reconciler) register(ctx context.Context, p *v1alpha1.Platform) (waits bool, err error) {
+// registerAll keeps both registrations in place, and says to the Authority what they trust.
+func (r *Reconciler) registerAll(ctx context.Context, p *v1alpha1.Platform) (waits bool, err error) {
+	ca, fresh, waits, err := r.register(ctx, p)
+	if err != nil {
+		return waits, err
+	}
+	f, err := r.fill(ctx, p, ca)
+	if err != nil {
+		return waits, err
+	}
+	if ca == nil {
+		ca, fresh = f.trusts, true
+	}
+	if r.Authority != nil && ca != nil {
+		r.Authority.Trusted(ca, fresh && (f.trusts == nil || f.fresh))
+	}
+	return waits || f.waits, nil
+}
+
+// register writes what is missing or changed. ca is what the registration trusts, nil where there is none; fresh says that it was
+// only just made. waits says that it is too early to. Without a Platform only the certificates of what is registered are kept
+// as they must be.
+func (r *Reconciler) register(ctx context.Context, p *v1alpha1.Platform) (ca []byte, fresh, waits bool, err error) {
 	stored := &admissionv1.ValidatingWebhookConfiguration{}
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: RegistrationName}, stored); apierrors.IsNotFound(err) {
 		stored = nil
 	} else if err != nil {
-		return false, fmt.Errorf("read the registration: %w", err)
+		return nil, false, false, fmt.Errorf("read the registration: %w", err)
 	}
 	if len(r.Catalogue.Controls) == 0 && stored != nil && p != nil {
 		if err := r.Client.Delete(ctx, stored); client.IgnoreNotFound(err) != nil {
-			return false, fmt.Errorf("remove the registration: %w", err)
+			return nil, false, false, fmt.Errorf("remove the registration: %w", err)
 		}
 		stored = nil
 	}
 	if stored == nil && (!r.had() || p == nil || len(r.Catalogue.Controls) == 0) {
 		if waits, err := r.early(ctx, p); waits || err != nil {
-			return waits && p != nil && len(r.Catalogue.Controls) > 0, err
+			return nil, false, waits && p != nil && len(r.Catalogue.Controls) > 0, err
 		}
 	}
-	ca, err := r.authorities(ctx)
-	if err != nil {
-		return false, err
+	if ca, err = r.authorities(ctx); err != nil {
+		return nil, false, false, err
 	}
-	if err := r.put(ctx, r.wanted(p, stored, ca), stored); err != nil {
-		return false, err
-	}
-	if r.Authority != nil {
-		r.Authority.Trusted(ca, stored == nil)
-	}
-	return false, nil
+	return ca, stored == nil, false, r.put(ctx, r.wanted(p, stored, ca), stored)
 }
 
 // had reports whether this process had the registration in place.
@@ -217,7 +238,7 @@ func (r *Reconciler) put(ctx context.Context, want, stored *admissionv1.Validati
 		return fmt.Errorf("register the webhook: %w", err)
 	}
 	if r.placed != nil && cause != "" {
-		r.closed(cause, noticed)
+		r.closed("ValidatingWebhookConfiguration", RegistrationName, cause, noticed)
 	}
 	r.looked, r.placed = true, want
 	return nil
@@ -239,14 +260,14 @@ func same(want, stored *admissionv1.ValidatingWebhookConfiguration) bool {
 }
 
 // closed logs, counts and tells of a gap that has ended.
-func (r *Reconciler) closed(cause string, noticed time.Time) {
+func (r *Reconciler) closed(kind, name, cause string, noticed time.Time) {
 	back := r.Now()
 	seconds := back.Sub(noticed).Seconds()
 	r.Metrics.gaps.WithLabelValues(cause).Inc()
 	r.Metrics.gapTime.Add(seconds)
-	r.Log.Warn("webhook gap closed", "object", "ValidatingWebhookConfiguration/"+RegistrationName, "cause", cause, "seconds", seconds)
+	r.Log.Warn("webhook gap closed", "object", kind+"/"+name, "cause", cause, "seconds", seconds)
 	if r.OnGap != nil {
-		r.OnGap(cause, noticed, back)
+		r.OnGap(kind, name, cause, noticed, back)
 	}
 }
 
@@ -259,7 +280,7 @@ func (r *Reconciler) Ready() error {
 	switch {
 	case !looked:
 		return errors.New("what is registered was not read yet")
-	case r.Authority == nil || !placed:
+	case r.Authority == nil || !placed && !r.Filling():
 		return nil
 	}
 	return r.Authority.Ready()

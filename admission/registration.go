@@ -179,18 +179,19 @@ func rules(kinds []control.Kind) (out []admissionv1.RuleWithOperations) {
 		if k.ClusterScoped {
 			scope = admissionv1.ClusterScope
 		}
-		operations := []admissionv1.OperationType{admissionv1.Create, admissionv1.Update}
-		if k.Connect {
-			operations = []admissionv1.OperationType{admissionv1.Connect}
+		group, names := k.Door()
+		var operations []admissionv1.OperationType
+		for _, name := range names {
+			operations = append(operations, admissionv1.OperationType(name))
 		}
 		i := slices.IndexFunc(out, func(r admissionv1.RuleWithOperations) bool {
-			return r.APIGroups[0] == k.APIGroup && r.APIVersions[0] == version && *r.Scope == scope && r.Operations[0] == operations[0]
+			return r.APIGroups[0] == group && r.APIVersions[0] == version && *r.Scope == scope && slices.Equal(r.Operations, operations)
 		})
 		if i < 0 {
 			i = len(out)
 			out = append(out, admissionv1.RuleWithOperations{
 				Operations: operations,
-				Rule:       admissionv1.Rule{APIGroups: []string{k.APIGroup}, APIVersions: []string{version}, Scope: &scope},
+				Rule:       admissionv1.Rule{APIGroups: []string{group}, APIVersions: []string{version}, Scope: &scope},
 			})
 		}
 		out[i].Resources = append(out[i].Resources, k.Resource)

@@ -63,10 +63,14 @@ func (j *judge) differing(o *manifest.Object, subject finding.Subject, f filling
 	}
 	for _, d := range mutate.Differing(o.Value, f.namespace, &f.spec) {
 		const repair = "remove it, the platform copies it from the namespace"
+		note := ""
+		if f.spec.Contact != "" {
+			note = "ask: " + f.spec.Contact
+		}
 		wanted := "the value of namespace " + subject.Namespace + ", " + finding.Value(d.Wanted)
 		all = append(all, finding.Finding{
 			Control: c.ID, Rule: c.Rule(), Title: c.Title, Severity: c.Severity, Outcome: finding.Fail, Action: finding.Deny,
-			Message: finding.Line(c.ID, c.Title, d.Found, d.Path, wanted, repair, "", 0), Found: d.Found, Wanted: wanted, Fix: repair,
+			Message: finding.Line(c.ID, c.Title, d.Found, d.Path, wanted, repair, note, 0), Found: d.Found, Wanted: wanted, Fix: repair,
 			Subject: subject, Location: o.Locate(d.Path), Path: d.Path, Source: "catalogue", Fingerprint: finding.Fingerprint(c.ID, subject, d.Path),
 		})
 	}

@@ -13,6 +13,7 @@ func webhookFlags(cmd *cobra.Command, cfg *server.WebhookConfig) {
 	flags.StringVar(&cfg.Service, "webhook-service", "", "NAMESPACE/NAME or NAMESPACE/NAME:PORT of the Service in front of --webhook-listen")
 	flags.StringVar(&cfg.URL, "webhook-url", "", "https://HOST:PORT at which API servers find --webhook-listen, where it runs outside of the cluster")
 	flags.StringVar(&cfg.Controls, "webhook-controls", "needed", "what the webhook judges: needed (what no native policy can carry), all, or ids with commas")
+	flags.StringVar(&cfg.Mutations, "webhook-mutations", "auto", "when the webhook fills in metadata and defaults: auto (where no native policy can), always, never")
 	flags.StringVar(&cfg.Cert, "webhook-cert", "", "file with the webhook's certificate, as cert-manager writes it (default: it issues its own)")
 	flags.StringVar(&cfg.Key, "webhook-key", "", "file with its key")
 	flags.StringVar(&cfg.CA, "webhook-ca", "", "file with the certificates that API servers must trust for it")

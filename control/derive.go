@@ -119,10 +119,13 @@ func (c Control) Message() string {
 		` + (variables.violations.size() > 1 ? ' and at ' + string(variables.violations.size() - 1) + ' more' : '')` +
 		` + ` + quote("; want "+c.Wanted+"; fix: "+c.Fix) +
 		` + params.spec.?changes[?'` + c.ID + `'].optMap(c, '; ' + c).orValue('')` +
-		` + ` + quote("; more: ringfence explain "+c.ID)
+		` + ` + quote(More+c.ID)
 }
+
+// More is how a refusal line goes on behind what it says of the fix.
+const More = "; more: ringfence explain "
 
 // PlainMessage is the refusal line where the server cannot evaluate Message.
 func (c Control) PlainMessage() string {
-	return c.ID + " " + c.Title + ": want " + c.Wanted + "; fix: " + c.Fix + "; more: ringfence explain " + c.ID
+	return c.ID + " " + c.Title + ": want " + c.Wanted + "; fix: " + c.Fix + More + c.ID
 }

@@ -76,6 +76,23 @@ type Kind struct {
 	Template bool
 	// Connect says that the kind is what a request of the operation CONNECT asks for: it is never stored, and has no name.
 	Connect bool
+	// Asked says that the kind is what a request of the operation CREATE asks of an object of the core group, at the subresource
+	// that Resource names: it is never stored.
+	Asked bool
+}
+
+// Unstored reports whether objects of the kind only pass: nothing is kept of them, nothing can be waived.
+func (k Kind) Unstored() bool { return k.Connect || k.Asked }
+
+// Door is the API group of the resource and the operations by which the API server is asked for the kind.
+func (k Kind) Door() (apiGroup string, operations []string) {
+	switch {
+	case k.Connect:
+		return k.APIGroup, []string{"CONNECT"}
+	case k.Asked:
+		return "", []string{"CREATE"}
+	}
+	return k.APIGroup, []string{"CREATE", "UPDATE"}
 }
 
 // Variable is a named CEL expression, used as variables.<Name>.
@@ -130,6 +147,10 @@ func Groups() []Group {
 			{Kind: "PodProxyOptions", Resource: "pods/proxy", Connect: true},
 			{Kind: "ServiceProxyOptions", Resource: "services/proxy", Connect: true},
 		}},
+		// What a token is asked with. Kubelets and controllers ask for pods whose templates were judged, and are never in the way.
+		{Name: "tokens", Unless: componentUser, Kinds: []Kind{
+			{APIGroup: "authentication.k8s.io", Kind: "TokenRequest", Resource: "serviceaccounts/token", Asked: true},
+		}},
 		{Name: "cluster", Variables: clusterVariables, Unless: controlPlane, Kinds: clusterKinds(rbac)},
 		{Name: "webhooks", Variables: countVariables, Unreachable: true, Kinds: []Kind{
 			{APIGroup: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration", Resource: "validatingwebhookconfigurations", ClusterScoped: true},
@@ -149,6 +170,10 @@ func (g Group) kindNames() (names []string) {
 // controlPlane are the users that write the roles of Kubernetes itself, at the start of an API server and when it joins
 // aggregated roles out of others, each judged when it was written.
 const controlPlane = `request.userInfo.?username.orValue('') in ['system:apiserver', 'system:kube-controller-manager', 'system:serviceaccount:kube-system:clusterrole-aggregation-controller']`
+
+// componentUser are nodes, the control plane and what runs in kube-system.
+const componentUser = `request.userInfo.?username.orValue('') in ['system:apiserver', 'system:kube-controller-manager', 'system:kube-scheduler']
+|| request.userInfo.?username.orValue('').startsWith('system:node:') || request.userInfo.?username.orValue('').startsWith('system:serviceaccount:kube-system:')`
 
 func clusterKinds(rbac string) []Kind {
 	kinds := []Kind{

@@ -143,7 +143,7 @@ func (c *Catalogue) Kinds() (workloads, others []Kind) {
 			}
 			same := func(have Kind) bool { return have.APIGroup == k.APIGroup && have.Kind == k.Kind }
 			switch {
-			case k.Connect || !slices.ContainsFunc(c.Controls, judged) || slices.ContainsFunc(append(workloads, others...), same):
+			case k.Unstored() || !slices.ContainsFunc(c.Controls, judged) || slices.ContainsFunc(append(workloads, others...), same):
 			case pods:
 				workloads = append(workloads, k)
 			default:

@@ -231,16 +231,16 @@ func Clean(s string) string {
 }
 
 // Line is the refusal line of design.md for a Fail: one line, at most 1,024 bytes, that begins with the control's id.
-// change says who gave the control an action other than its profile's, "" for nobody; more is the number of further places
+// note says who gave the control an action other than its profile's and whom to ask, "" for nothing; more is the number of further places
 // the same control fails at. A path that does not fit is cut, never what follows it.
-func Line(id, title, found, path, wanted, fix, change string, more int) string {
+func Line(id, title, found, path, wanted, fix, note string, more int) string {
 	begin := [...]string{id, " ", title, ": found ", Value(found), ""}
 	end := [...]string{"", "; want ", wanted, "; fix: ", fix, "", "", "; more: ringfence explain ", id}
 	if more > 0 {
 		end[0] = fmt.Sprintf(" and at %d more", more)
 	}
-	if change != "" {
-		end[5], end[6] = "; ", change
+	if note != "" {
+		end[5], end[6] = "; ", note
 	}
 	if path != "" {
 		begin[5] = cut(" at "+Clean(path), maxLineBytes-total(begin[:])-total(end[:]))

@@ -76,6 +76,18 @@ func (g *Guard) change(id string) string {
 	return g.spec.Changes[id]
 }
 
+// Note is what the refusal line of a control says behind its fix: who gave it an action other than its profile's, and whom to ask.
+func (g *Guard) Note(id string) string {
+	note := g.change(id)
+	if g == nil || g.spec.Contact == "" {
+		return note
+	}
+	if note != "" {
+		note += "; "
+	}
+	return note + "ask: " + g.spec.Contact
+}
+
 // Violation is one place that breaks a rule.
 type Violation struct {
 	// Found is the value there, or words for its absence.
@@ -201,9 +213,10 @@ func findings(out []finding.Finding, r *Result, guard *Guard, waiver *finding.Wa
 		base.Fingerprint = finding.Fingerprint(base.Control, subject, "")
 		return append(out, base)
 	}
+	note := guard.Note(r.Control.ID)
 	for _, v := range r.Violations {
 		base.Outcome, base.Found, base.Path, base.Waiver = finding.Fail, v.Found, v.Path, waiver
-		base.Message = finding.Line(base.Control, base.Title, v.Found, v.Path, base.Wanted, base.Fix, change, 0)
+		base.Message = finding.Line(base.Control, base.Title, v.Found, v.Path, base.Wanted, base.Fix, note, 0)
 		base.Fingerprint = finding.Fingerprint(base.Control, subject, v.Path)
 		out = append(out, base)
 	}

@@ -237,7 +237,7 @@ func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit), suspensionMetrics{s})
 	if s.webhook != nil {
-		registry.MustRegister(s.webhook.metrics)
+		registry.MustRegister(s.webhook.metrics, s.webhook.fillMeters)
 	}
 	if s.evidence != nil {
 		registry.MustRegister(s.evidence.queue, s.evidence.publisher, storeMetrics{s.evidence}, forward.NewMetrics(s.evidence.sinks.followers...))
@@ -355,6 +355,7 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	bundles := &bundle.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: time.Now,
 		Serves: func(k control.Kind) (bool, error) { return serves(mgr.GetRESTMapper(), k) },
+		Fills:  func() (bundle.Door, error) { return fillingDoor(s.webhook, mgr.GetRESTMapper()) },
 	}
 	if s.evidence != nil {
 		bundles.OnGap = s.evidence.gap

@@ -41,6 +41,8 @@ type WebhookConfig struct {
 	Cert, Key, CA string
 	// Controls are the controls that it judges: admission.Needed, admission.All, or ids with commas. Empty is admission.Needed.
 	Controls string
+	// Mutations is when the door fills in what is absent: MutationsAuto, MutationsAlways or MutationsNever. Empty is MutationsAuto.
+	Mutations string
 	// Drain is how long requests still come in after the door said that it is not ready; zero is five seconds.
 	Drain time.Duration
 	// Lifetime and Settle are those of admission.AuthorityConfig.
@@ -59,12 +61,13 @@ const (
 // checkWebhook finds what cannot be in the settings of the admission door.
 func checkWebhook(cfg WebhookConfig) error {
 	if cfg.Listen == "" {
-		if cfg != (WebhookConfig{Controls: cfg.Controls}) {
+		if cfg != (WebhookConfig{Controls: cfg.Controls, Mutations: cfg.Mutations}) {
 			return errors.New("admission door: services, addresses and certificates are for an address to listen on; want that too")
 		}
 		return nil
 	}
 	_, err := admission.ParseClient(cfg.Service, cfg.URL)
+	err = errors.Join(err, checkMutations(cfg.Mutations))
 	files := 0
 	for _, name := range []string{cfg.Cert, cfg.Key, cfg.CA} {
 		if name != "" {
@@ -89,6 +92,8 @@ type webhook struct {
 	listener   net.Listener
 	told       func(admission.Decision)
 	handler    atomic.Pointer[admission.Handler]
+	fillMeters *admission.Metrics
+	filler     atomic.Pointer[admission.Filler]
 	reconciler atomic.Pointer[admission.Reconciler]
 	synced     atomic.Bool
 	draining   atomic.Bool
@@ -102,7 +107,7 @@ func openWebhook(cfg WebhookConfig, cat *control.Catalogue, log *slog.Logger) (*
 	if cfg.Listen == "" {
 		return nil, nil
 	}
-	w := &webhook{cfg: cfg, log: log, catalogue: cat, metrics: admission.NewMetrics()}
+	w := &webhook{cfg: cfg, log: log, catalogue: cat, metrics: admission.NewMetrics(), fillMeters: admission.NewFillMetrics()}
 	var err error
 	if w.at, err = admission.ParseClient(cfg.Service, cfg.URL); err != nil {
 		return nil, err
@@ -187,11 +192,13 @@ func (w *webhook) setUp(mgr ctrl.Manager, keep *evidence) error {
 	}
 	if keep != nil {
 		w.told = keep.decided
-		r.OnGap = func(cause string, noticed, closed time.Time) {
-			const kind = "ValidatingWebhookConfiguration"
-			keep.gap(bundle.Gap{Object: kind + "/" + admission.RegistrationName, APIVersion: "admissionregistration.k8s.io/v1", Kind: kind,
-				Name: admission.RegistrationName, Cause: cause, Noticed: noticed, Closed: closed})
+		r.OnGap = func(kind, name, cause string, noticed, closed time.Time) {
+			keep.gap(bundle.Gap{Object: kind + "/" + name, APIVersion: "admissionregistration.k8s.io/v1", Kind: kind, Name: name,
+				Cause: cause, Noticed: noticed, Closed: closed})
 		}
+	}
+	if err := w.setUpFilling(mgr, r); err != nil {
+		return err
 	}
 	w.reconciler.Store(r)
 	err = mgr.Add(runnable(func(ctx context.Context) error {
@@ -281,6 +288,7 @@ func (w *webhook) mux() http.Handler {
 	}
 	mux.Handle(admission.Path, decided((*admission.Handler).ServeHTTP))
 	mux.Handle(admission.CanaryPath, decided((*admission.Handler).Canary))
+	mux.Handle(admission.FillPath, decided(w.fill))
 	mux.HandleFunc("GET /readyz", func(out http.ResponseWriter, _ *http.Request) {
 		if err := w.ready(); err != nil {
 			http.Error(out, err.Error(), http.StatusServiceUnavailable)

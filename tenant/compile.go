@@ -54,6 +54,7 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 		spec.CPULimit = v1alpha1.Optional
 	}
 	spec.Suspended = suspended(platform.Spec.Suspensions, spec)
+	spec.Contact = platform.Spec.Contact
 	spec.Registries = registries(platform, tenant)
 	spec.BreakGlassGroups = platform.Spec.Identity.BreakGlassGroups
 	spec.RequiredLabels, spec.CopyAnnotations = platform.Spec.Metadata.RequiredLabels, platform.Spec.Metadata.CopyAnnotations

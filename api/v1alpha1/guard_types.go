@@ -54,6 +54,10 @@ type GuardSpec struct {
 	// +kubebuilder:validation:MaxProperties=1000
 	// +optional
 	Suspended map[string]GuardSuspension `json:"suspended,omitempty"`
+	// Contact is whom people ask who were refused. Empty: nobody is named.
+	// +kubebuilder:validation:MaxLength=100
+	// +optional
+	Contact string `json:"contact,omitempty"`
 	// Registries are the allowed registries, host or host/path. Empty: none.
 	// +kubebuilder:validation:MaxItems=100
 	// +listType=atomic

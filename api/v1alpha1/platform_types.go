@@ -56,6 +56,13 @@ type PlatformSpec struct {
 	// +optional
 	Profile Profile `json:"profile,omitempty"`
 
+	// Contact is whom people ask who were refused: a mail address, a channel, or the address of a page. Each refusal ends with it.
+	// Empty: nobody is named.
+	// +kubebuilder:validation:MaxLength=100
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9#@+_./:?=&%~-]+( [A-Za-z0-9#@+_./:?=&%~-]+)*$`
+	// +optional
+	Contact string `json:"contact,omitempty"`
+
 	// Registries are the registries (host, or host/path) from which images may come. Empty means none: every image is refused.
 	// +kubebuilder:validation:MaxItems=100
 	// +listType=set

@@ -247,11 +247,13 @@ func TestBundles(t *testing.T) {
 				t.Errorf("parseLine(%s) = %+v, want %+v", c.PlainMessage(), got, want)
 			}
 			const change = "Deny by Tenant payments (profile mvp: Warn)"
-			full := finding.Line(c.ID, c.Title, "a: b; c", "/spec/x", c.Wanted, c.Fix, change, 3)
-			wantFull := want
-			wantFull.found, wantFull.path, wantFull.change = "a: b; c", "/spec/x", change
-			if got, ok := parseLine(full, find); !ok || got != wantFull {
-				t.Errorf("parseLine(%s) = %+v, want %+v", full, got, wantFull)
+			for _, note := range []string{change, change + "; ask: platform-team@bank.example", change + "; ask: https://portal.bank.example/help?a=b"} {
+				full := finding.Line(c.ID, c.Title, "a: b; c", "/spec/x", c.Wanted, c.Fix, note, 3)
+				wantFull := want
+				wantFull.found, wantFull.path, wantFull.change = "a: b; c", "/spec/x", change
+				if got, ok := parseLine(full, find); !ok || got != wantFull {
+					t.Errorf("parseLine(%s) = %+v, want %+v", full, got, wantFull)
+				}
 			}
 		}
 	}

@@ -46,7 +46,8 @@ type line struct {
 }
 
 var (
-	changed = regexp.MustCompile(`; ((?:Deny|Warn|Audit) by [^;]{1,160} \(profile [a-z]{1,16}: (?:Deny|Warn|Audit)\))(?:; more: |$)`)
+	changed = regexp.MustCompile(`; ((?:Deny|Warn|Audit) by [^;]{1,160} \(profile [a-z]{1,16}: (?:Deny|Warn|Audit)\))(?:; ask: [^;]{1,100})?(?:; more: |$)`)
+	asked   = regexp.MustCompile(`; ask: [^;]{1,100}$`)                                           // what follows it is cut off
 	waived  = regexp.MustCompile(`; waived by ([a-z0-9][-a-z0-9.]{0,62}) until ([0-9TZ:-]{20})$`) // the end of a line is never a user's text
 	andMore = regexp.MustCompile(` and at [1-9][0-9]{0,8} more$`)
 	pointer = regexp.MustCompile(`^(/[^/\pZ\pC]*)+$`)
@@ -111,6 +112,7 @@ func tailOf(rest string) (at int, wanted, fix string) {
 	if i := max(strings.LastIndex(fix, "; more: "), strings.LastIndex(fix, "; waiver: ")); i >= 0 {
 		fix = fix[:i]
 	}
+	fix = strings.TrimSuffix(fix, asked.FindString(fix))
 	return at, clean(rest[at+len("want "):fixAt], maxName), clean(fix, maxName)
 }
 

@@ -71,9 +71,14 @@ func Guard() v1alpha1.GuardSpec {
 func (c Case) Update() bool { return c.Old != nil }
 
 // Connect reports whether the case is a CONNECT: its object is the options of a connection, which are never stored.
-func (c Case) Connect() bool {
+func (c Case) Connect() bool { return c.is(func(k control.Kind) bool { return k.Connect }) }
+
+// Asked reports whether the case's object is what a subresource is asked with, which is never stored either.
+func (c Case) Asked() bool { return c.is(func(k control.Kind) bool { return k.Asked }) }
+
+func (c Case) is(so func(control.Kind) bool) bool {
 	return slices.ContainsFunc(control.Groups(), func(g control.Group) bool {
-		return slices.ContainsFunc(g.Kinds, func(k control.Kind) bool { return k.Connect && k.Kind == c.Object.Kind() })
+		return slices.ContainsFunc(g.Kinds, func(k control.Kind) bool { return so(k) && k.Kind == c.Object.Kind() })
 	})
 }
 

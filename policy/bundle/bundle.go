@@ -91,7 +91,7 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 	p.Spec.MatchConstraints.ResourceRules = rules(nil, g.Kinds, nil, "*")
 	p.Spec.Variables = variables(g.Twins())
 	p.Spec.MatchConditions = slices.Clone(when)
-	waivable := !g.Kinds[0].ClusterScoped && !g.Kinds[0].Connect // where waivers are, and what is stored
+	waivable := !g.Kinds[0].ClusterScoped && !g.Kinds[0].Unstored() // where waivers are, and what is stored
 	if waivable {
 		p.Spec.Variables = append(p.Spec.Variables, variables(waiverVariables(g))...)
 	}
@@ -119,6 +119,9 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 		})
 	}
 	b := Bundle{Policy: p, Binding: binding(name, g.Kinds[0].ClusterScoped, exempt, action), ClusterScoped: g.Kinds[0].ClusterScoped}
+	if g.Kinds[0].Asked { // nodes ask too, before any condition is: where there is no Guard, nothing can run that has a token
+		bind(b.Binding)
+	}
 	for _, c := range controls {
 		if action == finding.Deny {
 			b.Denies = append(b.Denies, c.ID)
@@ -219,21 +222,22 @@ func rules(have []admissionv1.NamedRuleWithOperations, kinds []control.Kind, onl
 			continue
 		}
 		version, scope := cmp.Or(k.Version, version), admissionv1.NamespacedScope
-		operations := []admissionv1.OperationType{admissionv1.Create, admissionv1.Update}
-		if k.Connect {
-			operations = []admissionv1.OperationType{admissionv1.Connect}
+		group, names := k.Door()
+		var operations []admissionv1.OperationType
+		for _, name := range names {
+			operations = append(operations, admissionv1.OperationType(name))
 		}
 		if k.ClusterScoped {
 			scope = admissionv1.ClusterScope
 		}
 		i := slices.IndexFunc(have, func(r admissionv1.NamedRuleWithOperations) bool {
-			return r.APIGroups[0] == k.APIGroup && r.APIVersions[0] == version && *r.Scope == scope && r.Operations[0] == operations[0]
+			return r.APIGroups[0] == group && r.APIVersions[0] == version && *r.Scope == scope && slices.Equal(r.Operations, operations)
 		})
 		if i < 0 {
 			i = len(have)
 			have = append(have, admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
 				Operations: operations,
-				Rule:       admissionv1.Rule{APIGroups: []string{k.APIGroup}, APIVersions: []string{version}, Scope: &scope},
+				Rule:       admissionv1.Rule{APIGroups: []string{group}, APIVersions: []string{version}, Scope: &scope},
 			}})
 		}
 		have[i].Resources = append(have[i].Resources, k.Resource)

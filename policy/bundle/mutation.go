@@ -21,19 +21,16 @@ const (
 	NameDefaulted = "ringfence-defaulted"
 )
 
-// mutationKind is the kind without which nothing is filled in. Kubernetes serves its v1 since 1.36.
-var mutationKind = control.Kind{APIGroup: admissionv1.GroupName, Kind: "MutatingAdmissionPolicy", Version: "v1"}
-
 // Copied are the policies of the metadata that objects take from their namespace, each with its binding: what refuses a
-// value that differs, and where mutates is set what fills in what is absent.
+// value that differs, and where the native door fills in what does so.
 //
 // What refuses speaks as the control of required labels; it denies whatever that control's action is, for what differs was
 // chosen, and nothing has to differ.
-func Copied(cat *control.Catalogue, exempt []string, mutates bool) (all []client.Object) {
+func Copied(cat *control.Catalogue, exempt []string, door Door) (all []client.Object) {
 	if c, ok := cat.Labels(); ok {
 		all = append(all, differ(c), bind(binding(NameMetadata, false, pinnedAnd(exempt), finding.Deny)))
 	}
-	if !mutates {
+	if door != NativeDoor {
 		return all
 	}
 	m := mutation(NameMetadata)
@@ -55,7 +52,7 @@ func Copied(cat *control.Catalogue, exempt []string, mutates bool) (all []client
 // differ refuses a value that this request made differ from the namespace's.
 func differ(c control.Control) *admissionv1.ValidatingAdmissionPolicy {
 	start := c.ID + " " + strings.ReplaceAll(c.Title, "'", "") + ": "
-	const end = "; fix: remove it, the platform copies it from the namespace; more: ringfence explain "
+	const end = "; fix: remove it, the platform copies it from the namespace" + control.More
 	p := policy(NameMetadata)
 	p.Labels = ours()
 	p.Spec.MatchConstraints = everyObject()

@@ -17,7 +17,7 @@ func TestMutationsCompile(t *testing.T) {
 		t.Fatal(err)
 	}
 	kinds := map[string]int{}
-	for _, o := range mutations(cat, []v1alpha1.NamespaceName{"monitoring"}, true) {
+	for _, o := range mutations(cat, []v1alpha1.NamespaceName{"monitoring"}, NativeDoor) {
 		kinds[o.GetObjectKind().GroupVersionKind().Kind]++
 		var err error
 		switch p := o.(type) {
@@ -36,9 +36,16 @@ func TestMutationsCompile(t *testing.T) {
 	if kinds["ValidatingAdmissionPolicy"] == 0 {
 		t.Error("nothing refuses metadata that differs")
 	}
-	for _, o := range mutations(cat, nil, false) {
-		if _, ok := o.(*admissionv1.MutatingAdmissionPolicy); ok {
-			t.Error("a MutatingAdmissionPolicy is wanted on a server that does not serve it")
+	for door, tells := range map[Door]bool{NoDoor: false, WebhookDoor: true, WaitingDoor: true} {
+		told := false
+		for _, o := range mutations(cat, nil, door) {
+			if _, ok := o.(*admissionv1.MutatingAdmissionPolicy); ok {
+				t.Errorf("door %d: a MutatingAdmissionPolicy is wanted where another door fills in, or none", door)
+			}
+			told = told || o.GetName() == NameDefaulted
+		}
+		if told != tells {
+			t.Errorf("door %d: what tells of defaults is wanted: %v, want %v", door, told, tells)
 		}
 	}
 }

@@ -12,13 +12,13 @@ import (
 )
 
 // Defaulted are the policies of what is filled in of pods and pod templates, each with its binding: what warns of it, and
-// where mutates is set what does it. Package mutate says the same in Go.
+// where the native door fills in what does it. Package mutate says the same in Go.
 //
 // Pods are filled in when they are created. Templates are filled in then, too, and when a request changes the pod they
 // hold: a template that stands is never touched, or workloads would restart. What a controller made of a template is left
 // as it is, or the controller would make it anew for ever.
-func Defaulted(exempt []string, mutates bool) []client.Object {
-	if !mutates {
+func Defaulted(exempt []string, door Door) []client.Object {
+	if door == NoDoor {
 		return nil
 	}
 	m := mutation(NameDefaults)
@@ -53,6 +53,9 @@ func Defaulted(exempt []string, mutates bool) []client.Object {
 	}}
 	b := binding(NameDefaulted, false, pinnedAnd(exempt), finding.Deny)
 	b.Spec.ParamRef, b.Spec.ValidationActions = nil, []admissionv1.ValidationAction{admissionv1.Warn}
+	if door != NativeDoor {
+		return []client.Object{p, b}
+	}
 	return []client.Object{m, bindMutation(NameDefaults, exempt), p, b}
 }
 

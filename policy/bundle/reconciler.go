@@ -74,6 +74,8 @@ type Reconciler struct {
 	// Serves reports whether the cluster serves a kind. Bundles of kinds that it does not serve are left out: compiling them
 	// would cost the API server seconds for nothing. Nil is yes.
 	Serves func(control.Kind) (bool, error)
+	// Fills says which door fills in what is absent. Nil is the native one where the cluster serves it.
+	Fills func() (Door, error)
 	// Metrics counts gaps; see NewMetrics.
 	Metrics *Metrics
 	Log     *slog.Logger
@@ -83,13 +85,13 @@ type Reconciler struct {
 
 	inPlaceFor atomic.Int64 // the generation of the Platform for which this process last put all in place; 0 is none
 
-	mu           sync.Mutex // guards what follows: all bundles, the last good set, and what each was built for
-	bundledFor   []string
-	bundled      []Bundle
-	builtFor     []string
-	built        []client.Object
-	builtOf      []Bundle
-	builtMutates bool // whether mutations are among built
+	mu         sync.Mutex // guards what follows: all bundles, the last good set, and what each was built for
+	bundledFor []string
+	bundled    []Bundle
+	builtFor   []string
+	built      []client.Object
+	builtOf    []Bundle
+	builtDoor  Door // that of the mutations among built
 }
 
 // SetupWithManager registers the reconciler for the Platform and every policy and binding that Ringfence owns.
@@ -134,11 +136,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	case reason == reasonWaitingForGuards:
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
+	if door, err := r.door(); door == WaitingDoor && err == nil { // the condition says when it is there
+		return ctrl.Result{RequeueAfter: waiting}, nil
+	}
 	return ctrl.Result{RequeueAfter: resync}, nil
 }
 
 // soon is when to look again at what is about to change.
 const soon = 200 * time.Millisecond
+
+// waiting is when to look again at a webhook that is not registered yet.
+const waiting = time.Second
 
 // enforce puts all in place and says how it went: a reason of the condition Enforced, a message, and an error where trying
 // again may help.
@@ -151,7 +159,11 @@ func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason,
 	if err != nil {
 		return reasonApplyFailed, err.Error(), err
 	}
-	want, err := r.wanted(bundles, p.Spec.ExemptNamespaces, mutates, builtFor)
+	door, err := r.door()
+	if err != nil {
+		return reasonApplyFailed, err.Error(), err
+	}
+	want, err := r.wanted(bundles, p, door, builtFor)
 	if err != nil {
 		return reasonCompileFailed, err.Error(), nil
 	}
@@ -173,7 +185,11 @@ func (r *Reconciler) enforce(ctx context.Context, p *v1alpha1.Platform) (reason,
 	installed := was != nil && was.Status == metav1.ConditionTrue && was.ObservedGeneration == p.Generation && p.Status.CatalogueDigest == r.Catalogue.Digest
 	// The Platform is read from a cache, which may not know yet what was reported a moment ago.
 	installed = installed || r.inPlaceFor.Load() == p.Generation
-	if err := r.apply(ctx, Plan(want, have), installed); err != nil {
+	novel := func(client.Object) bool { return !installed }
+	if r.inPlaceFor.Load() != p.Generation && installed {
+		novel = r.doorChanged(p, door)
+	}
+	if err := r.apply(ctx, Plan(want, have), novel); err != nil {
 		return reasonApplyFailed, err.Error(), err
 	}
 	r.inPlaceFor.Store(p.Generation)
@@ -185,7 +201,7 @@ func (r *Reconciler) bundles(p *v1alpha1.Platform) (bundles []Bundle, builtFor [
 	for _, ns := range p.Spec.ExemptNamespaces {
 		builtFor = append(builtFor, string(ns))
 	}
-	for _, b := range r.all(builtFor) {
+	for _, b := range r.all(builtFor, p.Spec.Contact) {
 		needed, err := r.needed(b)
 		if err != nil {
 			return nil, nil, err
@@ -197,32 +213,28 @@ func (r *Reconciler) bundles(p *v1alpha1.Platform) (bundles []Bundle, builtFor [
 	for _, b := range bundles {
 		builtFor = append(builtFor, b.Policy.Name)
 	}
+	builtFor = append(builtFor, p.Spec.Contact)
 	return bundles, builtFor, nil
-}
-
-// all is Build's answer, kept: it takes a third of a second, and the exempt namespaces seldom change.
-func (r *Reconciler) all(exempt []string) []Bundle {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.bundled == nil || !slices.Equal(r.bundledFor, exempt) {
-		r.bundled, r.bundledFor = Build(r.Catalogue, exempt), slices.Clone(exempt)
-	}
-	return r.bundled
 }
 
 // wanted is all that must be in place, a policy before its binding. Policies are compiled before they are given out; the
 // last good set is reused while what it was built for stays the same.
-func (r *Reconciler) wanted(bundles []Bundle, exempt []v1alpha1.NamespaceName, mutates bool, builtFor []string) ([]client.Object, error) {
+func (r *Reconciler) wanted(bundles []Bundle, p *v1alpha1.Platform, door Door, builtFor []string) ([]client.Object, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.built != nil && r.builtMutates == mutates && slices.Equal(r.builtFor, builtFor) {
+	if r.built != nil && r.builtDoor == door && slices.Equal(r.builtFor, builtFor) {
 		return r.built, nil
 	}
 	var built []client.Object
 	for _, o := range r.Beside {
 		built = append(built, withDefaults(o))
 	}
-	built = append(built, mutations(r.Catalogue, exempt, mutates)...) // first: they are small, and take effect late
+	for _, o := range mutations(r.Catalogue, p.Spec.ExemptNamespaces, door) { // first: they are small, and take effect late
+		if policy, ok := o.(*admissionv1.ValidatingAdmissionPolicy); ok {
+			ask(policy, p.Spec.Contact)
+		}
+		built = append(built, o)
+	}
 	for _, b := range bundles {
 		built = append(built, b.Policy, b.Binding)
 	}
@@ -239,7 +251,7 @@ func (r *Reconciler) wanted(bundles []Bundle, exempt []v1alpha1.NamespaceName, m
 	if err := compile.Wait(); err != nil {
 		return nil, err
 	}
-	r.built, r.builtFor, r.builtOf, r.builtMutates = built, builtFor, bundles, mutates
+	r.built, r.builtFor, r.builtOf, r.builtDoor = built, builtFor, bundles, door
 	return built, nil
 }
 
@@ -393,15 +405,15 @@ func same(want, stored client.Object) bool {
 	return false
 }
 
-// apply makes the changes. Where all was installed before, each is the end of a gap: it is logged, counted and told.
-func (r *Reconciler) apply(ctx context.Context, changes []Change, installed bool) error {
+// apply makes the changes. Each is the end of a gap, logged, counted and told, but for what was not there before: what is novel.
+func (r *Reconciler) apply(ctx context.Context, changes []Change, novel func(client.Object) bool) error {
 	noticed := r.Now()
 	for _, c := range changes {
 		wrote, err := r.write(ctx, c)
 		if err != nil {
 			return fmt.Errorf("put %s in place: %w", key(c.Object), err)
 		}
-		if installed && wrote && !c.Delete {
+		if wrote && !c.Delete && !novel(c.Object) {
 			r.closed(c, noticed)
 		}
 	}
@@ -462,8 +474,8 @@ func (r *Reconciler) report(ctx context.Context, p *v1alpha1.Platform, reason, m
 	p.Status.ObservedGeneration = p.Generation
 	if reason == reasonInPlace {
 		p.Status.CatalogueDigest = r.Catalogue.Digest
-		if native, err := r.mutates(); err == nil {
-			meta.SetStatusCondition(&p.Status.Conditions, mutated(native, p.Generation))
+		if door, err := r.door(); err == nil {
+			meta.SetStatusCondition(&p.Status.Conditions, mutated(door, p.Generation))
 		}
 	}
 	meta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{

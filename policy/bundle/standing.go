@@ -60,7 +60,7 @@ func (r *Reconciler) Standings(ctx context.Context, p *v1alpha1.Platform) ([]Sta
 	return all, nil
 }
 
-// wantedFor is what Reconcile last wanted, and whether mutations were among it, where that was for the namespaces that a Platform
+// wantedFor is what Reconcile last wanted, and whether native mutations were among it, where that was for the namespaces that a Platform
 // exempts.
 func (r *Reconciler) wantedFor(p *v1alpha1.Platform) (want []client.Object, bundles []Bundle, mutates bool, err error) {
 	r.mu.Lock()
@@ -72,8 +72,9 @@ func (r *Reconciler) wantedFor(p *v1alpha1.Platform) (want []client.Object, bund
 	for _, b := range r.builtOf {
 		builtFor = append(builtFor, b.Policy.Name)
 	}
+	builtFor = append(builtFor, p.Spec.Contact)
 	if r.built == nil || !slices.Equal(r.builtFor, builtFor) {
 		return nil, nil, false, ErrNotBuilt
 	}
-	return r.built, r.builtOf, r.builtMutates, nil
+	return r.built, r.builtOf, r.builtDoor == NativeDoor, nil
 }

@@ -61,7 +61,8 @@ func newBed(t *testing.T) *bed {
 	b := &bed{admin: admin, config: cluster.Config}
 	b.run(t, server.Config{})
 	platform := &v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.PlatformName}, Spec: v1alpha1.PlatformSpec{
-		Registries: []v1alpha1.Registry{"registry.bank.example"},
+		Registries: []v1alpha1.Registry{"registry.bank.example"}, Contact: contact,
+		Controls: map[string]v1alpha1.ControlRollout{"RF-ID-08": {Action: v1alpha1.Deny}},
 	}}
 	eventually(t, "create the Platform", func() error { return client.IgnoreAlreadyExists(admin.Create(t.Context(), platform)) })
 	eventually(t, "the rules to be in force", func() error {

@@ -57,46 +57,17 @@ func (b *bed) guard() *v1alpha1.GuardSpec {
 }
 
 // TestTwin: for each kind, and for each way of stating some of the fields, the API server fills in what package mutate says.
-func TestTwin(t *testing.T) {
-	b := newBed(t)
+func TestTwin(t *testing.T) { twin(newBed(t)) }
+
+func twin(b *bed) {
+	t := b.T
 	b.create(account)
 	spec := b.guard()
 	ns := mutate.Namespace{Labels: map[string]string{cost: "4711"}, Annotations: map[string]string{snow: "SNOW-1"}}
-	states := []func(pod, container map[string]any){
-		func(_, _ map[string]any) {},
-		func(pod, _ map[string]any) { delete(pod, "securityContext") },
-		func(pod, _ map[string]any) {
-			pod["securityContext"] = map[string]any{"seccompProfile": map[string]any{"type": "Unconfined"}}
-		},
-		func(_, c map[string]any) {
-			c["securityContext"] = map[string]any{"seccompProfile": map[string]any{"type": "RuntimeDefault"}, "capabilities": map[string]any{"add": []any{"NET_BIND_SERVICE"}}}
-		},
-		func(_, c map[string]any) { c["securityContext"] = map[string]any{"privileged": true} },
-		func(_, c map[string]any) {
-			c["securityContext"] = map[string]any{"capabilities": map[string]any{"add": []any{"CAP_SYS_ADMIN"}, "drop": []any{"NET_RAW"}}}
-		},
-		func(_, c map[string]any) {
-			c["securityContext"] = map[string]any{"allowPrivilegeEscalation": true, "capabilities": map[string]any{"drop": []any{}}}
-		},
-		func(pod, _ map[string]any) { pod["automountServiceAccountToken"] = true },
-		func(pod, _ map[string]any) {
-			delete(pod, "securityContext")
-			pod["os"] = map[string]any{"name": "windows"}
-		},
-	}
 	for _, text := range templates {
-		for i, state := range states {
-			o := b.object(bareOf(text))
+		for i, state := range podStates {
+			o := b.inState(text, state)
 			path := strings.Split(mutate.PodPath(o.Object), "/")[1:]
-			pod, _, _ := unstructured.NestedMap(o.Object, path...)
-			c := pod["containers"].([]any)[0].(map[string]any)
-			if strings.Contains(text, "kind: Job") || strings.Contains(text, "kind: CronJob") {
-				pod["restartPolicy"] = "Never"
-			}
-			state(pod, c)
-			if err := unstructured.SetNestedMap(o.Object, pod, path...); err != nil {
-				t.Fatal(err)
-			}
 			want := mutate.Object(o.Object, ns, spec).Apply(o.Object)
 			made := o.DeepCopy()
 			if err := b.admin.Create(t.Context(), made, client.DryRunAll); err != nil {
@@ -111,6 +82,46 @@ func TestTwin(t *testing.T) {
 			}
 		}
 	}
+}
+
+// podStates are ways of stating some of what is filled in, and none.
+var podStates = []func(pod, container map[string]any){
+	func(_, _ map[string]any) {},
+	func(pod, _ map[string]any) { delete(pod, "securityContext") },
+	func(pod, _ map[string]any) {
+		pod["securityContext"] = map[string]any{"seccompProfile": map[string]any{"type": "Unconfined"}}
+	},
+	func(_, c map[string]any) {
+		c["securityContext"] = map[string]any{"seccompProfile": map[string]any{"type": "RuntimeDefault"}, "capabilities": map[string]any{"add": []any{"NET_BIND_SERVICE"}}}
+	},
+	func(_, c map[string]any) { c["securityContext"] = map[string]any{"privileged": true} },
+	func(_, c map[string]any) {
+		c["securityContext"] = map[string]any{"capabilities": map[string]any{"add": []any{"CAP_SYS_ADMIN"}, "drop": []any{"NET_RAW"}}}
+	},
+	func(_, c map[string]any) {
+		c["securityContext"] = map[string]any{"allowPrivilegeEscalation": true, "capabilities": map[string]any{"drop": []any{}}}
+	},
+	func(pod, _ map[string]any) { pod["automountServiceAccountToken"] = true },
+	func(pod, _ map[string]any) {
+		delete(pod, "securityContext")
+		pod["os"] = map[string]any{"name": "windows"}
+	},
+}
+
+// inState is an object of a template whose pod was changed so.
+func (b *bed) inState(text string, state func(pod, container map[string]any)) *unstructured.Unstructured {
+	b.Helper()
+	o := b.object(bareOf(text))
+	path := strings.Split(mutate.PodPath(o.Object), "/")[1:]
+	pod, _, _ := unstructured.NestedMap(o.Object, path...)
+	if strings.Contains(text, "kind: Job") || strings.Contains(text, "kind: CronJob") {
+		pod["restartPolicy"] = "Never"
+	}
+	state(pod, pod["containers"].([]any)[0].(map[string]any))
+	if err := unstructured.SetNestedMap(o.Object, pod, path...); err != nil {
+		b.Fatal(err)
+	}
+	return o
 }
 
 // fields are the parts of an object that are filled in.
@@ -134,11 +145,13 @@ func fields(object map[string]any, path []string) (all []string) {
 
 // TestDefaultsAreTold: what was added stands in an annotation and in a warning, a Pod loses the token it was given, and
 // rules find nothing to refuse.
-func TestDefaultsAreTold(t *testing.T) {
-	b := newBed(t)
+func TestDefaultsAreTold(t *testing.T) { defaultsAreTold(newBed(t)) }
+
+func defaultsAreTold(b *bed) {
+	t := b.T
 	b.create(account)
 	warned := &warnings{}
-	as := rest.CopyConfig(cluster.Config)
+	as := rest.CopyConfig(b.config)
 	as.WarningHandler = warned
 	c, err := kube.NewClient(as)
 	if err != nil {
@@ -194,8 +207,10 @@ func (w *warnings) all() []string {
 
 // TestNoFights: the same manifest applied again, by server-side apply or by replacing the object, changes nothing, and no
 // controller makes a second ReplicaSet.
-func TestNoFights(t *testing.T) {
-	b := newBed(t)
+func TestNoFights(t *testing.T) { noFights(newBed(t)) }
+
+func noFights(b *bed) {
+	t := b.T
 	b.create(account)
 	for i, text := range templates[1:] {
 		text = strings.ReplaceAll(bareOf(text), "name: d,", "name: fight,")
@@ -240,8 +255,10 @@ func TestNoFights(t *testing.T) {
 
 // TestWhatRunsIsLeftAlone: what stood before the defaults were switched on is not touched by writes that leave its pod as
 // it is, gets them with its next pod, and its ReplicaSets are never made anew.
-func TestWhatRunsIsLeftAlone(t *testing.T) {
-	b := newBed(t)
+func TestWhatRunsIsLeftAlone(t *testing.T) { whatRunsIsLeftAlone(newBed(t)) }
+
+func whatRunsIsLeftAlone(b *bed) {
+	t := b.T
 	b.create(account)
 	b.platform(`{"spec":{"defaults":{"seccompProfile":"Disabled","dropCapabilities":"Disabled","privilegeEscalation":"Disabled","serviceAccountToken":"Disabled"}}}`, 0)
 	t.Cleanup(func() { _ = b.patchPlatform(context.Background(), `{"spec":{"defaults":null}}`) })

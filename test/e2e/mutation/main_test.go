@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,32 +46,41 @@ func TestMain(m *testing.M) {
 // bed is a cluster with Ringfence, a Platform, a tenant and a custom kind.
 type bed struct {
 	*testing.T
-	admin client.Client
+	admin  client.Client
+	config *rest.Config
+	stop   func() // ends Ringfence
 }
 
+// newBed has the API server's own policies fill in.
 func newBed(t *testing.T) *bed {
 	t.Helper()
 	if cluster == nil {
 		t.Skip(clustertest.ErrUnavailable)
 	}
-	admin, err := kube.NewClient(cluster.Config)
+	return newBedOn(t, cluster.Config, server.Config{})
+}
+
+func newBedOn(t *testing.T, on *rest.Config, cfg server.Config) *bed {
+	t.Helper()
+	admin, err := kube.NewClient(on)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bed{t, admin}
-	srv, err := server.New(server.Config{}, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	b := &bed{T: t, admin: admin, config: on}
+	srv, err := server.New(cfg, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- srv.Run(ctx, rest.CopyConfig(cluster.Config)) }()
-	t.Cleanup(func() {
+	go func() { done <- srv.Run(ctx, rest.CopyConfig(on)) }()
+	b.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("Ringfence ended: %v", err)
 		}
 	})
+	t.Cleanup(b.stop)
 	for _, text := range []string{platform, tenantPayments, widgets} {
 		o := b.object(text)
 		b.eventually("apply "+o.GetKind(), func() error { return client.IgnoreAlreadyExists(admin.Create(t.Context(), o.DeepCopy())) })

@@ -22,8 +22,10 @@ const deployment = `{apiVersion: apps/v1, kind: Deployment, metadata: {name: NAM
 func named(text, name string) string { return strings.ReplaceAll(text, "NAME", name) }
 
 // TestMetadataIsCopied: every object takes the namespace's, whoever makes it, a controller too, and no template does.
-func TestMetadataIsCopied(t *testing.T) {
-	b := newBed(t)
+func TestMetadataIsCopied(t *testing.T) { metadataIsCopied(newBed(t)) }
+
+func metadataIsCopied(b *bed) {
+	t := b.T
 	b.carries(b.create("{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: payments-dev}}"))
 	b.carries(b.create("{apiVersion: bank.example/v1, kind: Widget, metadata: {generateName: widget-, namespace: payments-dev}, spec: {template: of no pod}}"))
 	b.carries(b.create("{apiVersion: v1, kind: ConfigMap, metadata: {name: empty-maps, namespace: payments-dev, labels: {}, annotations: {}}}"))
@@ -61,8 +63,10 @@ func TestMetadataIsCopied(t *testing.T) {
 }
 
 // TestMetadataThatDiffers: a value of one's own is refused at every way in, but for what stood there before.
-func TestMetadataThatDiffers(t *testing.T) {
-	b := newBed(t)
+func TestMetadataThatDiffers(t *testing.T) { metadataThatDiffers(newBed(t)) }
+
+func metadataThatDiffers(b *bed) {
+	t := b.T
 	refused := func(what string, err error) {
 		t.Helper()
 		if err := b.differs(err); err != nil {
@@ -92,8 +96,10 @@ func TestMetadataThatDiffers(t *testing.T) {
 
 // TestNamespaceChanges: a new value of the namespace's label is met by what is written anyway and starts nothing; what
 // stands with the old value can still be written, and the old value cannot be given anew.
-func TestNamespaceChanges(t *testing.T) {
-	b := newBed(t)
+func TestNamespaceChanges(t *testing.T) { namespaceChanges(newBed(t)) }
+
+func namespaceChanges(b *bed) {
+	t := b.T
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "moving-", Labels: map[string]string{cost: "1"}}}
 	if err := b.admin.Create(t.Context(), ns); err != nil {
 		t.Fatal(err)
@@ -167,8 +173,10 @@ func (b *bed) versions(namespace string) map[string]int64 {
 }
 
 // TestSubresourcesAreLeftAlone: status and scale go their way although an object would be filled in.
-func TestSubresourcesAreLeftAlone(t *testing.T) {
-	b := newBed(t)
+func TestSubresourcesAreLeftAlone(t *testing.T) { subresourcesAreLeftAlone(newBed(t)) }
+
+func subresourcesAreLeftAlone(b *bed) {
+	t := b.T
 	w := b.create("{apiVersion: bank.example/v1, kind: Widget, metadata: {name: with-status, namespace: payments-dev}}")
 	w = b.get(w)
 	w.Object["status"] = map[string]any{"ready": true}

@@ -26,8 +26,10 @@ var anyID = regexp.MustCompile(`RF-[A-Z]{2}-[0-9]{2}`)
 
 // TestParity: with the defaults on, each case of a control of pods gets one verdict from the API server, which fills in
 // what is absent, and from the engine after package mutate, which is what `ringfence check` runs.
-func TestParity(t *testing.T) {
-	b := newBed(t)
+func TestParity(t *testing.T) { parity(newBed(t)) }
+
+func parity(b *bed) {
+	t := b.T
 	b.create(account)
 	spec := b.guard()
 	guard, err := policy.NewGuard(*spec)
@@ -44,7 +46,7 @@ func TestParity(t *testing.T) {
 	}
 	engine := policy.New(sets...)
 	told := &warnings{}
-	as := rest.CopyConfig(cluster.Config)
+	as := rest.CopyConfig(b.config)
 	as.WarningHandler, as.QPS = told, -1
 	server, err := kube.NewClient(as)
 	if err != nil {

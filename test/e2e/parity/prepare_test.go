@@ -71,6 +71,7 @@ func (p *parity) prepare(t *testing.T) {
 	at := metav1.ObjectMeta{Namespace: denying, Name: connectTo}
 	if err := errors.Join(
 		p.Create(ctx, &corev1.Pod{ObjectMeta: at, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "registry.bank.example/app"}}}}),
+		p.Create(ctx, &corev1.ServiceAccount{ObjectMeta: at}),
 		p.Create(ctx, &corev1.Service{ObjectMeta: at, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}),
 	); err != nil {
 		t.Fatal(err)
@@ -94,6 +95,29 @@ func (p *parity) connect(t *testing.T, c *place) error {
 	kind, _ := p.engine.Match(c.Object.APIVersion(), c.Object.Kind())
 	resource, sub, _ := strings.Cut(kind.Resource, "/")
 	err = core.Post().Namespace(c.namespace).Resource(resource).Name(connectTo).SubResource(sub).Param("command", "sh").Param("ports", "80").Do(t.Context()).Error()
+	if !apierrors.IsForbidden(err) {
+		return nil
+	}
+	return err
+}
+
+// askToken asks for a token of an account. What is let through may be bound to a Pod that is not there: that is no error here.
+func (p *parity) askToken(t *testing.T, c *place) error {
+	t.Helper()
+	config := rest.CopyConfig(p.config)
+	config.APIPath, config.GroupVersion, config.NegotiatedSerializer = "/api", &corev1.SchemeGroupVersion, scheme.Codecs.WithoutConversion()
+	core, err := rest.RESTClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := c.object(c.Object)
+	o.SetName(connectTo)
+	body, err := o.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = core.Post().Namespace(c.namespace).Resource("serviceaccounts").Name(connectTo).SubResource("token").Param("dryRun", "All").
+		SetHeader("Content-Type", "application/json").Body(body).Do(t.Context()).Error()
 	if !apierrors.IsForbidden(err) {
 		return nil
 	}
