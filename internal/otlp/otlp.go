@@ -112,20 +112,22 @@ func (s *Sender) ForceFlush(context.Context) error { return nil }
 // Shutdown implements sdktrace.SpanProcessor: Run ends with its context.
 func (s *Sender) Shutdown(context.Context) error { return nil }
 
-// Run sends what waits until ctx ends, and then for three seconds at most.
+// Run sends what waits until ctx ends, and then for three seconds at most; what is left is counted as lost.
 func (s *Sender) Run(ctx context.Context) {
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(drainTime, cancel) })()
 	for ctx.Err() == nil {
-		s.export(ctx, s.collect(ctx))
+		s.export(last, s.collect(ctx))
 	}
 	s.mu.Lock()
 	s.closed = true
 	close(s.waiting)
 	s.mu.Unlock()
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
-	defer cancel()
-	for len(s.waiting) > 0 {
-		s.export(end, s.collect(end))
+	for len(s.waiting) > 0 && last.Err() == nil {
+		s.export(last, s.collect(last))
 	}
+	s.lose(whyFailed, len(s.waiting))
 }
 
 // collect is the next batch: it waits for the first span, and then a little for others. Once ctx has ended it is what there is.
@@ -151,13 +153,12 @@ func (s *Sender) collect(ctx context.Context) (batch []sdktrace.ReadOnlySpan) {
 	return batch
 }
 
-// export sends a batch, again where that may help, until the timeout of the settings.
+// export sends a batch, again where that may help, until the timeout of the settings or the end of ctx.
 func (s *Sender) export(ctx context.Context, batch []sdktrace.ReadOnlySpan) {
 	if len(batch) == 0 {
 		return
 	}
-	// What was collected goes on its way although ctx ends: drainTime bounds it then.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(s.settings.timeout, s.left(ctx)))
+	ctx, cancel := context.WithTimeout(ctx, s.settings.timeout)
 	defer cancel()
 	for wait := firstWait; ; wait *= 2 {
 		err := s.exporter.ExportSpans(ctx, batch)
@@ -166,26 +167,19 @@ func (s *Sender) export(ctx context.Context, batch []sdktrace.ReadOnlySpan) {
 			s.tell(nil)
 			return
 		}
+		s.tell(err)
 		after, again := retry(err, wait)
 		if until, _ := ctx.Deadline(); !again || time.Until(until) < after {
 			s.lose(whyFailed, len(batch))
-			s.tell(err)
 			return
 		}
-		s.tell(err)
-		time.Sleep(after) // the deadline comes later
+		select {
+		case <-ctx.Done():
+			s.lose(whyFailed, len(batch))
+			return
+		case <-time.After(after):
+		}
 	}
-}
-
-// left is how much of drainTime a context has, or the whole timeout while it goes on.
-func (s *Sender) left(ctx context.Context) time.Duration {
-	if until, bounded := ctx.Deadline(); bounded {
-		return max(0, time.Until(until))
-	}
-	if ctx.Err() != nil {
-		return drainTime
-	}
-	return s.settings.timeout
 }
 
 // tell logs that the receiver fails, and that it does no longer, each once.
