@@ -125,7 +125,11 @@ func door(t testing.TB, s *Server, passed func(*webhook) func(context.Context, a
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := admission.New(admission.Config{Engine: policy.New(sets...), Groups: part.Groups(), Guards: snapshot{guard}, Metrics: admission.NewMetrics(), Passed: passed(w), Log: s.log})
+	counted := admission.NewMetrics()
+	if s.webhook != nil {
+		counted = s.webhook.metrics
+	}
+	h, err := admission.New(admission.Config{Engine: policy.New(sets...), Groups: part.Groups(), Guards: snapshot{guard}, Metrics: counted, Passed: passed(w), Log: s.log})
 	if err != nil {
 		t.Fatal(err)
 	}
