@@ -73,7 +73,7 @@ var direction = []archtest.Edge{
 		Why:   "only render knows Helm and Kustomize: it keeps them from the network, from programs and from the environment",
 	},
 	{
-		From: []string{"..."}, Except: []string{"server", "internal/otlp"},
+		From: []string{"..."}, Except: []string{"server", "internal/otlp", "test/..."},
 		Never: []string{"go.opentelemetry.io/..."},
 		Why:   "only server makes spans, of what the other packages tell it, and internal/otlp sends them",
 	},
