@@ -260,3 +260,22 @@ func TestAnswers(t *testing.T) {
 		})
 	}
 }
+
+// FuzzAnswer: whatever a receiver answers is taken or not, what it rejects and how long it asks to be left alone are bounded.
+func FuzzAnswer(f *testing.F) {
+	f.Add(200, "", []byte{})
+	f.Add(200, "", []byte("\x0a\x02\x08\x01"))
+	f.Add(503, "120", []byte("<html>"))
+	f.Add(429, "-1", []byte{0xff})
+	f.Fuzz(func(t *testing.T, code int, after string, text []byte) {
+		c := &client{rejected: func(n int) {
+			if n <= 0 || n > maxBatch {
+				t.Errorf("rejected %d", n)
+			}
+		}}
+		err := c.read(&http.Response{StatusCode: code, Header: http.Header{"Retry-After": []string{after}}}, text)
+		if wait, again := retry(err, time.Second); err != nil && again && (wait < time.Second || wait > maxAfter) {
+			t.Errorf("%v: again after %v", err, wait)
+		}
+	})
+}
