@@ -72,6 +72,12 @@ var direction = []archtest.Edge{
 		Never: []string{"helm.sh/...", "sigs.k8s.io/kustomize/...", "github.com/santhosh-tekuri/...", "github.com/Masterminds/sprig/v3"},
 		Why:   "only render knows Helm and Kustomize: it keeps them from the network, from programs and from the environment",
 	},
+	{
+		From: []string{"..."}, Except: []string{"server", "internal/otlp", "test/..."},
+		Never: []string{"go.opentelemetry.io/..."},
+		Why:   "only server makes spans, of what the other packages tell it, and internal/otlp sends them",
+	},
+	{From: []string{"internal/otlp"}, Only: []string{"std", "go.opentelemetry.io/...", "google.golang.org/protobuf/...", "github.com/prometheus/..."}, Why: "what sends spans knows nothing of what they tell"},
 	{From: []string{"render/...", "ignore/..."}, Only: []string{"std", "finding", "manifest", "helm.sh/...", "sigs.k8s.io/kustomize/...", "github.com/santhosh-tekuri/...",
 		"go.yaml.in/...", "github.com/Masterminds/sprig/v3"}, Why: "render and ignore read files and judge nothing"},
 	{From: []string{"..."}, Except: []string{"cmd/...", "cli/..."}, Never: []string{"cli/..."}, Why: "only cmd imports cli"},

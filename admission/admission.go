@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/policy"
 )
 
@@ -59,9 +60,9 @@ type Config struct {
 	AtOnce int
 	// Metrics counts answers; see NewMetrics.
 	Metrics *Metrics
-	// Told is told of each request that was refused, warned of or not decided, after the answer. It must not block. Nil is nobody.
-	Told func(Decision)
-	Log  *slog.Logger
+	// Passed is told of each review after its answer, with the context of its request. It must not block. Nil is nobody.
+	Passed func(context.Context, Passage)
+	Log    *slog.Logger
 }
 
 // Handler answers AdmissionReviews of admission.k8s.io/v1. It is safe for many goroutines.
@@ -94,20 +95,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	text, release, fault := h.read(w, r)
 	defer release()
+	a := &answer{verdict: invalid}
 	if fault != nil {
-		h.cfg.Metrics.count("", fault.verdict, begun)
+		a.verdict = fault.verdict
 		http.Error(w, fault.text, fault.code)
-		return
-	}
-	a := h.answer(deadline, text)
-	h.cfg.Metrics.count(a.operation, a.verdict, begun)
-	if a.response == nil {
+	} else if a = h.answer(deadline, text); a.response == nil {
 		http.Error(w, a.text, http.StatusBadRequest)
-		return
+	} else {
+		a.tag()
+		a.write(w)
 	}
-	a.write(w)
-	if h.cfg.Told != nil && a.decision != nil {
-		h.cfg.Told(*a.decision)
+	h.cfg.Metrics.count(a, begun)
+	if h.cfg.Passed != nil {
+		h.cfg.Passed(r.Context(), h.passed(a, begun))
 	}
 }
 
@@ -172,7 +172,7 @@ func (h *Handler) answer(ctx context.Context, text []byte) *answer {
 		defer func() { h.cfg.Metrics.inFlight.Dec(); <-h.turns }()
 		defer func() {
 			if fault := recover(); fault != nil { // of a rule or a library: the door stays open, the request is refused
-				h.cfg.Log.Error("a review could not be judged", "err", fmt.Errorf("panic: %v", fault), "stack", string(debug.Stack()))
+				h.cfg.Log.Error("a review could not be judged", "id", idOf(uid.Load()), "err", fmt.Errorf("panic: %v", fault), "stack", string(debug.Stack()))
 				done <- late(uid.Load(), "it could not be judged; the log of Ringfence says why")
 			}
 		}()
@@ -182,14 +182,26 @@ func (h *Handler) answer(ctx context.Context, text []byte) *answer {
 			return
 		}
 		uid.Store(&q.UID)
-		done <- h.decide(ctx, q)
+		decoded := time.Now()
+		a := h.decide(ctx, q)
+		a.way.decoded, a.way.namespace = decoded, q.Namespace
+		done <- a
 	}()
 	select {
 	case a := <-done:
 		return a
 	case <-ctx.Done():
+		h.cfg.Log.Warn("a review was not judged in time", "id", idOf(uid.Load()))
 		return late(uid.Load(), "it took longer than the API server waits; fix: try again, and raise it with the platform team where it lasts")
 	}
+}
+
+// idOf is how logs name a review: as its refusal does. Empty where its uid is not known.
+func idOf(uid *types.UID) string {
+	if uid == nil {
+		return ""
+	}
+	return finding.Value(string(*uid))
 }
 
 // overload is what a request is told that came while too many others were judged.
@@ -251,6 +263,7 @@ type answer struct {
 	text      string
 	response  *admissionv1.AdmissionResponse
 	decision  *Decision
+	way       way
 }
 
 // refuse is the answer of a refusal.
@@ -258,6 +271,14 @@ func refuse(uid types.UID, code int32, reason metav1.StatusReason, text string) 
 	return &answer{verdict: refused, response: &admissionv1.AdmissionResponse{UID: uid, Result: &metav1.Status{
 		Status: metav1.StatusFailure, Code: code, Reason: reason, Message: text,
 	}}}
+}
+
+// tag ends a refusal with the id of its review, by which logs, traces and records name it too. Warnings and the audit annotation
+// stay as they are: they are the native bundles' words, and the audit event has an id of its own.
+func (a *answer) tag() {
+	if !a.response.Allowed && a.response.Result != nil {
+		a.response.Result.Message = finding.Tagged(a.response.Result.Message, string(a.response.UID))
+	}
 }
 
 func (a *answer) write(w http.ResponseWriter) {

@@ -86,7 +86,11 @@ func handler(t testing.TB, g admission.Guards, atOnce int, told func(admission.D
 	t.Helper()
 	cat, engine := everything()
 	h, err := admission.New(admission.Config{Engine: engine, Groups: cat.Groups(), Guards: g, AtOnce: atOnce, Metrics: admission.NewMetrics(),
-		Told: told, Log: slog.New(slog.DiscardHandler)})
+		Passed: func(_ context.Context, p admission.Passage) {
+			if told != nil && p.Decision != nil {
+				told(*p.Decision)
+			}
+		}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +252,8 @@ func TestHostile(t *testing.T) {
 			if code != c.code || code == 200 && (got.Allowed != c.yes || got.UID != "0001") || !strings.Contains(unquote(text, got), c.says) {
 				t.Errorf("got %d %.600s; want %d, allowed %v, with %q", code, text, c.code, c.yes, c.says)
 			}
-			if got != nil && !got.Allowed && (got.Result == nil || got.Result.Code < 400 || strings.ContainsAny(got.Result.Message, "\n\r\x1b")) {
+			if got != nil && !got.Allowed && (got.Result == nil || got.Result.Code < 400 || strings.ContainsAny(got.Result.Message, "\n\r\x1b") ||
+				len(got.Result.Message) > 1024 || !strings.HasSuffix(got.Result.Message, " [id 0001]")) {
 				t.Errorf("refused with %+v", got.Result)
 			}
 		})
@@ -416,7 +421,7 @@ func TestParity(t *testing.T) {
 					delete(found, m[1])
 				}
 			}
-			if got.Allowed != (len(failures) == 0) || !maps.Equal(want, found) || !got.Allowed && got.Result.Message != failures[0].Message {
+			if got.Allowed != (len(failures) == 0) || !maps.Equal(want, found) || !got.Allowed && got.Result.Message != finding.Tagged(failures[0].Message, "0001") {
 				t.Errorf("%s: allowed %v (-want +got):\n%s%.400s", c.File, got.Allowed, gocmp.Diff(want, found), text)
 			}
 		}

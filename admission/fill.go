@@ -67,12 +67,12 @@ func (f *Filler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	text, release, fault := f.door.read(w, r)
 	defer release()
 	if fault != nil {
-		f.door.cfg.Metrics.count("", fault.verdict, begun)
+		f.door.cfg.Metrics.count(&answer{verdict: fault.verdict}, begun)
 		http.Error(w, fault.text, fault.code)
 		return
 	}
 	a := f.door.answer(deadline, text)
-	f.door.cfg.Metrics.count(a.operation, a.verdict, begun)
+	f.door.cfg.Metrics.count(a, begun)
 	if said := a.response; said == nil || !said.Allowed { // a review that says no would refuse, whatever the failure policy is
 		code, why := http.StatusBadRequest, a.text
 		if said != nil {

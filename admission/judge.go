@@ -65,6 +65,7 @@ func (h *Handler) judge(ctx context.Context, q *request) *answer {
 	if !judged || !asked || slices.Contains(v1alpha1.PinnedExemptNamespaces, q.Namespace) {
 		return a
 	}
+	a.way.kind = &kind
 	guardIn := q.Namespace
 	if kind.ClusterScoped {
 		guardIn, subject.Namespace = v1alpha1.SystemNamespace, ""
@@ -77,13 +78,15 @@ func (h *Handler) judge(ctx context.Context, q *request) *answer {
 		return h.unguarded(q, kind, subject, guardIn)
 	}
 	if err != nil {
-		h.cfg.Log.Error("a review could not be judged", "namespace", guardIn, "err", err)
+		h.cfg.Log.Error("a review could not be judged", "id", idOf(&q.UID), "namespace", finding.Value(guardIn), "err", err)
 		late := late(&q.UID, "the Guard of namespace "+finding.Clean(guardIn)+" could not be read; the log of Ringfence says why")
-		late.operation = a.operation
+		late.operation, late.way = a.operation, a.way
 		return late
 	}
+	a.way.guarded = time.Now()
 	found := h.cfg.Engine.Judge(policy.Input{Object: q.Object, OldObject: q.OldObject, Operation: string(q.Operation),
-		Namespace: q.Namespace, Guard: guard, Username: q.UserInfo.Username, Groups: q.UserInfo.Groups, Now: time.Now()}, subject)
+		Namespace: q.Namespace, Guard: guard, Username: q.UserInfo.Username, Groups: q.UserInfo.Groups, Now: a.way.guarded}, subject)
+	a.way.judged = time.Now()
 	found = slices.DeleteFunc(found, func(f finding.Finding) bool { return f.Outcome == finding.Pass || f.Outcome == finding.NotApplicable })
 	if len(found) == 0 {
 		return a
@@ -151,7 +154,7 @@ func (h *Handler) unguarded(q *request, kind control.Kind, subject finding.Subje
 	text := "ringfence-" + h.group(kind) + ": namespace " + finding.Clean(namespace) + NoGuard + "; want a Guard named guard in the namespace; " +
 		"fix: make the namespace an environment of a Tenant, or exempt it in the Platform; if it is one, see that ringfence serve runs"
 	a := refuse(q.UID, http.StatusForbidden, metav1.StatusReasonForbidden, text)
-	a.operation, a.verdict = q.operation(), undecided
+	a.operation, a.verdict, a.way.kind = q.operation(), undecided, &kind
 	a.decision = &Decision{UID: string(q.UID), Operation: a.operation, Subject: subject, User: q.UserInfo.Username, DryRun: q.DryRun}
 	name := "ringfence-" + h.group(kind) + "-deny"
 	if list, err := json.Marshal([]failure{{text, name, name}}); err == nil {

@@ -11,6 +11,7 @@ import (
 type Metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	stages   *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	gaps     *prometheus.CounterVec
 	gapTime  prometheus.Counter
@@ -31,8 +32,12 @@ func newMetrics(start string) *Metrics {
 		}, []string{"operation", "verdict"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: start + "duration_seconds", Help: "Seconds from the first byte of a review to its answer.",
-			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5},
+			Buckets: []float64{.0001, .00025, .0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5},
 		}, []string{"operation"}),
+		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: start + "stage_duration_seconds", Help: "Seconds of a review's stages: decode (read and taken apart), guard (its Guard is found), judge.",
+			Buckets: []float64{.00001, .0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5},
+		}, []string{"stage"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: start + "in_flight", Help: "Reviews that are judged now.",
 		}),
@@ -49,10 +54,22 @@ func newMetrics(start string) *Metrics {
 }
 
 // count counts an answer. An operation that could not be read is "unknown".
-func (m *Metrics) count(operation string, v verdict, begun time.Time) {
-	operation = cmp.Or(operation, "unknown")
-	m.requests.WithLabelValues(operation, string(v)).Inc()
+func (m *Metrics) count(a *answer, begun time.Time) {
+	operation := cmp.Or(a.operation, "unknown")
+	m.requests.WithLabelValues(operation, string(a.verdict)).Inc()
 	m.duration.WithLabelValues(operation).Observe(time.Since(begun).Seconds())
+	from := a.way.decoded
+	if from.IsZero() {
+		return
+	}
+	m.stages.WithLabelValues("decode").Observe(from.Sub(begun).Seconds())
+	if guarded := a.way.guarded; !guarded.IsZero() {
+		m.stages.WithLabelValues("guard").Observe(guarded.Sub(from).Seconds())
+		from = guarded
+	}
+	if judged := a.way.judged; !judged.IsZero() {
+		m.stages.WithLabelValues("judge").Observe(judged.Sub(from).Seconds())
+	}
 }
 
 // Expires is told when the certificate that is shown now expires.
@@ -63,7 +80,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.inFlight, m.gaps, m.gapTime, m.expires} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.stages, m.inFlight, m.gaps, m.gapTime, m.expires} {
 		c.Collect(ch)
 	}
 }

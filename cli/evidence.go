@@ -26,7 +26,7 @@ import (
 // evidenceOptions is what the user asked of any `ringfence evidence` command.
 type evidenceOptions struct {
 	ledger, dir, key, output string
-	since, until             string
+	since, until, request    string
 	filter                   evidence.Filter
 	checkpoints              []string
 	file                     string

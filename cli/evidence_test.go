@@ -33,8 +33,8 @@ func books(t *testing.T, dir string, n int) []byte {
 	noon := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	var half []byte
 	for i := range n {
-		body := fmt.Sprintf(`{"operation":"CREATE","refused":true,"subject":{"apiVersion":"v1","kind":"Pod","namespace":%q,"name":"p%d\u001b[31m"},"actor":{"ref":"hmac-sha256:%s"},"notPassed":[{"control":"RF-WL-05","outcome":"Fail","action":"Deny"}]}`,
-			[]string{"payments-dev", "cards-dev"}[i%2], i%6, strings.Repeat("ab", 32))
+		body := fmt.Sprintf(`{"auditID":"a-%d","operation":"CREATE","refused":true,"subject":{"apiVersion":"v1","kind":"Pod","namespace":%q,"name":"p%d\u001b[31m"},"actor":{"ref":"hmac-sha256:%s"},"notPassed":[{"control":"RF-WL-05","outcome":"Fail","action":"Deny"}]}`,
+			i, []string{"payments-dev", "cards-dev"}[i%2], i%6, strings.Repeat("ab", 32))
 		r := record.Record{ID: fmt.Sprint("r", i), Cluster: "local", Producer: "audit", Seq: uint64(i) + 1, Time: noon.Add(time.Duration(i) * time.Minute), Kind: "native-refusal.v1",
 			CatalogueDigest: "sha256:" + strings.Repeat("cd", 32), Body: json.RawMessage(body)}
 		if i == 3 {
@@ -88,6 +88,7 @@ func TestEvidenceCommands(t *testing.T) {
 			{at(0, "list", "--since", "11h50m"), "10 of 20 entries"},
 			{at(0, "list", "--namespace", "cards-dev", "--control", "RF-WL-05"), "9 of 20 entries"},
 			{at(0, "list", "--kind", "policy-gap"), "unknown: 2026-11-21T12:02:00Z to 2026-11-21T12:03:00Z: ValidatingAdmissionPolicy ringfence-workloads-deny was missing"},
+			{at(0, "list", "--request", "a-7"), "1 of 20 entries"},
 			{at(0, "list", "-o", "json"), `"moreUnknown":0`},
 			{at(0, "show", "r7"), "entry 7 of 20, proved by 5 hashes"},
 			{at(0, "show", "12", "-o", "json"), `"index": 12`},

@@ -40,6 +40,7 @@ Listing does not verify; show, export, verify and ask do.`,
 	}
 	o.sourceFlags(cmd)
 	o.filterFlags(env, cmd)
+	cmd.Flags().StringVar(&o.request, "request", "", "only the request with this id: the one at the end of a webhook's refusal, or an audit event's auditID")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text or json")
 	return cmd
 }
@@ -75,7 +76,7 @@ func listEvidence(ctx context.Context, env Env, o evidenceOptions) error {
 				return evidenceFault(fmt.Errorf("%w: %w", ledger.ErrDamaged, err))
 			}
 			gaps.Add(i)
-			if !o.filter.Wants(i) {
+			if !o.filter.Wants(i) || o.request != "" && i.Request() != o.request {
 				continue
 			}
 			if err := write(i); err != nil {

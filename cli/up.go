@@ -11,6 +11,7 @@ import (
 
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/forward"
+	"ringfence.dev/ringfence/internal/otlp"
 	"ringfence.dev/ringfence/local"
 	"ringfence.dev/ringfence/server"
 	"ringfence.dev/ringfence/store"
@@ -52,6 +53,7 @@ refusal was refused and every expected success succeeded: 0 yes, 1 no.`,
 	flags.StringToStringVar(&more.storeKeep, "store-keep", nil, storeKeepUsage)
 	flags.StringVar(&more.sinks, "sinks", "", "file of the sinks to which records are sent on (default: none)")
 	flags.StringArrayVar(&more.witnesses, "witness", nil, "one more place outside to which checkpoints are published, as for serve; repeatable")
+	tracesFlags(cmd, &more.traces)
 	return cmd
 }
 
@@ -61,6 +63,7 @@ type upOptions struct {
 	ledgerKey string
 	storeKeep map[string]string
 	witnesses []string
+	traces    otlp.Config
 }
 
 // newServer is the control plane of `ringfence up`: the API server on this machine sends it audit events. Checkpoints are
@@ -70,8 +73,8 @@ func (o upOptions) newServer(opened []forward.Opened, keep store.Retention) func
 		evidence := filepath.Join(filepath.Dir(socket), "evidence")
 		s, err := server.New(server.Config{
 			AuditAddress: "127.0.0.1:0", Socket: socket, Evidence: evidence, LedgerKey: o.ledgerKey, StoreKeep: keep, Sinks: opened,
-			WitnessEvery: time.Second,
-			Witnesses:    append([]string{"folder:" + filepath.Join(evidence, "checkpoints")}, o.witnesses...),
+			WitnessEvery: time.Second, Traces: o.traces,
+			Witnesses: append([]string{"folder:" + filepath.Join(evidence, "checkpoints")}, o.witnesses...),
 		}, log)
 		if err != nil {
 			return nil, err

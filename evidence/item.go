@@ -3,6 +3,7 @@
 package evidence
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -33,6 +34,8 @@ type About struct {
 	Actor       Actor     `json:"actor"`
 	InTheNameOf Actor     `json:"inTheNameOf"`
 	Operation   string    `json:"operation"`
+	AuditID     string    `json:"auditID"`
+	RequestUID  string    `json:"requestUID"`
 	Refused     bool      `json:"refused"`
 	Allowed     bool      `json:"allowed"`
 	DryRun      bool      `json:"dryRun"`
@@ -136,6 +139,10 @@ func (i Item) Is(kind string) bool {
 	name, _, _ := strings.Cut(i.Kind, ".")
 	return name == kind || i.Kind == kind
 }
+
+// Request is the id of the request of which a record tells: of its audit event, or of the review that a webhook was asked. Empty
+// where it tells of none.
+func (i Item) Request() string { return cmp.Or(i.About.AuditID, i.About.RequestUID) }
 
 // Where is the object of which the record tells.
 func (i Item) Where() Subject {

@@ -63,6 +63,9 @@ type Filter struct {
 	Control string
 	// Tenant is a tenant, by its namespaces; see InTenant. Empty is any.
 	Tenant string
+	// Request is the id of one request: of its audit event, or the uid of the review with which a refusal of the webhook ends. Empty
+	// is any.
+	Request string
 }
 
 // environmentForm is what a Tenant's environments may be called; it holds no dash, so a namespace has one tenant.
@@ -78,7 +81,7 @@ func InTenant(namespace, tenant string) bool {
 // match reports whether a finding is selected.
 func (f Filter) match(g finding.Finding) bool {
 	return (f.Namespace == "" || g.Subject.Namespace == f.Namespace) && (f.Control == "" || g.Control == f.Control) &&
-		(f.Tenant == "" || InTenant(g.Subject.Namespace, f.Tenant))
+		(f.Tenant == "" || InTenant(g.Subject.Namespace, f.Tenant)) && (f.Request == "" || g.Observed != nil && g.Observed.AuditID == f.Request)
 }
 
 // Since is a copy of the selected findings of requests at t or later, oldest request first. A finding that was not

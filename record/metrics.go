@@ -17,6 +17,12 @@ func (q *Queue) Collect(ch chan<- prometheus.Metric) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	one(prometheus.GaugeValue, float64(len(q.waiting)), "ringfence_records_waiting", "Records that wait to be written to the ledger.")
+	oldest := 0.0
+	if len(q.waiting) > 0 {
+		oldest = max(0, q.cfg.Now().Sub(q.waiting[0].since).Seconds())
+	}
+	one(prometheus.GaugeValue, oldest, "ringfence_records_oldest_seconds", "How long the oldest record that waits has waited; 0 where none does.")
+	one(prometheus.GaugeValue, float64(q.cfg.Capacity), "ringfence_records_capacity", "How many records may wait; more are lost.")
 	one(prometheus.CounterValue, float64(q.written), "ringfence_records_written_total", "Records that were written to the ledger.")
 	for name, p := range q.producers {
 		for why, n := range p.lost {

@@ -83,6 +83,7 @@ type Queue struct {
 type waiting struct {
 	record Record
 	done   chan error // nil where nobody waits; has room for one
+	since  time.Time
 }
 
 // producer is what is known of one.
@@ -233,7 +234,7 @@ func (q *Queue) push(name string, r Record, done chan error) error {
 		q.lose(r, "queue-full", nil)
 		return ErrFull
 	}
-	q.enqueue(&waiting{r, done})
+	q.enqueue(&waiting{record: r, done: done})
 	return nil
 }
 
@@ -250,6 +251,7 @@ func valid(r Record) error {
 
 // enqueue adds to the end. q.mu is held.
 func (q *Queue) enqueue(w *waiting) {
+	w.since = q.cfg.Now()
 	q.waiting = append(q.waiting, w)
 	q.bytes += len(w.record.Body)
 	select {

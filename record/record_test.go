@@ -172,6 +172,8 @@ func TestHandlerRefuses(t *testing.T) {
 		{"GET", "/findings?control=RF-WL-1", 400},
 		{"GET", "/findings?control=all", 400},
 		{"GET", "/findings?tenant=A", 400},
+		{"GET", "/findings?request=a%20b", 400},
+		{"GET", "/findings?request=" + strings.Repeat("a", 65), 400},
 		{"GET", "/findings?severity=a", 400},
 		{"GET", "/findings?after=1.2.3", 400},
 		{"GET", "/findings?since=%zz", 400},

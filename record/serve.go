@@ -64,7 +64,7 @@ type Ask func(ctx context.Context, from time.Time, q Query) (Answer, error)
 // values is the query as parameters of a URL.
 func (q Query) values() url.Values {
 	values := url.Values{}
-	for key, value := range map[string]string{"namespace": q.Namespace, "control": q.Control, "tenant": q.Tenant, "after": q.After} {
+	for key, value := range map[string]string{"namespace": q.Namespace, "control": q.Control, "tenant": q.Tenant, "request": q.Request, "after": q.After} {
 		if value != "" {
 			values.Set(key, value)
 		}
@@ -78,7 +78,10 @@ func (q Query) values() url.Values {
 // namespacePattern is a DNS label, as Kubernetes wants of a namespace's name.
 var namespacePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// parseQuery reads the parameters since, namespace, control, tenant and after, each at most once; an empty one
+// requestPattern is what ids of requests are: API servers give UUIDs, and take others from their callers.
+var requestPattern = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
+
+// parseQuery reads the parameters since, namespace, control, tenant, request and after, each at most once; an empty one
 // is any. Its errors are meant for the user.
 func parseQuery(raw string) (Query, error) {
 	var q Query
@@ -87,8 +90,8 @@ func parseQuery(raw string) (Query, error) {
 		return q, fmt.Errorf("query: found %s; want key=value&key=value", finding.Value(raw))
 	}
 	for key, all := range values {
-		if !slices.Contains([]string{"since", "namespace", "control", "tenant", "after"}, key) {
-			return q, fmt.Errorf("query: found %s; want since, namespace, control, tenant or after", finding.Value(key))
+		if !slices.Contains([]string{"since", "namespace", "control", "tenant", "request", "after"}, key) {
+			return q, fmt.Errorf("query: found %s; want since, namespace, control, tenant, request or after", finding.Value(key))
 		}
 		if len(all) > 1 {
 			return q, fmt.Errorf("%s: found it %d times; want it once", key, len(all))
@@ -108,11 +111,14 @@ func parseQuery(raw string) (Query, error) {
 	if q.Tenant = values.Get("tenant"); q.Tenant != "" && !namespacePattern.MatchString(q.Tenant) {
 		return q, fmt.Errorf("tenant: found %q; want the name of a tenant", finding.Value(q.Tenant))
 	}
+	if q.Request = values.Get("request"); q.Request != "" && !requestPattern.MatchString(q.Request) {
+		return q, fmt.Errorf("request: found %q; want the id of a request: at the end of a refusal, or an audit event's auditID", finding.Value(q.Request))
+	}
 	q.After = values.Get("after")
 	return q, nil
 }
 
-// Handler answers GET /findings?since=10m&namespace=&control=&tenant=&after= as JSON. Errors are one line of JSON,
+// Handler answers GET /findings?since=10m&namespace=&control=&tenant=&request=&after= as JSON. Errors are one line of JSON,
 // {"error": ...}: 400 for a bad parameter, 404 and 405 for what is not served, 503 where there is no answer now. It does not
 // authenticate: who serves it does.
 func Handler(ask Ask, now func() time.Time) http.Handler {

@@ -75,23 +75,23 @@ func (s *Server) listenDoors() error {
 		}
 	}
 	if s.cfg.AuditTokens != "" || s.cfg.AuditClientCA != "" {
-		mux.Handle("/audit/", authenticated("audit", s.knows, bounded(s.auditDoors())))
+		mux.Handle("/audit/", s.auditTaken(authenticated("audit", s.knows, bounded(s.auditDoors()))))
 	}
 	if s.cfg.MetricsTokens != "" {
-		mux.Handle("GET /metrics", authenticated("metrics", s.showing(s.cfg.MetricsTokens), s.metricsHandler()))
+		mux.Handle("GET /metrics", s.doorMetrics.measured("metrics", authenticated("metrics", s.showing(s.cfg.MetricsTokens), s.metricsHandler())))
 	}
 	if s.cfg.LedgerTokens != "" {
-		mux.Handle("GET /ledger/", authenticated("the ledger", s.showing(s.cfg.LedgerTokens), http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger))))
+		mux.Handle("GET /ledger/", s.doorMetrics.measured("ledger", authenticated("the ledger", s.showing(s.cfg.LedgerTokens), http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger)))))
 	}
 	if s.cfg.PushTokens != "" {
-		mux.Handle("POST /records/check-run", bounded(http.HandlerFunc(s.takePush)))
+		mux.Handle("POST /records/check-run", s.taken("check-run", bounded(http.HandlerFunc(s.takePush))))
 	}
 	if len(s.cfg.WitnessFor) > 0 {
 		witness, err := newWitness(s.cfg.WitnessFor, s.cfg.Evidence)
 		if err != nil {
 			return err
 		}
-		mux.Handle("/witness/", http.StripPrefix("/witness", bounded(witness)))
+		mux.Handle("/witness/", s.doorMetrics.measured("witness", http.StripPrefix("/witness", bounded(witness))))
 	}
 	l, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {

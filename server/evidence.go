@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"ringfence.dev/ringfence/forward"
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/ledger/witness"
 	"ringfence.dev/ringfence/record"
@@ -31,6 +32,8 @@ type evidence struct {
 	sinks     *sinks
 	publisher *witness.Publisher
 	answers   *answers
+	appends   *appendMetrics
+	traces    *traces // nil for none
 	flights   flights
 	actorKey  []byte
 	catalogue string // its digest
@@ -39,12 +42,12 @@ type evidence struct {
 
 // openEvidence opens the ledger in a folder, or makes it: ledger/, ledger.key that signs it where no other key does, and actor.key, without which nobody
 // can tell whom a reference in a record means.
-func openEvidence(cfg Config, places []place, catalogue string, log *slog.Logger) (*evidence, error) {
+func openEvidence(cfg Config, places []place, catalogue string, spans *traces, log *slog.Logger) (*evidence, error) {
 	dir := cfg.Evidence
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for evidence: %w", err)
 	}
-	e := &evidence{log: log, catalogue: catalogue, dir: dir, flights: flights{byID: map[string]*flight{}}}
+	e := &evidence{log: log, catalogue: catalogue, dir: dir, flights: flights{byID: map[string]*flight{}}, appends: newAppendMetrics(), traces: spans}
 	key, err := OpenLedgerKey(context.Background(), dir, cfg.LedgerKey)
 	if err != nil {
 		return nil, err
@@ -63,14 +66,19 @@ func openEvidence(cfg Config, places []place, catalogue string, log *slog.Logger
 
 // wire joins what writes the ledger and what reads it.
 func (e *evidence) wire(cfg Config, places []place) (err error) {
-	if e.sinks, err = openSinks(context.Background(), cfg.Sinks, sinksDir(cfg.Evidence), e.ledger, e.log); err != nil {
+	opened := make([]forward.Opened, len(cfg.Sinks))
+	for i, o := range cfg.Sinks {
+		o.Sink = e.traces.sending(o.Name, o.Sink)
+		opened[i] = o
+	}
+	if e.sinks, err = openSinks(context.Background(), opened, sinksDir(cfg.Evidence), e.ledger, e.log); err != nil {
 		return err
 	}
 	e.answers = openAnswers(context.Background(), cfg.Evidence, cfg.StoreKeep, e.log)
 	if e.publisher, err = newPublisher(places, cfg.WitnessEvery, e.ledger, e.log); err != nil {
 		return err
 	}
-	e.queue, err = record.NewQueue(record.QueueConfig{Cluster: LocalCluster, Sink: e.sinks.after(e.ledger.Sink), Last: e.ledger.Last(LocalCluster), Now: time.Now, Log: e.log})
+	e.queue, err = record.NewQueue(record.QueueConfig{Cluster: LocalCluster, Sink: e.traces.keeping(e.sinks.after(e.appends.timed(e.ledger.Sink))), Last: e.ledger.Last(LocalCluster), Now: time.Now, Log: e.log})
 	return err
 }
 
@@ -107,7 +115,7 @@ func (e *evidence) run(ctx context.Context) error {
 	var group errgroup.Group
 	group.Go(func() error { return e.sinks.run(ctx) })
 	group.Go(func() error { e.publisher.Run(ctx); return nil })
-	group.Go(func() error { e.answers.run(ctx, e.ledger); return nil })
+	group.Go(func() error { e.answers.run(ctx, e.ledger, e.traces); return nil })
 	group.Go(func() error {
 		if err := e.recordCatalogue(ctx, e.dir); err != nil && ctx.Err() == nil {
 			e.log.Error("which catalogue is in force is not recorded", "err", err)

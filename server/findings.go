@@ -66,7 +66,9 @@ func (s *Server) askStore(ctx context.Context, from time.Time, q record.Query) (
 					return answer, err
 				}
 			}
-			answer.Findings = append(answer.Findings, s.findingOf(g, requests[g.Index]))
+			if r := requests[g.Index]; q.Request == "" || r.AuditID == q.Request || r.RequestUID == q.Request {
+				answer.Findings = append(answer.Findings, s.findingOf(g, r))
+			}
 		}
 		f.After, f.Limit, answer.Next = next, pageLimit-len(answer.Findings), next
 		if next == "" || f.Limit == 0 {
@@ -119,8 +121,9 @@ func (s *Server) unknown(ctx context.Context, from time.Time) (out []record.Gap,
 
 // request is what the body of a record says of its request, and the store does not.
 type request struct {
-	AuditID string `json:"auditID"`
-	DryRun  bool   `json:"dryRun"`
+	AuditID    string `json:"auditID"`
+	RequestUID string `json:"requestUID"` // of what the admission door decided
+	DryRun     bool   `json:"dryRun"`
 }
 
 // request reads the record at a place in the ledger; one that retention removed says nothing.

@@ -22,7 +22,9 @@ const (
 
 // take keeps what a batch of audit events told. It returns nil once every record is on the disk; after an error the batch
 // comes again, and no record is made twice.
-func (s *Server) take(ctx context.Context, b auditlog.Batch) error {
+func (s *Server) take(ctx context.Context, b auditlog.Batch) (err error) {
+	ctx, done := s.traces.batch(ctx, b)
+	defer func() { done(err) }()
 	if s.evidence == nil {
 		for _, told := range b.Events {
 			s.findings.Add(told.Findings)
@@ -51,7 +53,7 @@ func (s *Server) take(ctx context.Context, b auditlog.Batch) error {
 			add(record.Change(c.Subject, c.Observed, c.Contents, e.actorKey))
 		}
 	}
-	all, fresh := e.begin(auditProducer, records)
+	all, fresh := e.begin(ctx, auditProducer, records)
 	for _, id := range fresh {
 		if s.findings != nil { // there is no store that could be asked
 			s.findings.Add(findings[id])
@@ -74,7 +76,7 @@ type flights struct {
 
 // begin sends records of a producer that tries again off, but those that are under way or kept already. fresh are the ids of those that
 // were sent off.
-func (e *evidence) begin(producer string, records []record.Record) (all []*flight, fresh []string) {
+func (e *evidence) begin(ctx context.Context, producer string, records []record.Record) (all []*flight, fresh []string) {
 	if len(records) == 0 {
 		return nil, nil
 	}
@@ -89,7 +91,7 @@ func (e *evidence) begin(producer string, records []record.Record) (all []*fligh
 		f := e.flights.byID[r.ID]
 		if f == nil && !known[r.ID] {
 			var room bool
-			if f, room = e.send(producer, r); room {
+			if f, room = e.send(ctx, producer, r); room {
 				fresh = append(fresh, r.ID)
 			}
 		}
@@ -101,8 +103,9 @@ func (e *evidence) begin(producer string, records []record.Record) (all []*fligh
 }
 
 // send sends one record off, and reports whether there was room for it: if not, it comes again. e.flights.mu is held.
-func (e *evidence) send(producer string, r record.Record) (f *flight, room bool) {
+func (e *evidence) send(ctx context.Context, producer string, r record.Record) (f *flight, room bool) {
 	f = &flight{done: make(chan struct{})}
+	e.traces.travel(ctx, r.ID)
 	done, err := e.queue.Begin(producer, r)
 	if err != nil {
 		f.err = err

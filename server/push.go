@@ -162,7 +162,7 @@ func (s *Server) takePush(w http.ResponseWriter, r *http.Request) {
 
 // keep returns nil once a record of a check run is on the disk, also where it was before.
 func (e *evidence) keep(ctx context.Context, r record.Record) error {
-	all, _ := e.begin(checkProducer, []record.Record{r})
+	all, _ := e.begin(ctx, checkProducer, []record.Record{r})
 	for _, f := range all {
 		select {
 		case <-f.done:

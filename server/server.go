@@ -43,6 +43,7 @@ import (
 	"ringfence.dev/ringfence/forward"
 	"ringfence.dev/ringfence/install"
 	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/internal/otlp"
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/record"
@@ -98,6 +99,8 @@ type Config struct {
 	WitnessFor []string
 	// Webhook is the admission door.
 	Webhook WebhookConfig
+	// Traces say where spans of what the doors take go; the zero value sends none.
+	Traces otlp.Config
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -111,6 +114,7 @@ type Server struct {
 	findings  *record.Memory // nil where the store answers
 	audit     *auditlog.Handler
 	metrics   *bundle.Metrics
+	traces    *traces   // nil for none
 	evidence  *evidence // nil for none
 	webhook   *webhook  // nil for none
 	running   atomic.Bool
@@ -118,6 +122,9 @@ type Server struct {
 	doors     string
 	listeners []listener
 	guards    atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
+
+	doorMetrics *doorMetrics
+	facts       facts
 }
 
 type listener struct {
@@ -135,9 +142,13 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeSinks(cfg.Sinks))
 	}
-	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics()}
+	sender, err := otlp.Open(cfg.Traces, log)
+	if err != nil {
+		return nil, errors.Join(err, closeSinks(cfg.Sinks))
+	}
+	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics(), traces: openTraces(sender), doorMetrics: newDoorMetrics()}
 	if cfg.Evidence != "" {
-		if s.evidence, err = openEvidence(cfg, places, cat.Digest, log); err != nil {
+		if s.evidence, err = openEvidence(cfg, places, cat.Digest, s.traces, log); err != nil {
 			return nil, errors.Join(err, closeSinks(cfg.Sinks))
 		}
 	}
@@ -148,7 +159,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.take, Now: time.Now,
 	})
 	if err == nil {
-		s.webhook, err = openWebhook(cfg.Webhook, cat, log)
+		s.webhook, err = openWebhook(cfg.Webhook, cat, s.traces, log)
 	}
 	if err == nil {
 		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket), s.listenDoors())
@@ -197,7 +208,7 @@ func (s *Server) listenAudit(address string) error {
 	path := "/audit/" + rand.Text()
 	s.auditURL = "http://" + l.Addr().String() + path
 	mux := http.NewServeMux()
-	mux.Handle(path, s.audit)
+	mux.Handle(path, s.taken("audit-webhook", s.audit))
 	s.serve(l, mux)
 	return nil
 }
@@ -221,11 +232,11 @@ func (s *Server) listenSocket(path string) error {
 		return fmt.Errorf("close the socket to others: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /findings", record.Handler(s.asked(), time.Now))
-	mux.Handle("GET /metrics", s.metricsHandler())
+	mux.Handle("GET /findings", s.doorMetrics.measured("findings", record.Handler(s.asked(), time.Now)))
+	mux.Handle("GET /metrics", s.doorMetrics.measured("metrics", s.metricsHandler()))
 	if s.evidence != nil {
-		mux.HandleFunc("GET /evidence/status", s.evidence.status)
-		mux.Handle("GET /ledger/", http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger)))
+		mux.Handle("GET /evidence/status", s.doorMetrics.measured("status", http.HandlerFunc(s.evidence.status)))
+		mux.Handle("GET /ledger/", s.doorMetrics.measured("ledger", http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger))))
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	s.serve(l, mux)
@@ -235,12 +246,15 @@ func (s *Server) listenSocket(path string) error {
 // metricsHandler answers with the metrics of all that this process does.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit), suspensionMetrics{s})
+	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s})
+	if s.traces != nil {
+		registry.MustRegister(s.traces.sender)
+	}
 	if s.webhook != nil {
 		registry.MustRegister(s.webhook.metrics, s.webhook.fillMeters)
 	}
 	if s.evidence != nil {
-		registry.MustRegister(s.evidence.queue, s.evidence.publisher, storeMetrics{s.evidence}, forward.NewMetrics(s.evidence.sinks.followers...))
+		registry.MustRegister(s.evidence.queue, s.evidence.appends, s.evidence.publisher, storeMetrics{s.evidence}, forward.NewMetrics(s.evidence.sinks.followers...))
 	}
 	return promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{})
 }
@@ -256,6 +270,7 @@ func (s *Server) serve(l net.Listener, h http.Handler) {
 // own kinds first.
 func (s *Server) Run(until context.Context, rest *rest.Config) error {
 	s.running.Store(true)
+	defer s.traces.run()() // to the end: what is written last is told too
 	group, ctx := errgroup.WithContext(until)
 	if s.evidence != nil {
 		group.Go(func() error { return s.evidence.run(ctx) })
@@ -360,7 +375,7 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	if s.evidence != nil {
 		bundles.OnGap = s.evidence.gap
 	}
-	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr)); err != nil {
+	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.facts.watch(mgr)); err != nil {
 		return nil, fmt.Errorf("set up the reconcilers: %w", err)
 	}
 	if s.webhook != nil {

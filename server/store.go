@@ -45,11 +45,12 @@ func openAnswers(ctx context.Context, dir string, keep store.Retention, log *slo
 }
 
 // run fills the store from the ledger until ctx ends, then closes it.
-func (a *answers) run(ctx context.Context, from *ledger.Log) {
+func (a *answers) run(ctx context.Context, from *ledger.Log, spans *traces) {
 	if a.store == nil {
 		return
 	}
-	if err := a.store.Follow(ctx, store.FromLedger(from), store.FollowOptions{Log: a.log, Keep: a.keep, Tell: a.tell}); err != nil && ctx.Err() == nil {
+	source, tell := spans.storing(store.FromLedger(from), a.tell)
+	if err := a.store.Follow(ctx, source, store.FollowOptions{Log: a.log, Keep: a.keep, Tell: tell}); err != nil && ctx.Err() == nil {
 		a.log.Error("the store is no longer filled", "err", err)
 		<-ctx.Done()
 	}

@@ -26,7 +26,6 @@ import (
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/policy/cel"
-	"ringfence.dev/ringfence/record"
 )
 
 // WebhookConfig is the admission door: where it listens, how the API server finds it, and what it judges.
@@ -90,7 +89,8 @@ type webhook struct {
 	authority  *admission.Authority // nil where files are named
 	files      *certificate
 	listener   net.Listener
-	told       func(admission.Decision)
+	keep       *evidence // nil for none
+	traces     *traces   // nil for none
 	handler    atomic.Pointer[admission.Handler]
 	fillMeters *admission.Metrics
 	filler     atomic.Pointer[admission.Filler]
@@ -103,11 +103,11 @@ type webhook struct {
 }
 
 // openWebhook opens the door's address and has its first certificate; nil where there is none.
-func openWebhook(cfg WebhookConfig, cat *control.Catalogue, log *slog.Logger) (*webhook, error) {
+func openWebhook(cfg WebhookConfig, cat *control.Catalogue, spans *traces, log *slog.Logger) (*webhook, error) {
 	if cfg.Listen == "" {
 		return nil, nil
 	}
-	w := &webhook{cfg: cfg, log: log, catalogue: cat, metrics: admission.NewMetrics(), fillMeters: admission.NewFillMetrics()}
+	w := &webhook{cfg: cfg, log: log, catalogue: cat, metrics: admission.NewMetrics(), fillMeters: admission.NewFillMetrics(), traces: spans}
 	var err error
 	if w.at, err = admission.ParseClient(cfg.Service, cfg.URL); err != nil {
 		return nil, err
@@ -190,8 +190,7 @@ func (w *webhook) setUp(mgr ctrl.Manager, keep *evidence) error {
 	if w.authority == nil {
 		r.CA = w.ca
 	}
-	if keep != nil {
-		w.told = keep.decided
+	if w.keep = keep; keep != nil {
 		r.OnGap = func(kind, name, cause string, noticed, closed time.Time) {
 			keep.gap(bundle.Gap{Object: kind + "/" + name, APIVersion: "admissionregistration.k8s.io/v1", Kind: kind, Name: name,
 				Cause: cause, Noticed: noticed, Closed: closed})
@@ -239,7 +238,7 @@ func (w *webhook) compile(part *control.Catalogue, mgr ctrl.Manager) error {
 		}
 	}
 	h, err := admission.New(admission.Config{Engine: policy.New(sets...), Groups: part.Groups(), Guards: admission.NewCached(mgr.GetClient()),
-		Metrics: w.metrics, Told: w.told, Log: w.log})
+		Metrics: w.metrics, Passed: w.passed, Log: w.log})
 	if err == nil {
 		w.handler.Store(h)
 	}
@@ -282,6 +281,9 @@ func (w *webhook) mux() http.Handler {
 			if h == nil || !w.synced.Load() {
 				http.Error(out, "Ringfence is starting and cannot decide yet; fix: try again in some seconds", http.StatusServiceUnavailable)
 				return
+			}
+			if w.traces != nil {
+				r = r.WithContext(w.traces.came(r))
 			}
 			do(h, out, r)
 		}
@@ -348,15 +350,4 @@ func (s *Server) WebhookAddress() string {
 		return ""
 	}
 	return s.webhook.listener.Addr().String()
-}
-
-// decided records what the admission door refused or warned of. It never waits.
-func (e *evidence) decided(d admission.Decision) {
-	r, err := record.Decision(record.Decided{UID: d.UID, Operation: d.Operation, Subject: d.Subject, User: d.User, Allowed: d.Allowed,
-		DryRun: d.DryRun, Findings: d.Findings}, e.catalogue, e.actorKey, time.Now())
-	if err != nil {
-		e.log.Error("a decision of the admission door is not recorded", "err", err)
-		return
-	}
-	e.queue.Add(admissionProducer, r) // what finds no room is counted and recorded by the queue
 }

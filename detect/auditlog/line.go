@@ -150,8 +150,9 @@ type refusal struct{ name, policy, text string }
 // quotes, so that no name and no user name can pretend to be the rest.
 var refused = regexp.MustCompile(`(?s)^[a-z0-9.-]+ ("(?:[^"\\]|\\.)*") is forbidden: ValidatingAdmissionPolicy '([^']*)'(?: with binding '[^']*')? denied request: (.*)$`)
 
-// byWebhook is the API server's answer where Ringfence's own webhook refused; it names neither the object nor the user.
-var byWebhook = regexp.MustCompile(`(?s)^admission webhook "([a-z0-9-]+)\.admission\.ringfence\.dev" denied the request: (.*)$`)
+// byWebhook is the API server's answer where Ringfence's own webhook refused; it names neither the object nor the user. At its end
+// stands the id of the review, which is no part of the line.
+var byWebhook = regexp.MustCompile(`(?s)^admission webhook "([a-z0-9-]+)\.admission\.ringfence\.dev" denied the request: (.*?)(?: \[id [^\]\n]{1,64}\])?$`)
 
 // parseRefusal takes the message of a response apart. ok is false where neither a ValidatingAdmissionPolicy nor Ringfence's
 // webhook refused.

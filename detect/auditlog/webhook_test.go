@@ -2,6 +2,7 @@ package auditlog
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"ringfence.dev/ringfence/finding"
@@ -33,7 +34,7 @@ func TestWebhook(t *testing.T) {
 		return e
 	}
 	denied := func(text string) string {
-		return `admission webhook "workloads.admission.ringfence.dev" denied the request: ` + text
+		return `admission webhook "workloads.admission.ringfence.dev" denied the request: ` + finding.Tagged(text, "705ab4f5-6393-11e8-b7cc-42010a800002")
 	}
 	type want struct {
 		control string
@@ -49,6 +50,8 @@ func TestWebhook(t *testing.T) {
 	}{
 		{"refused", event(403, denied(first), map[string]string{key: list("ringfence-workloads-warn", first, second)}),
 			[]want{{"RF-WL-01", finding.Fail, finding.Deny, at}, {"RF-WL-02", finding.Errored, finding.Deny, ""}}},
+		{"refused, and the annotation is lost", event(403, denied(first), nil), []want{{"RF-WL-01", finding.Fail, finding.Deny, at}}},
+		{"undecided, and the annotation is lost", event(403, denied(second), nil), []want{{"RF-WL-02", finding.Errored, finding.Deny, ""}}},
 		{"warned at both doors", event(201, "", map[string]string{key: list("ringfence-workloads-warn", first), annotation: list("ringfence-workloads-warn", first)}),
 			[]want{{"RF-WL-01", finding.Fail, finding.Warn, at}}},
 		{"a namespace without Guard", event(403, denied(bare), map[string]string{key: list("ringfence-workloads-deny", bare)}),
@@ -64,7 +67,7 @@ func TestWebhook(t *testing.T) {
 				t.Fatalf("found %+v", got)
 			}
 			for i, w := range c.want {
-				if g := got[i]; g.Control != w.control || g.Outcome != w.outcome || g.Action != w.action || g.Path != w.path || g.Subject.Kind != "Pod" {
+				if g := got[i]; strings.Contains(g.Message, "[id ") || g.Control != w.control || g.Outcome != w.outcome || g.Action != w.action || g.Path != w.path || g.Subject.Kind != "Pod" {
 					t.Errorf("found %+v; want %+v", g, w)
 				}
 			}

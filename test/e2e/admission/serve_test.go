@@ -27,6 +27,7 @@ import (
 	"ringfence.dev/ringfence/admission"
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/install"
+	"ringfence.dev/ringfence/internal/otlp"
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/server"
 )
@@ -43,8 +44,14 @@ func TestServe(t *testing.T) {
 	if err := errors.Join(install.CRDs(t.Context(), b, v1alpha1.CRDs()), install.Namespace(t.Context(), b)); err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	srv, err := server.New(server.Config{Evidence: dir, Webhook: server.WebhookConfig{
+	dir, spans := t.TempDir(), newReceiver(t)
+	short, err := os.MkdirTemp("", "rf") // for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(short) })
+	socket := filepath.Join(short, "s")
+	srv, err := server.New(server.Config{Evidence: dir, Socket: socket, Traces: otlp.Config{Endpoint: spans.URL, Sample: 1}, Webhook: server.WebhookConfig{
 		Listen: b.address, URL: "https://" + b.address, Controls: admission.All, Settle: time.Second, Drain: 2 * time.Second,
 	}}, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
@@ -114,6 +121,8 @@ func TestServe(t *testing.T) {
 		return nil
 	}
 	eventually(t, "both doors to warn of the same", warned)
+	eventually(t, "a trace from the review to the store", spans.whole)
+	eventually(t, "metrics of the facts", func() error { return facts(socket) })
 
 	if err := b.Delete(t.Context(), registered()); err != nil {
 		t.Fatal(err)
