@@ -61,7 +61,7 @@ func TestAlertsAreExplained(t *testing.T) {
 			t.Errorf("the runbook does not name %s", r.Alert)
 		}
 		for _, metric := range regexp.MustCompile(`ringfence_\w+`).FindAllString(r.Expr, -1) {
-			short := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(metric, "ringfence_audit_"), "ringfence_forward_"), "ringfence_store_")
+			short := strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(metric, "ringfence_audit_"), "ringfence_forward_"), "ringfence_store_"), "ringfence_admission_")
 			short = strings.TrimSuffix(short, "_bucket") // of a histogram
 			if !strings.Contains(source, `"`+short+`"`) {
 				t.Errorf("%s asks for %s, which no package has", r.Alert, metric)
