@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 const digest = "sha256:b5b2b2c507a0944348e0303114d8d93aaaa081732b86451d9bce1f432a537bc7"
@@ -31,6 +32,7 @@ func TestHostile(t *testing.T) {
 		"deep without end":    {strings.Repeat(`[`, 1_000_000), "nested deeper than 100 levels"},
 		"key twice":           {trivy(`"Results": [{"Class": "os-pkgs", "Vulnerabilities": [{"VulnerabilityID": "CVE-1"}], "Vulnerabilities": []}]`), `r:2: Results[0]: the key "Vulnerabilities" stands twice`},
 		"escaped key twice":   {trivy(`"Results": [{"Class": "os-pkgs", "\u0043lass": "lang-pkgs"}]`), `r:2: Results[0]: the key "Class" stands twice`},
+		"key twice of many":   {trivy(`"x": {` + keys(40) + `, "k39": 1}`), `r:2: x: the key "k39" stands twice`},
 		"not UTF-8":           {trivy("\"Results\": [{\"Target\": \"\xff\xfe\"}]"), "r:2: Results[0].Target: a text that is not UTF-8"},
 		"half a surrogate":    {trivy(`"x": "\ud800"`), "r:2: x: half a surrogate pair"},
 		"long number":         {trivy(`"x": 1` + strings.Repeat("0", 100)), "r:2: x: a number of more than 64 digits"},
@@ -71,6 +73,48 @@ func TestHostile(t *testing.T) {
 			t.Errorf("%s: facts beside an error: %v", name, facts)
 		}
 	}
+}
+
+// TestManyOfOne has what a report may repeat many times at little cost; each must be read or refused in the time of its length.
+func TestManyOfOne(t *testing.T) {
+	const n = 200_000
+	repeat := func(format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i)
+		}
+		return strings.TrimSuffix(b.String(), ",")
+	}
+	for name, text := range map[string]string{
+		"tags":      `{"SchemaVersion": 2, "Metadata": {"RepoTags": [` + repeat(`"r%d",`) + `]}}`,
+		"digests":   `{"SchemaVersion": 2, "Metadata": {"RepoDigests": [` + repeat(`"r@sha256:%064d",`) + `]}}`,
+		"aliases":   `{"SchemaVersion": 2, "Results": [{"Vulnerabilities": [{"VulnerabilityID": "CVE-1", "VendorIDs": [` + repeat(`"A-%d",`) + `]}]}]}`,
+		"keys":      `{"SchemaVersion": 2, "x": {` + repeat(`"k%d": 1,`) + `}}`,
+		"elements":  `<bom><x>` + repeat(`<k%d/>`) + `</x></bom>`,
+		"workloads": `{"ClusterName": "c", "Resources": [` + strings.ReplaceAll(repeat(`{"Metadata": {"ImageID": "D"}, "Results": [{"Class": "os-pkgs", "Vulnerabilities": [{"VulnerabilityID": "CVE-%d"}]}]},`), "D", digest) + `]}`,
+		"layers":    `{"matches": [], "source": {"x": [` + repeat(`{"a": [[%d]]},`) + `]}}`,
+	} {
+		done := make(chan error, 1)
+		go func() {
+			_, err := Read(t.Context(), "r", strings.NewReader(text))
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			t.Logf("%s: %v", name, err)
+		case <-time.After(30 * time.Second): // where each is compared with each before it, this takes minutes
+			t.Fatalf("%s: %d of them take more than 30 s", name, n)
+		}
+	}
+}
+
+// keys is n different keys.
+func keys(n int) string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf(`"k%d": %d`, i, i))
+	}
+	return strings.Join(out, ", ")
 }
 
 // TestLimits crosses each limit by one.
