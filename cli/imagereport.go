@@ -225,11 +225,18 @@ func (r *reportedImage) text() string {
 	return b.String()
 }
 
-// shownList is at most three of a list.
+// maxName is 255: the length of a repository's name that registries take.
+const maxName = 255
+
+// shownList is at most three of a list, each whole where it can be a name.
 func shownList(list []string) string {
 	var out []string
 	for _, s := range list[:min(3, len(list))] {
-		out = append(out, finding.Value(s))
+		if len(s) <= maxName {
+			out = append(out, report.Inert(s))
+		} else {
+			out = append(out, finding.Value(s))
+		}
 	}
 	if more := len(list) - len(out); more > 0 {
 		out = append(out, fmt.Sprintf("%d more", more))

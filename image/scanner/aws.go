@@ -176,7 +176,8 @@ func ecr(p *reading) shape {
 			if status := n.str("imageScanStatus", "status"); status != "" && status != "COMPLETE" && status != "ACTIVE" {
 				at = time.Time{} // failed, or still going on
 			}
-			for _, img := range i.by {
+			for _, key := range i.order {
+				img := i.by[key]
 				if len(img.digests) > 0 && len(s.digests) > 0 && img.digests[0] != s.digests[0] {
 					return n.fault("the answer is about %s and has a finding of %s: two digests that conflict", s.digests[0], img.digests[0])
 				}

@@ -129,6 +129,9 @@ func (p *reading) body(in *csv.Reader, g *guard, head []string, to rows) error {
 
 // cells refuses a row that cannot be of this file.
 func (p *reading) cells(cells []string, columns int) error {
+	for len(cells) > columns && cells[len(cells)-1] == "" { // a comma at the end of the row
+		cells = cells[:len(cells)-1]
+	}
 	if len(cells) > columns {
 		return fmt.Errorf("%d cells, but %d columns; is a text with a comma not quoted?", len(cells), columns)
 	}

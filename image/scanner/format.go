@@ -19,7 +19,7 @@ func Formats() []Format { return formats() }
 func formats() []Format {
 	return []Format{
 		{Name: "trivy-operator", About: "VulnerabilityReport, ClusterVulnerabilityReport and SbomReport, alone or in a list; its other reports say nothing of vulnerabilities", tell: tellOperator, read: operator},
-		{Name: "trivy", About: "JSON of schema 2", tell: func(s sketch) bool { return s.has("SchemaVersion") && !s.has("spdxVersion") || s.has("ArtifactName") }, read: trivy},
+		{Name: "trivy", About: "JSON of schema 2", tell: func(s sketch) bool { return s.has("SchemaVersion") || s.has("ArtifactName") }, read: trivy},
 		{Name: "trivy-kubernetes", About: "JSON of trivy k8s, with Resources or with Vulnerabilities", tell: func(s sketch) bool { return s.has("ClusterName") }, read: trivyCluster},
 		{Name: "trivy-legacy", About: "JSON of schema 1: a list of targets", tell: func(s sketch) bool { return s.has("[]/Target") }, read: trivyLegacy},
 		{Name: "grype", About: "JSON", tell: func(s sketch) bool { return s.has("matches") }, read: grype},

@@ -118,6 +118,8 @@ func TestFormats(t *testing.T) {
 			<VULN_INFO_LIST><VULN_INFO><QID id="qid_1">1</QID><FIRST_FOUND>2025-02-03T00:00:00Z</FIRST_FOUND></VULN_INFO></VULN_INFO_LIST></HOST></HOST_LIST>
 			<GLOSSARY><VULN_DETAILS_LIST><VULN_DETAILS id="qid_1"><QID id="qid_1">1</QID><SEVERITY>4</SEVERITY><CVE_ID_LIST><CVE_ID><ID>CVE-1</ID></CVE_ID></CVE_ID_LIST></VULN_DETAILS></VULN_DETAILS_LIST></GLOSSARY></ASSET_DATA_REPORT>`,
 			[]image.Facts{{Scans: []image.Scan{{Scanner: "qualys", Vulnerabilities: []image.Vulnerability{{ID: "QID-1", Aliases: []string{"CVE-1"}, Severity: 4, Scale: "4", Found: day(2025, 2, 3)}}}}}}},
+		"qualys CSV": {"\"Report\",\"x\"\n\n\"IP\",\"QID\",\"Title\",\"Severity\",\"CVE ID\"\n\"10.0.0.1\",\"38170\",\"a, b\",\"2\",\"CVE-1, CVE-2\",\n\"10.0.0.2\",\"\"\n",
+			[]image.Facts{{Scans: []image.Scan{{Scanner: "qualys", Vulnerabilities: []image.Vulnerability{{ID: "QID-38170", Aliases: []string{"CVE-1", "CVE-2"}, Severity: 2, Scale: "2"}}}}}}},
 		"no finding":              {`{"findings": []}`, nil},
 		"configuration of a node": {`{"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "aquasecurity.github.io/v1alpha1", "kind": "ConfigAuditReport", "report": {"checks": []}}]}`, nil},
 		"a part that is unknown":  {`{"SchemaVersion": 2, "ArtifactType": "container_image", "Results": {"a": 1}, "Metadata": "x"}`, []image.Facts{{}}},

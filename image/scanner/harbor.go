@@ -47,7 +47,12 @@ func (h *harborReport) vulnerability(_ string, n *node) error {
 	if err := h.p.vulnerability(&h.found, v); err != nil {
 		return err
 	}
-	for _, text := range n.strs("artifact_digests") {
+	for i, text := range n.strs("artifact_digests") {
+		if i > 0 { // it stands in more lists than one
+			if h.p.count++; h.p.count > h.p.limits.Vulnerabilities {
+				return n.fault("more than %d vulnerabilities; split the report by image", h.p.limits.Vulnerabilities)
+			}
+		}
 		digest, err := asDigest(text)
 		if err != nil {
 			return n.about("artifact_digests", err)

@@ -31,6 +31,7 @@ func TestHostile(t *testing.T) {
 		"deep without end":    {strings.Repeat(`[`, 1_000_000), "nested deeper than 100 levels"},
 		"key twice":           {trivy(`"Results": [{"Class": "os-pkgs", "Vulnerabilities": [{"VulnerabilityID": "CVE-1"}], "Vulnerabilities": []}]`), `r:2: Results[0]: the key "Vulnerabilities" stands twice`},
 		"escaped key twice":   {trivy(`"Results": [{"Class": "os-pkgs", "\u0043lass": "lang-pkgs"}]`), `r:2: Results[0]: the key "Class" stands twice`},
+		"key twice of many":   {trivy(`"x": {` + keys(40) + `, "k39": 1}`), `r:2: x: the key "k39" stands twice`},
 		"not UTF-8":           {trivy("\"Results\": [{\"Target\": \"\xff\xfe\"}]"), "r:2: Results[0].Target: a text that is not UTF-8"},
 		"half a surrogate":    {trivy(`"x": "\ud800"`), "r:2: x: half a surrogate pair"},
 		"long number":         {trivy(`"x": 1` + strings.Repeat("0", 100)), "r:2: x: a number of more than 64 digits"},
@@ -71,6 +72,42 @@ func TestHostile(t *testing.T) {
 			t.Errorf("%s: facts beside an error: %v", name, facts)
 		}
 	}
+}
+
+// TestManyOfOne has what a report may repeat many times at little cost. What is searched for each that comes is bounded; else
+// these take minutes.
+func TestManyOfOne(t *testing.T) {
+	const n = 120_000
+	repeat := func(format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i)
+		}
+		return strings.TrimSuffix(b.String(), ",")
+	}
+	for name, c := range map[string]struct{ text, want string }{
+		"tags":      {`{"SchemaVersion": 2, "Metadata": {"RepoTags": [` + repeat(`"r%d",`) + `]}}`, "more than 1000 digests or repositories of one image"},
+		"digests":   {`{"SchemaVersion": 2, "Metadata": {"RepoDigests": [` + repeat(`"r@sha256:%064d",`) + `]}}`, "more than 1000 digests or repositories of one image"},
+		"aliases":   {`{"SchemaVersion": 2, "Results": [{"Vulnerabilities": [{"VulnerabilityID": "CVE-1", "VendorIDs": [` + repeat(`"A-%d",`) + `]}]}]}`, "other names, want at most 1000"},
+		"elements":  {`<bom><x>` + repeat(`<k%d/>`) + `</x></bom>`, "r:1: x.k1001: an element with more than 1000"},
+		"keys":      {`{"matches": [], "x": {` + repeat(`"k%d": 1,`) + `}}`, ""},
+		"lists":     {`{"matches": [], "source": {"x": [` + repeat(`{"a": [[%d]]},`) + `]}}`, ""},
+		"workloads": {`{"ClusterName": "c", "Resources": [` + strings.ReplaceAll(repeat(`{"Metadata": {"ImageID": "D"}, "Results": [{"Class": "os-pkgs", "Vulnerabilities": [{"VulnerabilityID": "CVE-%d"}]}]},`), "D", digest) + `]}`, "r:1: Resources[100000]: more than 100000 images"},
+	} {
+		_, err := Read(t.Context(), "r", strings.NewReader(c.text))
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: error %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// keys is n different keys.
+func keys(n int) string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf(`"k%d": %d`, i, i))
+	}
+	return strings.Join(out, ", ")
 }
 
 // TestLimits crosses each limit by one.

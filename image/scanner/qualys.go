@@ -116,15 +116,20 @@ func (p *reading) qualys(to *[]image.Vulnerability, n *node) error {
 	return nil
 }
 
-// step is a severity of Qualys, 1 to 5, 0 where there is none.
+// step is a severity of Qualys below key.
 func (n *node) step(key string) (int, error) {
-	s := n.str(key)
+	v, err := qualysStep(n.str(key))
+	return v, n.about(key, err)
+}
+
+// qualysStep is a severity of Qualys, 1 to 5, 0 where there is none.
+func qualysStep(s string) (int, error) {
 	if s == "" {
 		return 0, nil
 	}
 	v, err := strconv.ParseFloat(s, 64)
 	if err != nil || v < 0 || v > 5 || v != math.Trunc(v) {
-		return 0, n.about(key, fmt.Errorf("the severity %q is not one of Qualys' 1 to 5", cut(s)))
+		return 0, fmt.Errorf("the severity %q is not one of Qualys' 1 to 5", cut(s))
 	}
 	return int(v), nil
 }
@@ -151,11 +156,12 @@ func qualysRows(p *reading) rows {
 				return fmt.Errorf("column LAST SCAN: %w", err)
 			}
 			v := image.Vulnerability{ID: "QID-" + qid, Aliases: aliases("", strings.FieldsFunc(first(r.get("CVEID"), r.get("CVE ID")), func(c rune) bool { return c == ',' || c == ' ' || c == ';' })...)}
-			severity := node{kind: isObject, keys: []string{"severity"}, kids: []node{{kind: isText, text: first(r.get("Q_SEVERITY"), r.get("KB Severity"), r.get("Severity"))}}}
-			if v.Severity, err = severity.step("severity"); err != nil {
-				return err
+			v.Scale = first(r.get("Q_SEVERITY"), r.get("KB Severity"), r.get("Severity"))
+			if v.Severity = word(v.Scale); v.Severity == 0 {
+				if v.Severity, err = qualysStep(v.Scale); err != nil {
+					return fmt.Errorf("column Severity: %w", err)
+				}
 			}
-			v.Scale = severity.str("severity")
 			return p.vulnerability(&host.scan.Vulnerabilities, v)
 		},
 		end: g.end,

@@ -31,7 +31,7 @@ func (s *subject) digest(n *node, key string) {
 
 // add adds a digest that was checked, "" being none.
 func (s *subject) add(digest string) {
-	if digest != "" && !slices.Contains(s.digests, digest) {
+	if digest != "" && len(s.digests) <= maxNames && !slices.Contains(s.digests, digest) {
 		s.digests = append(s.digests, digest)
 	}
 }
@@ -49,9 +49,9 @@ func (s *subject) reference(ref string, pinned bool) error {
 			return err
 		}
 		s.add(d)
-		if pinned {
+		if pinned && len(s.pinned) <= maxNames {
 			s.pinned = append(s.pinned, name+"@"+d)
-		} else {
+		} else if len(s.listed) <= maxNames {
 			s.listed = append(s.listed, name+"@"+d)
 		}
 	}
@@ -60,7 +60,7 @@ func (s *subject) reference(ref string, pinned bool) error {
 }
 
 func (s *subject) repository(name string) {
-	if name != "" && !slices.Contains(s.repositories, name) {
+	if name != "" && len(s.repositories) <= maxNames && !slices.Contains(s.repositories, name) {
 		s.repositories = append(s.repositories, name)
 	}
 }
@@ -98,7 +98,7 @@ func (s *subject) facts(scan image.Scan) (image.Facts, error) {
 	return f, nil
 }
 
-// maxNames is 1,000: a base image is known in hundreds of repositories.
+// maxNames is 1,000: a base image is known in hundreds of repositories. Lists that are searched grow to one more and no further.
 const maxNames = 1000
 
 // asDigest is "sha256:<64 hex digits>" of the same with or without its first part; "" is none.
@@ -131,7 +131,7 @@ const maxImages = 100_000
 // merge makes one of facts of the same digests and scanner: a report on a cluster has one part for each workload. Of two times the
 // older counts, and a vulnerability of the same package stands once.
 func merge(facts []image.Facts) (out []image.Facts) {
-	at := map[string]int{}
+	at := map[string]*merged{}
 	for _, f := range facts {
 		slices.Sort(f.Digests)
 		if len(f.Digests) == 0 || len(f.Scans) == 0 {
@@ -139,31 +139,38 @@ func merge(facts []image.Facts) (out []image.Facts) {
 			continue
 		}
 		key := strings.Join(f.Digests, " ") + " " + f.Scans[0].Scanner
-		i, known := at[key]
-		if !known {
-			at[key] = len(out)
-			out = append(out, f)
+		if m, known := at[key]; known {
+			m.join(&out[m.at], f)
 			continue
 		}
-		join(&out[i], f)
+		at[key] = &merged{at: len(out)}
+		out = append(out, f)
 	}
 	return out
 }
 
-func join(to *image.Facts, f image.Facts) {
+// merged is an image of which there may be more parts.
+type merged struct {
+	at   int
+	have map[[3]string]bool // its vulnerabilities, once there is a second part
+}
+
+func (m *merged) join(to *image.Facts, f image.Facts) {
 	for _, r := range f.Repositories {
-		if !slices.Contains(to.Repositories, r) {
+		if len(to.Repositories) < maxNames && !slices.Contains(to.Repositories, r) {
 			to.Repositories = append(to.Repositories, r)
 		}
 	}
-	have := map[[3]string]bool{}
 	scan := &to.Scans[0]
-	for _, v := range scan.Vulnerabilities {
-		have[[3]string{v.ID, v.Package, v.Version}] = true
+	if m.have == nil {
+		m.have = make(map[[3]string]bool, len(scan.Vulnerabilities))
+		for _, v := range scan.Vulnerabilities {
+			m.have[[3]string{v.ID, v.Package, v.Version}] = true
+		}
 	}
 	for _, v := range f.Scans[0].Vulnerabilities {
-		if key := [3]string{v.ID, v.Package, v.Version}; !have[key] {
-			have[key] = true
+		if key := [3]string{v.ID, v.Package, v.Version}; !m.have[key] {
+			m.have[key] = true
 			scan.Vulnerabilities = append(scan.Vulnerabilities, v)
 		}
 	}
@@ -205,6 +212,9 @@ func (n *node) time(key string) (time.Time, error) {
 // aliases are names without the one that is the ID, each once.
 func aliases(id string, names ...string) (out []string) {
 	for _, name := range names {
+		if len(out) > maxAliases {
+			break // p.vulnerability refuses it
+		}
 		if name = strings.TrimSpace(name); name != "" && name != "-" && name != id && !slices.Contains(out, name) {
 			out = append(out, name)
 		}

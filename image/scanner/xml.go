@@ -140,6 +140,9 @@ func (n node) closed(text string) node {
 
 // put sets a key. What nothing here reads may stand twice, as authors do; of what is read, the second could hide the first.
 func (n *node) put(key string, v node) error {
+	if len(n.keys) > maxNames {
+		return fmt.Errorf("an element with more than %d different ones in it", maxNames)
+	}
 	if !slices.Contains(n.keys, key) {
 		n.keys, n.kids = append(n.keys, key), append(n.kids, v)
 		return nil
