@@ -26,7 +26,7 @@ const (
 	maxAfter = time.Minute
 )
 
-// client posts batches. Its errors hold no header and no address: either may be a secret.
+// client posts batches. Its errors hold no header, and of the address host and port at most: the rest may be a secret.
 type client struct {
 	settings settings
 	rejected func(n int)
