@@ -30,6 +30,7 @@ func TestWebhookRefused(t *testing.T) {
 		"without TLS":        {WebhookConfig{Listen: "127.0.0.1:0", URL: "http://127.0.0.1:1"}, "want https://"},
 		"a key without a CA": {WebhookConfig{Listen: "127.0.0.1:0", Service: "a/b", Cert: a.cert, Key: a.key}, "all three"},
 		"a CA that is a key": {WebhookConfig{Listen: "127.0.0.1:0", Service: "a/b", Cert: a.cert, Key: a.key, CA: a.key}, "holds no certificate"},
+		"unknown mutations":  {WebhookConfig{Listen: "127.0.0.1:0", Service: "a/b", Mutations: "sometimes"}, `found "sometimes"; want auto, always or never`},
 		"an unknown control": {WebhookConfig{Listen: "127.0.0.1:0", Service: "a/b", Controls: "RF-XX-99"}, `found "RF-XX-99"`},
 	} {
 		s, err := New(Config{Webhook: test.cfg}, slog.New(slog.DiscardHandler))
