@@ -62,6 +62,8 @@ type Config struct {
 	// Told is told of each request that was refused, warned of or not decided, after the answer. It must not block. Nil is nobody.
 	Told func(Decision)
 	Log  *slog.Logger
+	// Now is the clock that ends waivers; nil is time.Now.
+	Now func() time.Time
 }
 
 // Handler answers AdmissionReviews of admission.k8s.io/v1. It is safe for many goroutines.
@@ -78,6 +80,9 @@ func New(cfg Config) (*Handler, error) {
 	}
 	if cfg.AtOnce <= 0 {
 		cfg.AtOnce = DefaultAtOnce
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	return &Handler{cfg: cfg, turns: make(chan struct{}, cfg.AtOnce)}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -80,7 +79,7 @@ func (h *Handler) judge(ctx context.Context, q *request) *answer {
 		return late
 	}
 	found := h.cfg.Engine.Judge(policy.Input{Object: q.Object, OldObject: q.OldObject, Operation: string(q.Operation),
-		Namespace: q.Namespace, Guard: guard, Username: q.UserInfo.Username, Groups: q.UserInfo.Groups, Now: time.Now()}, subject)
+		Namespace: q.Namespace, Guard: guard, Username: q.UserInfo.Username, Groups: q.UserInfo.Groups, Now: h.cfg.Now()}, subject)
 	found = slices.DeleteFunc(found, func(f finding.Finding) bool { return f.Outcome == finding.Pass || f.Outcome == finding.NotApplicable })
 	if len(found) == 0 {
 		return a
