@@ -78,7 +78,7 @@ func run(m *testing.M) int {
 	address = free.Addr().String()
 	free.Close()
 	return clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }, "--nodes", "0", "--no-scheduler",
-		"--audit-policy", rules, "--apiserver-arg=--audit-log-path="+events)
+		"--audit-policy", rules, "--apiserver-arg=--audit-log-path="+events, "--apiserver-arg=--audit-log-maxsize=200", "--apiserver-arg=--audit-log-maxbackup=10")
 }
 
 // settings are those of a Ringfence that is a process of its own.

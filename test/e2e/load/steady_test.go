@@ -231,7 +231,10 @@ func steady(t *testing.T, c client.Client, p *process, one part) {
 	if err := p.alive(); err != nil {
 		t.Error(err)
 	}
-	grown(t, memory)
+	grew, err := grown(memory)
+	if t.Log(grew); err != nil {
+		t.Error(err)
+	}
 	for _, verdict := range []string{"undecided", "shed", "invalid"} {
 		if n, err := p.metric("ringfence_admission_requests_total", `verdict="`+verdict+`"`); n != 0 || err != nil {
 			t.Errorf("the webhook answered %v requests %s, %v", n, verdict, err)
@@ -246,17 +249,46 @@ func steady(t *testing.T, c client.Client, p *process, one part) {
 
 // grown compares the memory after the first fifth with that at the end, each the median of a fifth, so that what the garbage
 // collector leaves lying does not count.
-func grown(t *testing.T, memory []float64) {
-	t.Helper()
+func grown(memory []float64) (text string, err error) {
 	fifth := len(memory) / 5
 	if fifth == 0 || memory[0] == 0 {
-		t.Log("the memory of processes is not to be read here")
-		return
+		return "the memory of processes is not to be read here", nil
 	}
 	middle := func(of []float64) float64 { return slices.Sorted(slices.Values(of))[len(of)/2] }
 	warm, end := middle(memory[fifth:2*fifth]), middle(memory[len(memory)-fifth:])
-	t.Logf("memory of ringfence: %.0f MiB at the start, %.0f warm, %.0f at the end, %.0f at most", memory[0], warm, end, slices.Max(memory))
 	if end > warm+growth && end > warm*(1+growthShare) {
-		t.Errorf("its memory grew from %.0f MiB to %.0f", warm, end)
+		err = fmt.Errorf("its memory grew from %.0f MiB to %.0f", warm, end)
+	}
+	return fmt.Sprintf("memory of ringfence: %.0f MiB at the start, %.0f warm, %.0f at the end, %.0f at most", memory[0], warm, end, slices.Max(memory)), err
+}
+
+// TestGrown: memory that grows all the time is told from memory that grows at the start, or comes and goes.
+func TestGrown(t *testing.T) {
+	var leaks, warms, swings []float64
+	for i := range 100 {
+		leaks, warms, swings = append(leaks, 100+2*float64(i)), append(warms, 100+float64(min(i, 15)*10)), append(swings, 100+float64(i%10*10))
+	}
+	for name, test := range map[string]struct {
+		memory []float64
+		grows  bool
+	}{"leaks": {leaks, true}, "warms up": {warms, false}, "comes and goes": {swings, false}} {
+		if _, err := grown(test.memory); (err != nil) != test.grows {
+			t.Errorf("memory that %s: %v", name, err)
+		}
+	}
+}
+
+// TestTally: what is bad and is let in is wrong whatever is forgiven, and so is what is good and is refused when nothing is.
+func TestTally(t *testing.T) {
+	forgiving := &tally{forgive: func(request, time.Time, error) bool { return true }}
+	for _, r := range requests() {
+		forgiving.count(r, time.Now(), time.Now(), nil)
+	}
+	strict := &tally{}
+	for _, r := range requests() {
+		strict.count(r, time.Now(), time.Now(), errors.New("no answer"))
+	}
+	if len(forgiving.wrong) != 2 || len(strict.wrong) != len(requests()) {
+		t.Errorf("found %v and %v", forgiving.wrong, strict.wrong)
 	}
 }
