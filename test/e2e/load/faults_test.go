@@ -81,9 +81,9 @@ func underLoad(t *testing.T, c client.Client, during *outage) (l *tally, end fun
 	}
 }
 
-// TestKilled: Ringfence is killed under load and started again. While it is down native policies refuse what is wrong and the webhook's
+// killed: Ringfence is killed under load and started again. While it is down native policies refuse what is wrong and the webhook's
 // registration refuses everything it is asked about; once it says that it is ready nothing right is refused.
-func TestKilled(t *testing.T) {
+func killed(t *testing.T) {
 	c := administrator(t)
 	furnish(t, c)
 	s := usual(t)
@@ -109,9 +109,9 @@ func TestKilled(t *testing.T) {
 	stored(t, p)
 }
 
-// TestExpired: Ringfence shows a certificate that has expired. It says so, and the API server refuses what it would have asked;
+// expired: Ringfence shows a certificate that has expired. It says so, and the API server refuses what it would have asked;
 // once the files are renewed nothing right is refused, without a restart.
-func TestExpired(t *testing.T) {
+func expired(t *testing.T) {
 	c := administrator(t)
 	furnish(t, c)
 	s := usual(t)
@@ -122,9 +122,9 @@ func TestExpired(t *testing.T) {
 	inForce(t, c)
 	eventually(t, "it to be ready", p.ready)
 
-	expired := &outage{words: []string{"failed calling webhook"}}
-	l, end := underLoad(t, c, expired)
-	expired.begin()
+	ended := &outage{words: []string{"failed calling webhook"}}
+	l, end := underLoad(t, c, ended)
+	ended.begin()
 	p.stop()
 	a.issue(t, time.Now().Add(-time.Minute))
 	p = start(t, s)
@@ -152,13 +152,13 @@ func TestExpired(t *testing.T) {
 	})
 	a.issue(t, time.Now().Add(time.Hour))
 	eventually(t, "it to be ready again", p.ready)
-	expired.end()
+	ended.end()
 	end()
 }
 
-// TestZAPIServerKilled: the API server and its storage are killed under load and come back. Ringfence goes on by itself: it does not end,
+// serverKilled: the API server and its storage are killed under load and come back. Ringfence goes on by itself: it does not end,
 // tells of no gap, for there was none, and hears again of what changes. From its first answer on the API server refuses what is wrong.
-func TestZAPIServerKilled(t *testing.T) { // the last one: it takes the cluster away
+func serverKilled(t *testing.T) {
 	c := administrator(t)
 	furnish(t, c)
 	p := start(t, usual(t))

@@ -1,7 +1,7 @@
 // Package load shows Ringfence on a real API server under load: that it starts with much to know, that it holds a steady load
 // without an error and without growing, and which faults it stands meanwhile. Nothing is let in that must not be.
 //
-// `make soak` runs TestSteady for half an hour.
+// `make soak` runs the steady load for half an hour.
 package load
 
 import (
@@ -79,6 +79,15 @@ func run(m *testing.M) int {
 	free.Close()
 	return clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }, "--nodes", "0", "--no-scheduler",
 		"--audit-policy", rules, "--apiserver-arg=--audit-log-path="+events, "--apiserver-arg=--audit-log-maxsize=200", "--apiserver-arg=--audit-log-maxbackup=10")
+}
+
+// TestLoad is all of it on one cluster, in this order: what is made first is made before there are policies.
+func TestLoad(t *testing.T) {
+	t.Run("steady", holdsLoad)
+	t.Run("killed", killed)
+	t.Run("certificate expired", expired)
+	t.Run("clock set", clockSet)
+	t.Run("API server killed", serverKilled)
 }
 
 // settings are those of a Ringfence that is a process of its own.

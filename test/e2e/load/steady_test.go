@@ -69,10 +69,10 @@ func number(t *testing.T, name string, usual int) int {
 	return n
 }
 
-// TestSteady: Ringfence starts with many findings in its store and many objects in the cluster, and then holds a steady load without an
+// holdsLoad: Ringfence starts with many findings in its store and many objects in the cluster, and then holds a steady load without an
 // error: what is right is let in, what is not is refused, all of that is recorded, and its memory does not grow. How long
 // anything took is told and not tested.
-func TestSteady(t *testing.T) {
+func holdsLoad(t *testing.T) {
 	c := administrator(t)
 	load := os.Getenv(envLoad)
 	if load == "" {
