@@ -6,7 +6,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: up test check bench fuzz generate clean build devcluster need
+.PHONY: up test check bench soak fuzz generate clean build devcluster need
 
 # The platform on this machine, in the foreground; ARGS are those of `ringfence up`, for instance ARGS=--once.
 up: build
@@ -23,6 +23,10 @@ check: need
 # Benchmarks, with ratios between those that ran side by side; BENCH chooses by name.
 bench: build
 	@.ci/bench
+
+# Half an hour of steady load on a control plane with much to know; LOAD, LOAD_OBJECTS and LOAD_FINDINGS are other amounts.
+soak: devcluster
+	@LOAD="$${LOAD:-250/1m,150/30m}" LOAD_OBJECTS="$${LOAD_OBJECTS:-50000}" LOAD_FINDINGS="$${LOAD_FINDINGS:-10000}" .ci/step "soak" go test -v -count 1 -timeout 2h -run '^TestLoad$$/^steady$$' ./test/e2e/load
 
 # Every fuzzer for 20 seconds.
 fuzz: need

@@ -63,6 +63,8 @@ type Config struct {
 	// Passed is told of each review after its answer, with the context of its request. It must not block. Nil is nobody.
 	Passed func(context.Context, Passage)
 	Log    *slog.Logger
+	// Now is the clock that ends waivers; nil is time.Now.
+	Now func() time.Time
 }
 
 // Handler answers AdmissionReviews of admission.k8s.io/v1. It is safe for many goroutines.
@@ -81,6 +83,9 @@ func New(cfg Config) (*Handler, error) {
 	}
 	if cfg.AtOnce <= 0 {
 		cfg.AtOnce = DefaultAtOnce
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	h := &Handler{cfg: cfg, turns: make(chan struct{}, cfg.AtOnce)}
 	h.decide = h.judge

@@ -51,8 +51,11 @@ type AuthorityConfig struct {
 type issued struct {
 	certificate tls.Certificate
 	authority   []byte // PEM
-	expires     time.Time
-	trusted     time.Time // since when the registration names the authority; zero is not yet
+	// from and expires are readings of the clock on the wall, which API servers go by: time in which a machine is suspended, or
+	// by which its clock is set, counts.
+	from, expires time.Time
+	trusted       time.Time // since when the registration names the authority; zero is not yet
+	settled       bool      // API servers had the time to learn of it
 }
 
 // NewAuthority issues the first certificate.
@@ -87,20 +90,20 @@ func (a *Authority) Turn() (again time.Duration, err error) {
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
 	due := a.shown.expires.Add(-a.cfg.Lifetime / 3)
-	if a.next == nil && !now.Before(due) {
+	if a.next == nil && (!now.Before(due) || now.Before(a.shown.from)) {
 		if a.next, err = issue(a.cfg.Names, now, a.cfg.Lifetime); err != nil {
 			return a.cfg.Settle, err
 		}
 	}
 	if a.next == nil {
+		a.settled(a.shown, now)
 		return due.Sub(now), nil
 	}
-	settled := a.next.trusted.Add(a.cfg.Settle)
 	switch {
 	case a.next.trusted.IsZero():
 		return a.cfg.Settle, nil
-	case now.Before(settled) && now.Before(a.shown.expires): // what has expired is of no use any more
-		return settled.Sub(now), nil
+	case !a.settled(a.next, now) && a.shown.valid(now): // what is not valid is of no use any more
+		return a.next.trusted.Add(a.cfg.Settle).Sub(now), nil
 	}
 	a.shown, a.next = a.next, nil
 	return a.shown.expires.Add(-a.cfg.Lifetime / 3).Sub(now), nil
@@ -125,11 +128,9 @@ func (a *Authority) Trusted(bundle []byte, settled bool) {
 		switch {
 		case one == nil:
 		case !bytes.Contains(bundle, one.authority):
-			one.trusted = time.Time{}
+			one.trusted, one.settled = time.Time{}, false
 		case one.trusted.IsZero():
-			if one.trusted = now; settled {
-				one.trusted = now.Add(-a.cfg.Settle)
-			}
+			one.trusted, one.settled = now, settled
 		}
 	}
 }
@@ -140,13 +141,25 @@ func (a *Authority) Ready() error {
 	defer a.mu.Unlock()
 	now := a.cfg.Now()
 	switch {
-	case now.After(a.shown.expires):
-		return errors.New("the certificate has expired")
-	case a.shown.trusted.IsZero() || now.Before(a.shown.trusted.Add(a.cfg.Settle)):
+	case !a.shown.valid(now):
+		return errors.New("the certificate has expired, or is not valid yet: the clock was set")
+	case a.shown.trusted.IsZero() || !a.settled(a.shown, now):
 		return errors.New("the API server does not trust the certificate yet")
 	}
 	return nil
 }
+
+// settled reports whether API servers had the time to learn to trust what was issued. A clock that is set back does not undo
+// that; where it is set back before, the wait begins anew. The lock is held.
+func (a *Authority) settled(one *issued, now time.Time) bool {
+	if now.Before(one.trusted) {
+		one.trusted = now
+	}
+	one.settled = one.settled || !one.trusted.IsZero() && now.Sub(one.trusted) >= a.cfg.Settle
+	return one.settled
+}
+
+func (i *issued) valid(now time.Time) bool { return !now.Before(i.from) && now.Before(i.expires) }
 
 // Expires is when the certificate that is shown does.
 func (a *Authority) Expires() time.Time {
@@ -165,6 +178,7 @@ func issue(names []string, now time.Time, valid time.Duration) (*issued, error) 
 	if err != nil {
 		return nil, fmt.Errorf("issue a certificate: %w", err)
 	}
+	now = now.Round(0)
 	from, until := now.Add(-backdated), now.Add(valid)
 	serial := func() *big.Int {
 		n, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // it never fails
@@ -199,6 +213,6 @@ func issue(names []string, now time.Time, valid time.Duration) (*issued, error) 
 	}
 	return &issued{
 		certificate: tls.Certificate{Certificate: [][]byte{der, caDER}, PrivateKey: key},
-		authority:   pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), expires: until,
+		authority:   pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), from: from, expires: until,
 	}, nil
 }

@@ -211,6 +211,42 @@ func TestAuthority(t *testing.T) {
 	}
 }
 
+// TestAuthorityClock: a clock that is set a day ahead and back leaves the door ready, and one that was far ahead when the
+// certificate was issued has it issued anew, because nobody takes one that is not valid yet.
+func TestAuthorityClock(t *testing.T) {
+	right := time.Unix(1_800_000_000, 0)
+	now := right.Add(24 * time.Hour)
+	a, err := NewAuthority(AuthorityConfig{Names: []string{"b.a.svc"}, Lifetime: 7 * 24 * time.Hour, Settle: time.Minute, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := a.Bundle()
+	a.Trusted(first, true)
+	for _, at := range []time.Time{now, right, now, right.Add(-12 * time.Hour)} {
+		now = at
+		if again, err := a.Turn(); again <= 0 || err != nil || a.Ready() != nil || !trusts(t, a, first, "b.a.svc", right) {
+			t.Errorf("at %v: again in %v, %v, %v", at, again, err, a.Ready())
+		}
+	}
+	now = right.Add(-3 * 24 * time.Hour) // of the clock four days ago
+	if a.Ready() == nil {
+		t.Error("ready with a certificate that is not valid yet")
+	}
+	for range 2 {
+		if _, err := a.Turn(); err != nil {
+			t.Fatal(err)
+		}
+		a.Trusted(a.Bundle(), false)
+	}
+	if _, err := a.Turn(); err != nil || !trusts(t, a, a.Bundle(), "b.a.svc", now) {
+		t.Errorf("one that is valid now is not shown, %v", err)
+	}
+	now = now.Add(2 * time.Minute)
+	if err := a.Ready(); err != nil {
+		t.Errorf("after API servers had their time: %v", err)
+	}
+}
+
 // TestMerge: every replica's authorities stay until they expire, and what is no authority goes.
 func TestMerge(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)

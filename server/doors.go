@@ -26,6 +26,8 @@ const (
 	maxSecret, minToken = 1 << 20, 20
 	// certTime is how long a certificate is used before its files are read anew.
 	certTime = time.Minute
+	// expiredTime is the same for one that has expired.
+	expiredTime = time.Second
 )
 
 // checkDoors finds what cannot be in the settings of the doors.
@@ -224,7 +226,11 @@ func newCertificate(cert, key string) (*certificate, error) {
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	<-c.turn
 	defer func() { c.turn <- struct{}{} }()
-	if time.Since(c.read) > certTime {
+	again := certTime
+	if c.have.Leaf != nil && time.Now().After(c.have.Leaf.NotAfter) { // nobody takes it: its successor may be there any moment
+		again = expiredTime
+	}
+	if time.Since(c.read) > again {
 		c.read = time.Now()
 		if have, err := tls.LoadX509KeyPair(c.cert, c.key); err == nil {
 			c.have = &have

@@ -22,7 +22,7 @@ func (s *Server) remediate(mgr ctrl.Manager) error {
 	if i < 0 {
 		return nil
 	}
-	debug := &remediate.Debug{Control: s.catalogue.Controls[i].ID, Keep: s.cfg.DebugTime, Now: time.Now, Log: s.log}
+	debug := &remediate.Debug{Control: s.catalogue.Controls[i].ID, Keep: s.cfg.DebugTime, Now: s.cfg.Now, Log: s.log}
 	if s.evidence != nil {
 		debug.OnEvict = s.evidence.evicted
 	}

@@ -101,6 +101,9 @@ type Config struct {
 	Webhook WebhookConfig
 	// Traces say where spans of what the doors take go; the zero value sends none.
 	Traces otlp.Config
+	// Now is the clock that ends waivers, egress and debug containers and renews certificates; nil is time.Now. What is recorded
+	// carries the machine's time.
+	Now func() time.Time
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -138,6 +141,9 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load the catalogue: %w", err), closeSinks(cfg.Sinks))
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	places, err := check(cfg)
 	if err != nil {
 		return nil, errors.Join(err, closeSinks(cfg.Sinks))
@@ -159,7 +165,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.take, Now: time.Now,
 	})
 	if err == nil {
-		s.webhook, err = openWebhook(cfg.Webhook, cat, s.traces, log)
+		s.webhook, err = openWebhook(cfg.Webhook, cfg.Now, cat, s.traces, log)
 	}
 	if err == nil {
 		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket), s.listenDoors())
@@ -357,7 +363,7 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	}
 	reader := client.Reader(mgr.GetClient())
 	s.guards.Store(&reader)
-	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Now: time.Now, Log: s.log, Report: func(n tenant.Notice) {
+	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Now: s.cfg.Now, Log: s.log, Report: func(n tenant.Notice) {
 		s.log.Warn(n.Text, "namespace", n.Namespace)
 	}})
 	if err != nil {
@@ -368,7 +374,7 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 		return nil, err
 	}
 	bundles := &bundle.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: time.Now,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: s.cfg.Now,
 		Serves: func(k control.Kind) (bool, error) { return serves(mgr.GetRESTMapper(), k) },
 		Fills:  func() (bundle.Door, error) { return fillingDoor(s.webhook, mgr.GetRESTMapper()) },
 	}

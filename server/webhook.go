@@ -82,6 +82,7 @@ func checkWebhook(cfg WebhookConfig) error {
 // webhook is the admission door while it runs.
 type webhook struct {
 	cfg        WebhookConfig
+	now        func() time.Time
 	log        *slog.Logger
 	at         admission.Client
 	catalogue  *control.Catalogue // the whole one
@@ -103,11 +104,11 @@ type webhook struct {
 }
 
 // openWebhook opens the door's address and has its first certificate; nil where there is none.
-func openWebhook(cfg WebhookConfig, cat *control.Catalogue, spans *traces, log *slog.Logger) (*webhook, error) {
+func openWebhook(cfg WebhookConfig, now func() time.Time, cat *control.Catalogue, spans *traces, log *slog.Logger) (*webhook, error) {
 	if cfg.Listen == "" {
 		return nil, nil
 	}
-	w := &webhook{cfg: cfg, log: log, catalogue: cat, metrics: admission.NewMetrics(), fillMeters: admission.NewFillMetrics(), traces: spans}
+	w := &webhook{cfg: cfg, now: now, log: log, catalogue: cat, metrics: admission.NewMetrics(), fillMeters: admission.NewFillMetrics(), traces: spans}
 	var err error
 	if w.at, err = admission.ParseClient(cfg.Service, cfg.URL); err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func openWebhook(cfg WebhookConfig, cat *control.Catalogue, spans *traces, log *
 			_, err = w.ca()
 		}
 	} else {
-		w.authority, err = admission.NewAuthority(admission.AuthorityConfig{Names: w.at.ServerNames(), Lifetime: cfg.Lifetime, Settle: cfg.Settle, Now: time.Now})
+		w.authority, err = admission.NewAuthority(admission.AuthorityConfig{Names: w.at.ServerNames(), Lifetime: cfg.Lifetime, Settle: cfg.Settle, Now: now})
 	}
 	if err != nil {
 		return nil, err
@@ -183,7 +184,7 @@ func (w *webhook) setUp(mgr ctrl.Manager, keep *evidence) error {
 		w.log.Info("the admission door has no controls: native policies carry them all; nothing is registered")
 	}
 	r := &admission.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: part, At: w.at, Authority: w.authority,
-		Holder: w.holder(), Able: w.able, Metrics: w.metrics, Log: w.log, Now: time.Now,
+		Holder: w.holder(), Able: w.able, Metrics: w.metrics, Log: w.log, Now: w.now,
 		Unguarded: func(ctx context.Context, p *v1alpha1.Platform) (string, error) {
 			return bundle.Unguarded(ctx, mgr.GetClient(), p)
 		}}
@@ -238,7 +239,7 @@ func (w *webhook) compile(part *control.Catalogue, mgr ctrl.Manager) error {
 		}
 	}
 	h, err := admission.New(admission.Config{Engine: policy.New(sets...), Groups: part.Groups(), Guards: admission.NewCached(mgr.GetClient()),
-		Metrics: w.metrics, Passed: w.passed, Log: w.log})
+		Metrics: w.metrics, Passed: w.passed, Log: w.log, Now: w.now})
 	if err == nil {
 		w.handler.Store(h)
 	}
@@ -265,7 +266,7 @@ func (w *webhook) ready() error {
 		return err
 	}
 	if w.files != nil {
-		if c, err := w.files.get(nil); err != nil || c.Leaf != nil && time.Now().After(c.Leaf.NotAfter) {
+		if c, err := w.files.get(nil); err != nil || c.Leaf != nil && w.now().After(c.Leaf.NotAfter) {
 			return errors.New("the certificate has expired; fix: see that it is renewed")
 		}
 	}

@@ -43,6 +43,35 @@ func TestWebhookRefused(t *testing.T) {
 	}
 }
 
+// TestExpiredCertificate: files of a certificate that has expired are read anew at once, not within a minute.
+func TestExpiredCertificate(t *testing.T) {
+	a, next := makeAuthority(t), makeAuthority(t)
+	c, err := newCertificate(a.cert, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c.have.Leaf
+	for from, to := range map[string]string{next.cert: a.cert, next.key: a.key} {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.read = time.Now().Add(-2 * expiredTime)
+	if have, err := c.get(nil); err != nil || !have.Leaf.Equal(before) {
+		t.Errorf("one that is valid is read anew after seconds, %v", err)
+	}
+	expired := *before
+	expired.NotAfter = time.Now().Add(-time.Hour)
+	c.have.Leaf = &expired
+	if have, err := c.get(nil); err != nil || have.Leaf.Equal(before) || have.Leaf.Equal(&expired) {
+		t.Errorf("one that has expired is still shown, %v", err)
+	}
+}
+
 // TestWebhookFiles: a certificate of others is shown, and another one once its files are renewed, whose authority is trusted
 // beside the old one; before it can decide the door says so and refuses.
 func TestWebhookFiles(t *testing.T) {
@@ -51,7 +80,7 @@ func TestWebhookFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := openWebhook(WebhookConfig{Listen: "127.0.0.1:0", URL: "https://127.0.0.1:1", Cert: a.cert, Key: a.key, CA: a.ca, Drain: time.Millisecond}, cat, nil, slog.New(slog.DiscardHandler))
+	w, err := openWebhook(WebhookConfig{Listen: "127.0.0.1:0", URL: "https://127.0.0.1:1", Cert: a.cert, Key: a.key, CA: a.ca, Drain: time.Millisecond}, time.Now, cat, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 type child struct {
 	stdout io.Reader
 	stop   func()
+	kill   func() // as a loss of power does
 
 	mu    sync.Mutex // guards words
 	words bytes.Buffer
@@ -62,6 +63,10 @@ func startChild(binary string, args []string) (*child, error) {
 	}()
 	if err := <-started; err != nil {
 		return nil, err
+	}
+	c.kill = func() {
+		_ = cmd.Process.Kill() // its own children go with it
+		<-ended
 	}
 	c.stop = func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // gone already is as good

@@ -12,6 +12,7 @@ import (
 type child struct {
 	stdout io.Reader
 	stop   func()
+	kill   func()
 }
 
 func (*child) tail() string { return "" }

@@ -44,15 +44,49 @@ type Cluster struct {
 	Kubeconfig string
 	Config     *rest.Config
 
-	stop func()
+	own *own // nil for a cluster that was there before
+}
+
+// own is a devcluster that was started here.
+type own struct {
+	binary, dir string
+	args        []string
+	child       *child
 }
 
 // Stop ends the cluster if Start started it, and removes its files. It may be called twice.
 func (c *Cluster) Stop() {
-	if c.stop != nil {
-		c.stop()
-		c.stop = nil
+	if c.own != nil {
+		c.own.child.stop()
+		os.RemoveAll(c.own.dir)
+		c.own = nil
 	}
+}
+
+// Kill ends all processes of the cluster at once, as a loss of power does; what was stored stays. The error wraps
+// ErrUnavailable for a cluster that Start did not start.
+func (c *Cluster) Kill() error {
+	if c.own == nil {
+		return fmt.Errorf("%w that may be killed", ErrUnavailable)
+	}
+	c.own.child.kill()
+	return nil
+}
+
+// Restart starts the cluster again after Kill, on what was stored and at the same address.
+func (c *Cluster) Restart() error {
+	if c.own == nil {
+		return fmt.Errorf("%w that may be started", ErrUnavailable)
+	}
+	path, err := c.own.start()
+	if err != nil {
+		return err
+	}
+	now, err := load(path)
+	if err == nil && now.Config.Host != c.Config.Host {
+		err = fmt.Errorf("the cluster came back at %s; want %s: another process took its port", now.Config.Host, c.Config.Host)
+	}
+	return err
 }
 
 // Start gives a cluster: the one of EnvKubeconfig, else a devcluster with args beside those it needs, in a directory of its
@@ -60,7 +94,7 @@ func (c *Cluster) Stop() {
 func Start(args ...string) (*Cluster, error) {
 	log.SetLogger(logr.Discard()) // else controller-runtime complains that nobody reads what it says
 	if path := os.Getenv(EnvKubeconfig); path != "" {
-		return load(path, nil)
+		return load(path)
 	}
 	binary, err := findBinary()
 	if err != nil {
@@ -70,26 +104,32 @@ func Start(args ...string) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for the cluster: %w", err)
 	}
-	remove := func() { os.RemoveAll(dir) }
-	child, err := startChild(binary, append([]string{"up", "--dir", filepath.Join(dir, "c")}, args...))
+	o := &own{binary: binary, dir: dir, args: append([]string{"up", "--dir", filepath.Join(dir, "c")}, args...)}
+	path, err := o.start()
 	if err != nil {
-		remove()
-		return nil, fmt.Errorf("start %s: %w", binary, err)
+		os.RemoveAll(dir)
+		return nil, err
 	}
-	stop := func() {
-		child.stop()
-		remove()
-	}
-	path, err := awaitReady(child)
+	c, err := load(path)
 	if err != nil {
-		stop()
-		return nil, fmt.Errorf("start %s: %w; its last words: %s", binary, err, child.tail())
+		c = &Cluster{own: o}
+		c.Stop()
+		return nil, err
 	}
-	c, err := load(path, stop)
-	if err != nil {
-		stop()
+	c.own = o
+	return c, nil
+}
+
+// start starts the cluster, waits until it is ready and says where its kubeconfig is.
+func (o *own) start() (kubeconfig string, err error) {
+	if o.child, err = startChild(o.binary, o.args); err != nil {
+		return "", fmt.Errorf("start %s: %w", o.binary, err)
 	}
-	return c, err
+	if kubeconfig, err = awaitReady(o.child); err != nil {
+		o.child.stop()
+		return "", fmt.Errorf("start %s: %w; its last words: %s", o.binary, err, o.child.tail())
+	}
+	return kubeconfig, nil
 }
 
 // Main runs the tests of a package on one cluster that Start gives, and returns the code to exit with. use is told of the
@@ -108,13 +148,13 @@ func Main(run func() int, use func(*Cluster), args ...string) int {
 }
 
 // load reads a kubeconfig.
-func load(path string, stop func()) (*Cluster, error) {
+func load(path string) (*Cluster, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", path)
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
 	}
 	config.QPS = -1
-	return &Cluster{Kubeconfig: path, Config: config, stop: stop}, nil
+	return &Cluster{Kubeconfig: path, Config: config}, nil
 }
 
 // findBinary is the devcluster to run.

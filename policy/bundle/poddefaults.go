@@ -25,6 +25,7 @@ func Defaulted(exempt []string, door Door) []client.Object {
 	m.Spec.MatchConstraints = podKinds()
 	m.Spec.MatchConditions = []admissionv1.MatchCondition{
 		{Name: "something-is-on", Expression: "params.spec.?defaults.orValue([]).size() > 0 && !has(object.metadata.deletionTimestamp)"},
+		{Name: "something-may-be-absent", Expression: lacksDefaults()},
 		{Name: "made-by-no-controller", Expression: "!object.metadata.?ownerReferences.orValue([]).exists(r, r.?controller.orValue(false))"},
 		{Name: "changes-the-pod", Expression: "request.operation == 'CREATE' || " + podOf("object") + " != " + podOf("oldObject")},
 		// The template of a Job cannot change; what was filled in when it was created is filled in again.
@@ -75,13 +76,27 @@ func podKinds() *admissionv1.MatchResources {
 	}
 }
 
+// lacksDefaults asks, in few words, whether anything could be filled in: nearly always what is created states it all, and a mutation
+// that changes nothing costs the API server more than all rules together. It may say so in vain, never the other way round.
+func lacksDefaults() string {
+	return "[" + podOf("object") + "].exists(p, " + strings.Join([]string{
+		on(v1alpha1.DefaultSeccompProfile) + " && !p.?securityContext.?seccompProfile.hasValue()",
+		on(v1alpha1.DefaultServiceAccountToken) + " && !p.?automountServiceAccountToken.hasValue()",
+		"(p.?containers.orValue([]) + p.?initContainers.orValue([])).exists(c,\n" +
+			on(v1alpha1.DefaultDropCapabilities) + " && c.?securityContext.?capabilities.?drop.orValue([]).size() == 0 || " +
+			on(v1alpha1.DefaultPrivilegeEscalation) + " && !c.?securityContext.?allowPrivilegeEscalation.hasValue())",
+	}, " ||\n") + ")"
+}
+
+// on says whether a default is on.
+func on(d v1alpha1.Default) string { return "'" + string(d) + "' in params.spec.?defaults.orValue([])" }
+
 // podOf is the pod's spec in an object: a match condition knows no variables.
 func podOf(object string) string {
 	return strings.ReplaceAll(`(O.kind == 'Pod' ? O.?spec : O.kind == 'PodTemplate' ? O.?template.?spec : O.kind == 'CronJob' ? O.?spec.?jobTemplate.?spec.?template.?spec : O.?spec.?template.?spec).orValue({})`, "O", object)
 }
 
 func podVariables() []admissionv1.Variable {
-	on := func(d v1alpha1.Default) string { return "'" + string(d) + "' in params.spec.defaults" }
 	privileged := "c.?securityContext.?privileged.orValue(false)"
 	return []admissionv1.Variable{
 		{Name: "pod", Expression: podOf("object")},

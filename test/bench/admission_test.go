@@ -147,19 +147,22 @@ func pod(namespace string) *corev1.Pod {
 	}}
 }
 
-// apiServer is the process of the cluster's API server, found by the directory in its command line.
-func apiServer(b *testing.B, c *clustertest.Cluster) int {
-	dir := filepath.Dir(c.Kubeconfig)
+// apiServer is the process of the cluster's API server.
+func apiServer(b *testing.B, c *clustertest.Cluster) int { return component(b, c, "kube-apiserver") }
+
+// component is a process of the cluster. Each works in the folder etcd of its directory.
+func component(b *testing.B, c *clustertest.Cluster, name string) int {
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, file := range lines {
 		text, _ := os.ReadFile(file)
+		at, _ := os.Readlink(filepath.Join(filepath.Dir(file), "cwd"))
 		args := bytes.Split(text, []byte{0})
-		if len(args) > 1 && string(args[1]) == "kube-apiserver" && bytes.Contains(text, []byte(dir)) {
+		if len(args) > 1 && string(args[1]) == name && filepath.Dir(at) == filepath.Dir(c.Kubeconfig) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 			return pid
 		}
 	}
-	b.Skip("skipped: the API server is not a process of this machine")
+	b.Skipf("skipped: %s is not a process of this machine", name)
 	return 0
 }
 
