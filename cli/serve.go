@@ -55,6 +55,7 @@ Native policies keep refusing while it is down.`,
 	flags.DurationVar(&cfg.DebugTime, "debug-time", remediate.DefaultDebugTime, "how long a debug container may be in a pod until the pod is evicted, where the control on debug containers denies")
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
 	webhookFlags(cmd, &cfg.Webhook)
+	replicaFlags(cmd, &cfg.Replicas)
 	return cmd
 }
 
