@@ -143,25 +143,45 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (text []byte, rel
 		return nil, release, &httpFault{http.StatusUnsupportedMediaType, invalid, "want Content-Type application/json"}
 	}
 	tooLarge := &httpFault{http.StatusRequestEntityTooLarge, invalid, fmt.Sprintf("the AdmissionReview is larger than %d bytes; fix: make the object smaller, or split it", maxReview)}
-	room := r.ContentLength
-	if room > maxReview {
+	if r.ContentLength > maxReview {
 		return nil, release, tooLarge
 	}
-	if room < 0 {
-		room = maxReview
-	}
-	release = func() { h.bytes.Add(-room) }
-	if h.bytes.Add(room) > maxBytes {
-		return nil, release, &httpFault{http.StatusTooManyRequests, shed, overload}
-	}
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxReview))
+	body := &metered{from: http.MaxBytesReader(w, r.Body, maxReview), held: &h.bytes}
+	release = body.release
+	text, err := io.ReadAll(body)
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
 		return nil, release, tooLarge
+	} else if errors.Is(err, errFull) {
+		return nil, release, &httpFault{http.StatusTooManyRequests, shed, overload}
 	} else if err != nil {
 		return nil, release, &httpFault{http.StatusBadRequest, invalid, "the AdmissionReview ended before it was whole"}
 	}
 	return text, release, nil
 }
+
+// errFull is returned by metered where as many bytes are held as may be.
+var errFull = errors.New("as many bytes of reviews are held as may be")
+
+// metered counts what was read into what is held: not what a client says that it will send, for a few that say much and send
+// nothing would take all the room.
+type metered struct {
+	from io.Reader
+	held *atomic.Int64
+	mine int64
+}
+
+// Read implements io.Reader.
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.from.Read(p)
+	m.mine += int64(n)
+	if m.held.Add(int64(n)) > maxBytes {
+		return n, errFull
+	}
+	return n, err
+}
+
+// release gives back the room.
+func (m *metered) release() { m.held.Add(-m.mine) }
 
 // answer decodes and judges, and says so where that cannot be done in time.
 func (h *Handler) answer(ctx context.Context, text []byte) *answer {

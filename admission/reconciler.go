@@ -16,6 +16,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -57,6 +58,8 @@ type Reconciler struct {
 	// OnGap is told of each gap once it is closed: of which registration, whether it was missing or changed, when that was
 	// noticed and when it was back. It must not block. Nil is nobody.
 	OnGap func(kind, name, cause string, noticed, closed time.Time)
+	// Accept gives the Platform that is in force where that is not the one it is given; see tenant.Accepted. Nil accepts all.
+	Accept func(*v1alpha1.Platform) (*v1alpha1.Platform, error)
 	// Fills reports whether the door is to fill in what is absent, see FillRegistration. Nil is no.
 	Fills func(*v1alpha1.Platform) (bool, error)
 
@@ -77,7 +80,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		queue.Add(one) // there may be neither a Platform nor a registration: certificates are renewed all the same
 		return nil
 	})
-	return ctrl.NewControllerManagedBy(mgr).Named("webhook").For(&v1alpha1.Platform{}).
+	// Every replica keeps its own certificate trusted, so each runs this, also those that do not lead.
+	return ctrl.NewControllerManagedBy(mgr).Named("webhook").WithOptions(controller.Options{NeedLeaderElection: new(false)}).For(&v1alpha1.Platform{}).
 		Watches(&admissionv1.ValidatingWebhookConfiguration{}, platform, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
 			return o.GetName() == RegistrationName
 		}))).
@@ -95,6 +99,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		platform = nil
 	} else if err != nil {
 		return ctrl.Result{}, fmt.Errorf("read platform: %w", err)
+	}
+	if platform != nil && r.Accept != nil {
+		platform, _ = r.Accept(platform) // nil, as if there were none, where no earlier one is known
 	}
 	again := resync
 	if r.Authority != nil {

@@ -56,6 +56,7 @@ Native policies keep refusing while it is down.`,
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
 	webhookFlags(cmd, &cfg.Webhook)
 	tracesFlags(cmd, &cfg.Traces)
+	replicaFlags(cmd, &cfg.Replicas)
 	return cmd
 }
 

@@ -1,17 +1,18 @@
-// Package install puts Ringfence's own kinds and namespace into a cluster and waits until the kinds are served.
+// Package install puts Ringfence's own kinds and namespace into a cluster, waits until the kinds are served, and keeps them in
+// place: deleted or edited, they come back.
 //
-// It installs no policy (policy/bundle does), no tenant and no workload. The control plane calls it at start.
+// It installs no policy (policy/bundle does), no tenant and no workload. The control plane calls it.
 package install
 
 import (
 	"context"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -25,27 +26,41 @@ import (
 // establishTimeout is how long the API server may take to serve a new kind; it takes well under a second.
 const establishTimeout = 30 * time.Second
 
-// CRDs puts every CustomResourceDefinition in tree in place and waits until each is served. One that is as it should be
-// is not written.
+// CRDs makes every CustomResourceDefinition in tree that is missing and waits until each is served. One that is there it leaves
+// as it is: whether that is an older release's or somebody's edit is the business of Kinds, of which one writes at a time.
 func CRDs(ctx context.Context, c client.Client, tree fs.FS) error {
-	files, err := fs.Glob(tree, "*.yaml")
+	all, err := read(tree)
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		text, err := fs.ReadFile(tree, file)
-		if err != nil {
-			return err
-		}
-		var crd apiextensionsv1.CustomResourceDefinition
-		if err := manifest.Decode(text, file, &crd); err != nil {
-			return err
-		}
-		if err := put(ctx, c, &crd); err != nil {
+	for _, crd := range all {
+		if err := put(ctx, c, crd); err != nil {
 			return fmt.Errorf("install kind %s: %w", crd.Spec.Names.Kind, err)
 		}
 	}
 	return nil
+}
+
+// read reads the definitions in tree, with the defaults that the API server fills in.
+func read(tree fs.FS) (all []*apiextensionsv1.CustomResourceDefinition, err error) {
+	files, err := fs.Glob(tree, "*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		text, err := fs.ReadFile(tree, file)
+		if err != nil {
+			return nil, err
+		}
+		var crd apiextensionsv1.CustomResourceDefinition
+		if err := manifest.Decode(text, file, &crd); err != nil {
+			return nil, err
+		}
+		apiextensionsv1.SetDefaults_CustomResourceDefinition(&crd)
+		apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&crd.Spec)
+		all = append(all, &crd)
+	}
+	return all, nil
 }
 
 // Namespace makes Ringfence's own namespace, where the Guard for what lies in no namespace is kept, if it is not there. It
@@ -70,30 +85,27 @@ func Namespace(ctx context.Context, c client.Client) error {
 	return ctx.Err()
 }
 
+// put makes a definition that is missing and waits until it is served. One that is being deleted is waited for, and made anew.
 func put(ctx context.Context, c client.Client, want *apiextensionsv1.CustomResourceDefinition) error {
-	var have apiextensionsv1.CustomResourceDefinition
-	err := c.Get(ctx, client.ObjectKeyFromObject(want), &have)
-	switch {
-	case apierrors.IsNotFound(err):
-		err = c.Create(ctx, want.DeepCopy())
-	case err == nil && !equality.Semantic.DeepDerivative(want.Spec, have.Spec):
-		update := have.DeepCopy()
-		update.Spec = want.Spec
-		update.Spec.Conversion = have.Spec.Conversion
-		err = c.Update(ctx, update)
-	}
-	if err != nil {
-		return err
-	}
-	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, establishTimeout, true, func(ctx context.Context) (bool, error) {
-		if err := c.Get(ctx, client.ObjectKeyFromObject(want), &have); err != nil {
-			return false, client.IgnoreNotFound(err)
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, establishTimeout, true, func(ctx context.Context) (bool, error) {
+		var have apiextensionsv1.CustomResourceDefinition
+		last = c.Get(ctx, client.ObjectKeyFromObject(want), &have)
+		if apierrors.IsNotFound(last) {
+			last = client.IgnoreAlreadyExists(c.Create(ctx, want.DeepCopy())) // another replica may have been faster
+			return false, last
 		}
-		for _, cond := range have.Status.Conditions {
-			if cond.Type == apiextensionsv1.Established && cond.Status == apiextensionsv1.ConditionTrue {
-				return true, nil
-			}
-		}
-		return false, nil
+		return last == nil && established(&have), last
+	})
+	if wait.Interrupted(err) && last == nil {
+		return fmt.Errorf("it is not served after %v", establishTimeout)
+	}
+	return err
+}
+
+// established reports whether the API server serves a kind, and goes on doing so.
+func established(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	return crd.DeletionTimestamp == nil && slices.ContainsFunc(crd.Status.Conditions, func(c apiextensionsv1.CustomResourceDefinitionCondition) bool {
+		return c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue
 	})
 }

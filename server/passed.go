@@ -17,8 +17,12 @@ func (w *webhook) passed(ctx context.Context, p admission.Passage) {
 	if d == nil {
 		return
 	}
-	if !d.Allowed { // by the id with which the refusal ends; who asked and about what is in the record
-		w.log.Info("refused", "id", finding.Value(p.UID), "verdict", p.Verdict, "operation", p.Operation, "namespace", finding.Value(p.Namespace),
+	if !d.Allowed || w.keep == nil { // by the id with which the refusal ends; who asked and about what is in the record, or the audit stream
+		said := "refused"
+		if d.Allowed {
+			said = "warned"
+		}
+		w.log.Info(said, "id", finding.Value(p.UID), "verdict", p.Verdict, "operation", p.Operation, "namespace", finding.Value(p.Namespace),
 			"kind", finding.Value(d.Subject.Kind), "control", strings.Join(controlsOf(d.Findings).Value.AsStringSlice(), ","))
 	}
 	if w.keep != nil {

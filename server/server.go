@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -31,7 +32,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -104,6 +104,8 @@ type Config struct {
 	// Now is the clock that ends waivers, egress and debug containers and renews certificates; nil is time.Now. What is recorded
 	// carries the machine's time.
 	Now func() time.Time
+	// Replicas says whether others run beside this process.
+	Replicas ReplicasConfig
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -117,7 +119,8 @@ type Server struct {
 	findings  *record.Memory // nil where the store answers
 	audit     *auditlog.Handler
 	metrics   *bundle.Metrics
-	traces    *traces   // nil for none
+	traces    *traces // nil for none
+	kinds     *install.Metrics
 	evidence  *evidence // nil for none
 	webhook   *webhook  // nil for none
 	running   atomic.Bool
@@ -152,7 +155,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeSinks(cfg.Sinks))
 	}
-	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics(), traces: openTraces(sender), doorMetrics: newDoorMetrics()}
+	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics(), traces: openTraces(sender), kinds: install.NewMetrics(), doorMetrics: newDoorMetrics()}
 	if cfg.Evidence != "" {
 		if s.evidence, err = openEvidence(cfg, places, cat.Digest, s.traces, log); err != nil {
 			return nil, errors.Join(err, closeSinks(cfg.Sinks))
@@ -192,7 +195,7 @@ func check(cfg Config) ([]place, error) {
 	if cfg.Evidence == "" && len(cfg.Witnesses) > 0 {
 		err = errors.Join(err, errors.New("publish checkpoints: want a folder for evidence too: they are of the ledger in it"))
 	}
-	return places, errors.Join(err, checkDoors(cfg), checkWebhook(cfg.Webhook))
+	return places, errors.Join(err, checkDoors(cfg), checkWebhook(cfg.Webhook), checkReplicas(cfg))
 }
 
 // AuditURL is where the API server is to send audit events, or "". It holds a random path that only the API server is
@@ -252,7 +255,7 @@ func (s *Server) listenSocket(path string) error {
 // metricsHandler answers with the metrics of all that this process does.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s.metrics, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s})
+	registry.MustRegister(s.metrics, s.kinds, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s})
 	if s.traces != nil {
 		registry.MustRegister(s.traces.sender)
 	}
@@ -334,14 +337,16 @@ func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(install.CRDs(ctx, c, v1alpha1.CRDs()), install.Namespace(ctx, c)); err != nil {
-		return err
+	if !s.cfg.Replicas.WebhookOnly {
+		if err := errors.Join(install.CRDs(ctx, c, v1alpha1.CRDs()), install.Namespace(ctx, c)); err != nil {
+			return err
+		}
 	}
 	mgr, err := s.manager(rest, c.Scheme())
 	if err != nil {
 		return err
 	}
-	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { s.watchAudit(ctx, c); return nil })); err != nil {
+	if err := mgr.Add(runnable(func(ctx context.Context) error { s.watchAudit(ctx, c); return nil })); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil && ctx.Err() == nil {
@@ -353,52 +358,66 @@ func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
 // manager is the reconcilers, ready to start.
 func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, error) {
 	skip := true
-	mgr, err := ctrl.NewManager(rest, ctrl.Options{
+	mgr, err := ctrl.NewManager(rest, s.cfg.Replicas.elect(ctrl.Options{
 		Scheme: scheme, Logger: logr.FromSlogHandler(s.log.Handler()), Metrics: metricsserver.Options{BindAddress: "0"},
 		Cache:      cache.Options{ByObject: cached()},
 		Controller: config.Controller{SkipNameValidation: &skip}, // two servers may run in one test process
-	})
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
 	reader := client.Reader(mgr.GetClient())
 	s.guards.Store(&reader)
-	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Now: s.cfg.Now, Log: s.log, Report: func(n tenant.Notice) {
+	accepted := tenant.NewAccepted(s.catalogue.Controls)
+	if s.webhook != nil {
+		if err := s.webhook.setUp(mgr, accepted.Of, s.evidence); err != nil {
+			return nil, fmt.Errorf("set up the admission door: %w", err)
+		}
+	}
+	if s.cfg.Replicas.WebhookOnly {
+		return mgr, nil
+	}
+	return mgr, s.writers(mgr, accepted)
+}
+
+// writers registers what writes to the cluster: where there are replicas, one of them runs it.
+func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
+	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Accepted: accepted, Now: s.cfg.Now, Log: s.log, Report: func(n tenant.Notice) {
 		s.log.Warn(n.Text, "namespace", n.Namespace)
 	}})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	protection, err := tenant.Protection()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	bundles := &bundle.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: s.cfg.Now,
 		Serves: func(k control.Kind) (bool, error) { return serves(mgr.GetRESTMapper(), k) },
 		Fills:  func() (bundle.Door, error) { return fillingDoor(s.webhook, mgr.GetRESTMapper()) },
+		Accept: accepted.Of,
 	}
 	if s.evidence != nil {
 		bundles.OnGap = s.evidence.gap
 	}
-	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.facts.watch(mgr)); err != nil {
-		return nil, fmt.Errorf("set up the reconcilers: %w", err)
+	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.keepKinds(mgr), s.facts.watch(mgr)); err != nil {
+		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
-	if s.webhook != nil {
-		if err := s.webhook.setUp(mgr, s.evidence); err != nil {
-			return nil, fmt.Errorf("set up the admission door: %w", err)
-		}
+	if err := s.standBy(mgr, bundles); err != nil {
+		return err
 	}
 	if s.evidence == nil {
-		return mgr, nil
+		return nil
 	}
-	return mgr, s.addPostures(mgr, bundles)
+	return s.addPostures(mgr, bundles)
 }
 
 // cached limits the cache to what the reconcilers read.
 func cached() map[client.Object]cache.ByObject {
 	all := tenant.CacheByObject()
 	all[&corev1.Pod{}] = cache.ByObject{Transform: remediate.Strip}
+	all[&apiextensionsv1.CustomResourceDefinition{}] = cache.ByObject{Transform: install.Strip(v1alpha1.GroupVersion.Group)}
 	return all
 }
 

@@ -171,7 +171,7 @@ func (w *webhook) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 }
 
 // setUp joins the door to a cluster: what it judges, the Guards it reads, and its registration.
-func (w *webhook) setUp(mgr ctrl.Manager, keep *evidence) error {
+func (w *webhook) setUp(mgr ctrl.Manager, accept func(*v1alpha1.Platform) (*v1alpha1.Platform, error), keep *evidence) error {
 	native, err := serves(mgr.GetRESTMapper(), control.Kind{APIGroup: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicy"})
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (w *webhook) setUp(mgr ctrl.Manager, keep *evidence) error {
 		w.log.Info("the admission door has no controls: native policies carry them all; nothing is registered")
 	}
 	r := &admission.Reconciler{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: part, At: w.at, Authority: w.authority,
-		Holder: w.holder(), Able: w.able, Metrics: w.metrics, Log: w.log, Now: w.now,
+		Holder: w.holder(), Able: w.able, Metrics: w.metrics, Log: w.log, Now: w.now, Accept: accept,
 		Unguarded: func(ctx context.Context, p *v1alpha1.Platform) (string, error) {
 			return bundle.Unguarded(ctx, mgr.GetClient(), p)
 		}}
@@ -204,7 +204,14 @@ func (w *webhook) setUp(mgr ctrl.Manager, keep *evidence) error {
 	err = mgr.Add(runnable(func(ctx context.Context) error {
 		var group errgroup.Group
 		group.Go(func() error { return w.compile(part, mgr) })
-		group.Go(func() error { w.synced.Store(mgr.GetCache().WaitForCacheSync(ctx)); return nil })
+		group.Go(func() error {
+			// A replica that does not lead has no reconciler that would read them.
+			if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Guard{}); err != nil {
+				return fmt.Errorf("read the Guards: %w", err)
+			}
+			w.synced.Store(mgr.GetCache().WaitForCacheSync(ctx))
+			return nil
+		})
 		return group.Wait()
 	}))
 	return errors.Join(err, r.SetupWithManager(mgr))
@@ -309,6 +316,7 @@ func (w *webhook) run(ctx context.Context) error {
 		Handler: w.mux(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 40 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(w.log.Handler(), slog.LevelWarn),
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: w.certificate},
+		ConnState: newNewcomers(maxNewcomers).changed,
 	}
 	var group errgroup.Group
 	failed := make(chan struct{})

@@ -53,9 +53,10 @@ func (r *Reconciler) write(ctx context.Context, changes []Change) error {
 	return nil
 }
 
-// refused reports an error of admission or of rights, either of which may be about to change; an ending namespace will not.
+// refused reports an error of admission or of rights, either of which may be about to change; an ending namespace will not, and
+// a kind that is being deleted takes longer.
 func refused(err error) bool {
-	return (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) && !ending(err)
+	return (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) && !ending(err) && !kindAway(err)
 }
 
 // ending reports a write into a namespace that is being deleted.
@@ -86,7 +87,11 @@ func (r *Reconciler) writeOne(ctx context.Context, c Change) error {
 		}
 		fresh := c.Object.DeepCopyObject().(client.Object)
 		fresh.SetResourceVersion("")
-		return r.create(ctx, fresh)
+		err := r.create(ctx, fresh.DeepCopyObject().(client.Object))
+		if guard, ok := fresh.(*v1alpha1.Guard); ok && kindAway(err) {
+			r.remember(guard)
+		}
+		return err
 	case Free:
 		return r.free(ctx, c.Object)
 	}

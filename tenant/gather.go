@@ -178,6 +178,7 @@ func (r *Reconciler) platform(ctx context.Context) (*v1alpha1.Platform, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the Platform: %w", err)
 	}
+	p, _ = r.cfg.Accepted.Of(p) // what is wrong with it stands in its own status
 	return p, nil
 }
 

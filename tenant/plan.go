@@ -30,6 +30,8 @@ type Input struct {
 	Namespaces map[string]Live
 	// Cilium says that the cluster knows CiliumNetworkPolicy.
 	Cilium bool
+	// Last is what the Guard of a namespace said that went with its kind; nil where none did.
+	Last *v1alpha1.GuardSpec
 	// Now decides which egress and which waivers have ended.
 	Now time.Time
 }

@@ -34,6 +34,8 @@ type Config struct {
 	// Report is told of namespaces that are nobody's; see Notice. It is called from several goroutines and must not block.
 	// Nil: nobody is told.
 	Report func(Notice)
+	// Accepted says which Platform is in force. Nil makes one of Controls.
+	Accepted *Accepted
 	// Poll is how often the server is asked whether a cordoned namespace is empty, and whether a missing network model has
 	// come. Zero means 15 s.
 	Poll time.Duration
@@ -57,9 +59,10 @@ type Reconciler struct {
 	mapper apimeta.RESTMapper
 	tenant controller.Controller
 
-	mu       sync.Mutex           // guards the fields below
-	cilium   bool                 // CiliumNetworkPolicy is watched
-	reported map[string]types.UID // namespaces that Report was told of, by name
+	mu       sync.Mutex                    // guards the fields below
+	cilium   bool                          // CiliumNetworkPolicy is watched
+	reported map[string]types.UID          // namespaces that Report was told of, by name
+	lost     map[string]v1alpha1.GuardSpec // what Guards said that went with their kind, by namespace
 }
 
 // New checks a configuration and lists all that it lacks.
@@ -83,7 +86,10 @@ func New(cfg Config) (*Reconciler, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("configure the tenant reconciler: %w", err)
 	}
-	return &Reconciler{cfg: cfg, reported: map[string]types.UID{}}, nil
+	if cfg.Accepted == nil {
+		cfg.Accepted = NewAccepted(cfg.Controls)
+	}
+	return &Reconciler{cfg: cfg, reported: map[string]types.UID{}, lost: map[string]v1alpha1.GuardSpec{}}, nil
 }
 
 // reconcileTenant brings one tenant to what it asks for.
@@ -91,6 +97,13 @@ func (r *Reconciler) reconcileTenant(ctx context.Context, req reconcile.Request)
 	t, err := find(ctx, r.client, "", req.Name, &v1alpha1.Tenant{})
 	if err != nil || t == nil {
 		return reconcile.Result{}, err
+	}
+	if t.DeletionTimestamp != nil {
+		if ends, err := r.kindEnds(ctx); err != nil {
+			return reconcile.Result{}, err
+		} else if ends {
+			return later(r.letGo(ctx, t))
+		}
 	}
 	platform, err := r.platform(ctx)
 	if err != nil {
@@ -111,13 +124,13 @@ func (r *Reconciler) reconcileTenant(ctx context.Context, req reconcile.Request)
 	var outcomes []outcome
 	for _, plan := range Plan(in) {
 		err := r.write(ctx, plan.Changes)
-		if transient(err) {
+		if transient(err) || kindAway(err) {
 			return later(err)
 		}
 		outcomes = append(outcomes, outcome{plan, err})
 	}
 	if t.DeletionTimestamp != nil && len(outcomes) == 0 {
-		return later(r.setFinalizer(ctx, t, slices.DeleteFunc(slices.Clone(t.Finalizers), func(f string) bool { return f == FinalizerTenant })))
+		return later(r.letGo(ctx, t))
 	}
 	if err := r.saveStatus(ctx, t, statusOf(t, outcomes, in.Now)); err != nil {
 		return later(err)
@@ -155,6 +168,9 @@ func later(err error) (reconcile.Result, error) {
 	if transient(err) {
 		return reconcile.Result{RequeueAfter: 100 * time.Millisecond}, nil
 	}
+	if kindAway(err) { // before NotFound, which it is too, and which nobody would come back for
+		return reconcile.Result{RequeueAfter: kindAwayPause}, nil
+	}
 	return reconcile.Result{}, client.IgnoreNotFound(err)
 }
 
@@ -190,6 +206,7 @@ func (r *Reconciler) reconcileNamespace(ctx context.Context, req reconcile.Reque
 	if ns == nil && err == nil {
 		r.mu.Lock()
 		delete(r.reported, req.Name)
+		delete(r.lost, req.Name)
 		r.mu.Unlock()
 	}
 	if err != nil || ns == nil {
@@ -199,7 +216,7 @@ func (r *Reconciler) reconcileNamespace(ctx context.Context, req reconcile.Reque
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	in := Input{Controls: r.cfg.Controls}
+	in := Input{Controls: r.cfg.Controls, Now: r.cfg.Now(), Last: r.recall(ns.Name, guard != nil && guard.DeletionTimestamp == nil)}
 	if in.Platform, err = r.platform(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -219,7 +236,7 @@ func (r *Reconciler) reconcileNamespace(ctx context.Context, req reconcile.Reque
 	if waiting {
 		return reconcile.Result{RequeueAfter: time.Second}, nil
 	}
-	return reconcile.Result{}, nil
+	return untilEnd(guard, in.Now), nil
 }
 
 // kubernetesNamespaces are in every cluster and nobody's; reporting them would be noise that nobody can act on.

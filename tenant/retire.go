@@ -101,7 +101,7 @@ func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting 
 		return nil
 	}
 	if ns.Name == v1alpha1.SystemNamespace { // exempt itself, it keeps the Guard for what lies in no namespace
-		return changeGuard(guard, keep(in, guard, CompileCluster(in.Controls, in.Platform)))
+		return changeGuard(guard, keep(in, in.Platform == nil, guard, CompileCluster(in.Controls, in.Platform)))
 	}
 	if Exempt(in.Platform, ns.Name) {
 		if ns.Labels[v1alpha1.LabelTenant] != "" || len(managedKeys(ns.ManagedFields, "f:labels")) == 0 {
@@ -109,20 +109,33 @@ func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting 
 		}
 		return applyNamespace(ns.Name, ns, nil, nil)
 	}
+	alone := Compile(in.Controls, in.Platform, nil, nil, ns.Name)
 	if owner(ns, in.Platform, in.Tenants) != nil {
+		if in.Platform == nil && guard == nil && in.Last != nil { // its tenant waits for a Platform
+			return changeGuard(nil, keep(in, true, nil, alone))
+		}
 		return nil
 	}
-	changes := changeGuard(guard, keep(in, guard, Compile(in.Controls, in.Platform, nil, nil, ns.Name)))
-	if ns.Labels[v1alpha1.LabelTenant] != "" {
-		return changes // its tenant vanished without its finalizer: the labels stay for whoever has to find out
+	// A tenant that vanished without its finalizer went with its kind. What it asked for may be stricter than the Platform, so its
+	// Guard stays, and the labels for whoever has to find out.
+	vanished := ns.Labels[v1alpha1.LabelTenant] != ""
+	changes := changeGuard(guard, keep(in, in.Platform == nil || vanished, guard, alone))
+	if vanished {
+		return changes
 	}
 	return append(changes, applyNamespace(ns.Name, ns, guardedAlone, nil)...)
 }
 
-// keep is want, or what is there where no Platform says otherwise.
-func keep(in Input, guard *v1alpha1.Guard, want v1alpha1.Guard) v1alpha1.Guard {
-	if in.Platform == nil && guard != nil {
+// keep is want; or where last says so, the last Guard that is known, without what has ended since.
+func keep(in Input, last bool, guard *v1alpha1.Guard, want v1alpha1.Guard) v1alpha1.Guard {
+	switch {
+	case last && guard != nil:
 		want.Spec = *guard.Spec.DeepCopy()
+	case last && in.Last != nil:
+		want.Spec = *in.Last.DeepCopy()
+	default:
+		return want
 	}
+	DropExpired(&want.Spec, in.Now)
 	return want
 }

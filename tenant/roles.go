@@ -144,6 +144,7 @@ func adminRules() []rbacv1.PolicyRule {
 //	tenants/status update                     phases and conditions
 //	guards                                    the compiled knowledge, and its finalizer
 //	waivers look                              what is waived; Ringfence writes none
+//	the kind Tenant get, by name              whether a Tenant is deleted, or its kind with all Tenants
 //	namespaces                                onboarding, labels, deletion
 //	serviceaccounts create, patch             no token for pods that name no account (server-side apply asks for create)
 //	resourcequotas, limitranges,              limits, baseline, rights
@@ -158,7 +159,10 @@ func ServiceAccountRules() []rbacv1.PolicyRule {
 			bind.ResourceNames = append(bind.ResourceNames, role.Name)
 		}
 	}
+	kind := rule("apiextensions.k8s.io", "customresourcedefinitions", "get")
+	kind.ResourceNames = []string{kindTenants}
 	rules := []rbacv1.PolicyRule{
+		kind,
 		rule("ringfence.dev", "platforms", look),
 		rule("ringfence.dev", "tenants", look+" patch"),
 		rule("ringfence.dev", "tenants/status", "update"),

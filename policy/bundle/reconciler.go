@@ -82,6 +82,9 @@ type Reconciler struct {
 	Now     func() time.Time
 	// OnGap is told of each gap once it is closed. It must not block. Nil is nobody.
 	OnGap func(Gap)
+	// Accept gives the Platform that is in force, and what is wrong with the one it is given: the last one without a mistake
+	// then, nil where there was none. Nil accepts all.
+	Accept func(*v1alpha1.Platform) (*v1alpha1.Platform, error)
 
 	inPlaceFor atomic.Int64 // the generation of the Platform for which this process last put all in place; 0 is none
 
@@ -124,8 +127,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		return ctrl.Result{}, fmt.Errorf("read platform: %w", err)
 	}
-	reason, message, err := r.enforce(ctx, &platform)
-	if reported := r.report(ctx, &platform, reason, message); err == nil {
+	inForce, mistake := r.accepted(&platform)
+	if inForce == nil { // what is installed stays, and nothing is
+		return ctrl.Result{RequeueAfter: resync}, r.refuse(ctx, &platform, mistake)
+	}
+	reason, message, err := r.enforce(ctx, inForce)
+	if reported := r.report(ctx, &platform, inForce.Generation, reason, message, mistake); err == nil {
 		err = reported
 	}
 	switch {
@@ -463,8 +470,8 @@ func (r *Reconciler) closed(c Change, noticed time.Time) {
 	}
 }
 
-// report writes the condition Enforced, only where it changes.
-func (r *Reconciler) report(ctx context.Context, p *v1alpha1.Platform, reason, message string) error {
+// report writes the conditions, only where they change. generation is that of the Platform that is in force.
+func (r *Reconciler) report(ctx context.Context, p *v1alpha1.Platform, generation int64, reason, message string, mistake error) error {
 	status, inPlace := metav1.ConditionFalse, 0.0
 	if reason == reasonInPlace {
 		status, inPlace = metav1.ConditionTrue, 1
@@ -475,12 +482,18 @@ func (r *Reconciler) report(ctx context.Context, p *v1alpha1.Platform, reason, m
 	if reason == reasonInPlace {
 		p.Status.CatalogueDigest = r.Catalogue.Digest
 		if door, err := r.door(); err == nil {
-			meta.SetStatusCondition(&p.Status.Conditions, mutated(door, p.Generation))
+			meta.SetStatusCondition(&p.Status.Conditions, mutated(door, generation))
 		}
 	}
 	meta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
-		Type: ConditionEnforced, Status: status, Reason: reason, Message: message, ObservedGeneration: p.Generation,
+		Type: ConditionEnforced, Status: status, Reason: reason, Message: message, ObservedGeneration: generation,
 	})
+	meta.SetStatusCondition(&p.Status.Conditions, acceptance(p.Generation, generation, mistake))
+	return r.save(ctx, p, before)
+}
+
+// save writes a status that differs from the one there was.
+func (r *Reconciler) save(ctx context.Context, p *v1alpha1.Platform, before *v1alpha1.PlatformStatus) error {
 	if equality.Semantic.DeepEqual(before, &p.Status) {
 		return nil
 	}

@@ -29,6 +29,9 @@ var ErrNotBuilt = errors.New("the policies of this Platform are not built yet")
 // Standings says how what Reconcile keeps in place for a Platform stands now, in the order in which it is put in place. It writes
 // nothing and reads the cache alone, so that it may be behind by a moment; which kinds the cluster serves it does not ask again.
 func (r *Reconciler) Standings(ctx context.Context, p *v1alpha1.Platform) ([]Standing, error) {
+	if inForce, _ := r.accepted(p); inForce != nil {
+		p = inForce
+	}
 	want, bundles, mutates, err := r.wantedFor(p)
 	if err != nil {
 		return nil, err
