@@ -17,10 +17,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/image"
 )
 
 // Config is what a Reconciler needs beside a manager.
@@ -34,6 +36,9 @@ type Config struct {
 	// Report is told of namespaces that are nobody's; see Notice. It is called from several goroutines and must not block.
 	// Nil: nobody is told.
 	Report func(Notice)
+	// Images are the facts by which images are judged, nil where none can be read at the moment: then the Guards keep theirs.
+	// A nil func is no facts at all: images are not judged, and Guards say nothing of them. See ImagesChanged.
+	Images func() *image.Index
 	// Poll is how often the server is asked whether a cordoned namespace is empty, and whether a missing network model has
 	// come. Zero means 15 s.
 	Poll time.Duration
@@ -56,6 +61,8 @@ type Reconciler struct {
 	live   client.Reader
 	mapper apimeta.RESTMapper
 	tenant controller.Controller
+	// facts tell the two controllers that the facts changed; each holds one event at most, for more say nothing more.
+	facts [2]chan event.GenericEvent
 
 	mu       sync.Mutex           // guards the fields below
 	cilium   bool                 // CiliumNetworkPolicy is watched
@@ -83,7 +90,11 @@ func New(cfg Config) (*Reconciler, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("configure the tenant reconciler: %w", err)
 	}
-	return &Reconciler{cfg: cfg, reported: map[string]types.UID{}}, nil
+	r := &Reconciler{cfg: cfg, reported: map[string]types.UID{}}
+	for i := range r.facts {
+		r.facts[i] = make(chan event.GenericEvent, 1)
+	}
+	return r, nil
 }
 
 // reconcileTenant brings one tenant to what it asks for.
@@ -199,7 +210,8 @@ func (r *Reconciler) reconcileNamespace(ctx context.Context, req reconcile.Reque
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	in := Input{Controls: r.cfg.Controls}
+	in := Input{Controls: r.cfg.Controls, Now: r.cfg.Now()}
+	in.Gated, in.Images = r.images()
 	if in.Platform, err = r.platform(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -212,7 +224,11 @@ func (r *Reconciler) reconcileNamespace(ctx context.Context, req reconcile.Reque
 			return reconcile.Result{}, err
 		}
 	}
-	if err := r.write(ctx, planUnowned(in, ns, guard, waiting)); err != nil {
+	runs, err := r.runs(ctx, ns.Name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := r.write(ctx, planUnowned(in, ns, guard, runs, waiting)); err != nil {
 		return later(fmt.Errorf("guard namespace %s: %w", ns.Name, err))
 	}
 	r.report(ns, in)

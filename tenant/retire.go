@@ -90,10 +90,10 @@ func release(name string, live Live) []Change {
 var guardedAlone = map[string]string{v1alpha1.LabelGuarded: "true"}
 
 // planUnowned plans for a namespace that is no tenant's, and for the end of every namespace. guard is nil where there is
-// none; waiting says that something in an ending namespace may still need a verdict. The Guard is let go only once the
+// none; runs are the digests of the Pods there; waiting says that something in an ending namespace may still need a verdict. The Guard is let go only once the
 // namespace controller has come to it: by then no request from before the end is still under way. platform may be nil: then
 // a Guard that is there is kept, for a Platform deleted by mistake must not stop the bank, and a missing one refuses everything.
-func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting bool) []Change {
+func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, runs []string, waiting bool) []Change {
 	if ns.DeletionTimestamp != nil {
 		if guard != nil && guard.DeletionTimestamp != nil && len(guard.Finalizers) > 0 && !waiting {
 			return []Change{{Free, guard}}
@@ -112,7 +112,9 @@ func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting 
 	if owner(ns, in.Platform, in.Tenants) != nil {
 		return nil
 	}
-	changes := changeGuard(guard, keep(in, guard, Compile(in.Controls, in.Platform, nil, nil, ns.Name)))
+	want := Compile(in.Controls, in.Platform, nil, nil, ns.Name)
+	in.addImages(&want.Spec, guard, runs)
+	changes := changeGuard(guard, keep(in, guard, want))
 	if ns.Labels[v1alpha1.LabelTenant] != "" {
 		return changes // its tenant vanished without its finalizer: the labels stay for whoever has to find out
 	}

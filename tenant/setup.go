@@ -65,6 +65,9 @@ func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 	watch(namespace, &v1alpha1.Guard{}, to(func(_ context.Context, o client.Object) []reconcile.Request {
 		return []reconcile.Request{named(o.GetNamespace())}
 	}))
+	if err == nil {
+		err = r.watchImages(namespace)
+	}
 	if err != nil {
 		return fmt.Errorf("watch for the tenant controllers: %w", err)
 	}
