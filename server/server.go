@@ -98,6 +98,9 @@ type Config struct {
 	WitnessFor []string
 	// Webhook is the admission door.
 	Webhook WebhookConfig
+	// ImageFacts is a folder of files of kind ImageAdmission, by which images are judged; it is looked at twice a second. Empty:
+	// nothing is claimed of images.
+	ImageFacts string
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -342,9 +345,13 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	}
 	reader := client.Reader(mgr.GetClient())
 	s.guards.Store(&reader)
-	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Now: time.Now, Log: s.log, Report: func(n tenant.Notice) {
+	facts := s.openImages()
+	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Now: time.Now, Log: s.log, Images: facts.source(), Report: func(n tenant.Notice) {
 		s.log.Warn(n.Text, "namespace", n.Namespace)
 	}})
+	if err == nil {
+		err = facts.follow(mgr, tenants.ImagesChanged)
+	}
 	if err != nil {
 		return nil, err
 	}
