@@ -332,18 +332,6 @@ func list(o checkOptions) ([]input, [][]error, error) {
 	return inputs, faults, nil
 }
 
-// missing says which controls are not judged, and why.
-func (j *judge) missing(files bool) string {
-	why, are := "no --platform given", "was not judged"
-	if files {
-		why = "no usable Platform among the --platform files"
-	}
-	if len(j.unjudged) > 1 {
-		are = "were not judged"
-	}
-	return why + ": " + strings.Join(j.unjudged, ", ") + " " + are
-}
-
 // only is the catalogue cut down to the named controls; all of them where none is named. Its digest stays.
 func only(cat *control.Catalogue, ids []string) (*control.Catalogue, error) {
 	if len(ids) == 0 {

@@ -83,7 +83,7 @@ func (s *survey) guard(ctx context.Context, into *settings, namespace string, ow
 			if err != nil {
 				continue
 			}
-			into.guards[namespace], into.guarded = compiled, true
+			into.guards[namespace], into.guarded, into.guardedImages = compiled, true, guard.Spec.Images != nil
 			return true
 		}
 	}

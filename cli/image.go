@@ -10,6 +10,6 @@ func newImage(env Env) *cobra.Command {
 		Use: "image", Short: "Read what scanners report of images",
 		Args: cobra.ArbitraryArgs, RunE: group,
 	}
-	cmd.AddCommand(newImageReport(env), newImageAdvisories(env))
+	cmd.AddCommand(newImageReport(env), newImageVerdict(env), newImageForecast(env), newImageAdvisories(env))
 	return cmd
 }

@@ -26,6 +26,8 @@ import (
 const (
 	// reasonNoPlatform: the control compares with a setting that only a Platform holds, and none was given.
 	reasonNoPlatform = "platform-not-supplied"
+	// reasonNoFacts: the control compares with facts from outside, and none were given.
+	reasonNoFacts = "facts-not-supplied"
 	// reasonExempt: the namespace is guarded by nobody, here and in the cluster.
 	reasonExempt = "namespace-exempt"
 )
@@ -38,6 +40,17 @@ var platformOnly = regexp.MustCompile(`\bparams\.\??spec\.\??(registries|storage
 func needsPlatform(c control.Control) bool {
 	return slices.ContainsFunc(c.Variables, func(v control.Variable) bool { return platformOnly.MatchString(v.Expression) })
 }
+
+// factual finds, in a rule, the facts from outside.
+var factual = regexp.MustCompile(`\bparams\.\??spec\.\??images\b`)
+
+// needsFacts reports whether a control cannot be judged without facts about images.
+func needsFacts(c control.Control) bool {
+	return slices.ContainsFunc(c.Variables, func(v control.Variable) bool { return factual.MatchString(v.Expression) })
+}
+
+// factual reports whether there are facts about images: of --platform files, or in the one Guard that counts.
+func (s *settings) factual() bool { return s.images != nil || s.guarded && s.guardedImages }
 
 // judge judges objects with a catalogue. It is safe for many goroutines.
 type judge struct {
@@ -54,8 +67,8 @@ type judge struct {
 	all, passes, quote bool
 	// requireFacts makes Errored of what lacks a fact.
 	requireFacts bool
-	// unjudged are the ids that no Platform can be asked about.
-	unjudged []string
+	// unjudged are the ids of what cannot be judged with these settings, each with the reason.
+	unjudged map[string]string
 	// asWritten judges objects as they stand: those of a cluster were filled in when they were created.
 	asWritten bool
 	filled    atomic.Int64 // objects that were judged with what the platform fills in
@@ -68,10 +81,13 @@ func newJudge(cat *control.Catalogue, schemas *schemas, s *settings) (*judge, er
 	if err != nil {
 		return nil, err
 	}
-	j := &judge{catalogue: cat, engine: policy.New(sets...), schemas: schemas, settings: s}
+	j := &judge{catalogue: cat, engine: policy.New(sets...), schemas: schemas, settings: s, unjudged: map[string]string{}}
 	for _, c := range cat.Controls {
-		if s.platform == nil && !s.guarded && needsPlatform(c) {
-			j.unjudged = append(j.unjudged, c.ID)
+		switch {
+		case s.platform == nil && !s.guarded && needsPlatform(c):
+			j.unjudged[c.ID] = reasonNoPlatform
+		case !s.factual() && needsFacts(c):
+			j.unjudged[c.ID] = reasonNoFacts
 		}
 	}
 	return j, nil
@@ -170,7 +186,7 @@ func (j *judge) objectAs(ctx context.Context, o *manifest.Object, written bool) 
 		value, differing = j.fill(o, subject)
 	}
 	if judged {
-		list := func(id string) bool { return j.passes || exempt || slices.Contains(j.unjudged, id) }
+		list := func(id string) bool { return j.passes || exempt || j.unjudged[id] != "" }
 		findings, passes = j.engine.Failures(policy.Input{Object: value, Namespace: subject.Namespace, Guard: guard, Now: j.settings.now}, subject, list)
 	}
 	kept := findings[:0]
@@ -179,8 +195,8 @@ func (j *judge) objectAs(ctx context.Context, o *manifest.Object, written bool) 
 		switch {
 		case exempt:
 			notApplicable(f, reasonExempt)
-		case slices.Contains(j.unjudged, f.Control):
-			if notApplicable(f, reasonNoPlatform); j.requireFacts {
+		case j.unjudged[f.Control] != "":
+			if notApplicable(f, j.unjudged[f.Control]); j.requireFacts {
 				f.Outcome, f.Message = finding.Errored, strings.Replace(f.Message, "not judged", "could not be decided", 1)
 			}
 		}

@@ -121,7 +121,7 @@ func observedRules(cat *control.Catalogue, o observeOptions, seen *report.Report
 		}) {
 			continue // it judges requests, which do not stay
 		}
-		rules = append(rules, observe.Rule{ID: c.ID, Title: c.Title, Severity: c.Severity, Judged: !slices.Contains(seen.Unjudged, c.ID)})
+		rules = append(rules, observe.Rule{ID: c.ID, Title: c.Title, Severity: c.Severity, Unjudged: seen.Unjudged[c.ID]})
 	}
 	return rules
 }

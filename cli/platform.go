@@ -11,6 +11,7 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/image"
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/tenant"
@@ -23,11 +24,18 @@ type settings struct {
 	platform *v1alpha1.Platform
 	tenants  []v1alpha1.Tenant
 	waivers  []v1alpha1.Waiver
+	// images are the facts about images; nil where none were given.
+	images []image.Admitted
 	// guarded says that guards holds the one Guard that counts, of a cluster's namespace: it knows what a Platform would say.
 	guarded bool
-	now     time.Time
+	// guardedImages says that this Guard holds facts about images.
+	guardedImages bool
+	now           time.Time
 	// notes are what the user is told of waivers that count for nothing.
 	notes []string
+
+	index sync.Once // makes known of images
+	known *image.Index
 
 	mu     sync.Mutex
 	guards map[string]*policy.Guard // by namespace; under mu
@@ -46,6 +54,10 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 		return g, nil
 	}
 	compiled := tenant.Compile(s.controls, s.platform, tenant.Of(s.tenants, namespace), s.waivers, namespace)
+	if s.images != nil {
+		s.index.Do(func() { s.known = image.NewIndex(s.images) })
+		tenant.AddImages(&compiled.Spec, tenant.Images{Facts: s.known, Now: s.now})
+	}
 	tenant.DropExpired(&compiled.Spec, s.now)
 	g, err := policy.NewGuard(compiled.Spec)
 	if err != nil {
@@ -89,9 +101,15 @@ type loader struct {
 func (l *loader) add(o *manifest.Object) {
 	refuse := func(faults ...error) { l.faults = append(l.faults, faults) }
 	kinds := []string{"Platform", "Tenant", "Waiver"}
+	if ownGroup(o) && o.Kind() == image.KindAdmission {
+		if err := l.admission(o); err != nil {
+			refuse(&manifest.Error{Location: o.Locate(""), Message: err.Error()})
+		}
+		return
+	}
 	if !ownGroup(o) || !slices.Contains(kinds, o.Kind()) {
 		refuse(&manifest.Error{Location: o.Locate("/kind"),
-			Message: fmt.Sprintf("found kind %s of %s; --platform takes Platform, Tenant and Waiver of %s; name other objects as PATH", finding.Value(o.Kind()), finding.Value(o.APIVersion()), v1alpha1.GroupVersion)})
+			Message: fmt.Sprintf("found kind %s of %s; --platform takes Platform, Tenant, Waiver and ImageAdmission of %s; name other objects as PATH", finding.Value(o.Kind()), finding.Value(o.APIVersion()), v1alpha1.GroupVersion)})
 		return
 	}
 	if faults := validate(l.schemas, o); len(faults) > 0 {
@@ -135,6 +153,17 @@ func (l *loader) decode(o *manifest.Object) error {
 	}
 	l.tenants = append(l.tenants, t)
 	return nil
+}
+
+// admission takes facts about images. They supply facts also where they name no digest.
+func (l *loader) admission(o *manifest.Object) error {
+	text, err := json.Marshal(o.Value)
+	if err != nil {
+		return err
+	}
+	more, err := image.ParseAdmission(text)
+	l.images = append(append([]image.Admitted{}, l.images...), more...)
+	return err
 }
 
 // waiver takes a waiver, or notes why it counts for nothing.

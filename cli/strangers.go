@@ -110,10 +110,32 @@ func (s *strangers) tell(env Env, r *report.Report, paths []string, wanted bool)
 func (j *judge) tellUnjudged(env Env, o checkOptions, r *report.Report) {
 	// What was left out with a flag is nobody's surprise, and policies of others may speak of any kind.
 	j.strangers.tell(env, r, o.paths, len(o.only) == 0 && o.since == "" && j.foreign == nil)
-	if len(j.unjudged) > 0 && r.Summary.Objects > 0 {
-		env.note("%s", j.missing(len(o.platform) > 0))
+	if missing := j.missing(len(o.platform) > 0); missing != "" && r.Summary.Objects > 0 {
+		env.note("%s", missing)
 	}
 	j.tellFilled(env, o)
+}
+
+// missing says which controls are not judged for want of a Platform, "" for none. Facts from outside are few banks' on the
+// first day; what lacks them is counted, and listed with --all.
+func (j *judge) missing(files bool) string {
+	why, are := "no --platform given", "was not judged"
+	if files {
+		why = "no usable Platform among the --platform files"
+	}
+	var ids []string
+	for id, reason := range j.unjudged {
+		if reason == reasonNoPlatform {
+			ids = append(ids, id)
+		}
+	}
+	if slices.Sort(ids); len(ids) > 1 {
+		are = "were not judged"
+	}
+	if len(ids) == 0 {
+		return ""
+	}
+	return why + ": " + strings.Join(ids, ", ") + " " + are
 }
 
 // count is how many objects they are.

@@ -18,8 +18,24 @@ const SuspiciousVariable = "suspicious"
 // UPDATE leaves it as it was.
 const ViolationsVariable = "violations"
 
+// ClockVariable is a variable that a policy.yaml may define to know when the request is made, as Clock and in no other
+// words. It is the request's and not an object's, so that it has no twin; who judges with a clock of his own puts that in its place.
+const ClockVariable = "clock"
+
+// Clock is the expression of ClockVariable: instants, RFC 3339 in whole seconds of UTC, of which the latest is when the
+// request came. At CREATE the API server has just stamped the object. At UPDATE it has stamped the fields of whoever set
+// one; a change that only removes fields is not stamped, and brings nothing in. A rule takes no instants for a time at
+// which all has ended.
+const Clock = `request.operation == 'CREATE' ? [string(object.metadata.?creationTimestamp.orValue('~'))]
+  : object.metadata.?managedFields.orValue([]).filter(m, has(m.time)).map(m, string(m.time))`
+
 // Before is the name of a variable's twin, which says the same of oldObject.
-func Before(name string) string { return name + "Before" }
+func Before(name string) string {
+	if name == ClockVariable {
+		return name
+	}
+	return name + "Before"
+}
 
 var (
 	objectWord   = regexp.MustCompile(`\bobject\b`)
@@ -29,14 +45,19 @@ var (
 // before rewrites an expression over object into the same over oldObject.
 func before(expression string) string {
 	expression = objectWord.ReplaceAllString(expression, "oldObject")
-	return variableWord.ReplaceAllString(expression, "variables.${1}Before")
+	return variableWord.ReplaceAllStringFunc(expression, func(use string) string {
+		const of = "variables."
+		return of + Before(strings.TrimPrefix(use, of))
+	})
 }
 
 // twins adds to each variable its twin.
 func twins(vars []Variable) []Variable {
 	out := slices.Clone(vars)
 	for _, v := range vars {
-		out = append(out, Variable{Name: Before(v.Name), Expression: before(v.Expression), Late: v.Late})
+		if v.Name != ClockVariable {
+			out = append(out, Variable{Name: Before(v.Name), Expression: before(v.Expression), Late: v.Late})
+		}
 	}
 	return out
 }

@@ -170,11 +170,18 @@ func ownVariables(c Control) ([]Variable, error) {
 		owned[v.Name] = true
 	}
 	for _, v := range policy.Spec.Variables {
-		owned[Before(v.Name)] = true
+		if twin := Before(v.Name); twin != v.Name {
+			owned[twin] = true
+		}
 	}
 	own := slices.DeleteFunc(policy.Spec.Variables, func(v Variable) bool { return owned[v.Name] })
 	if !slices.ContainsFunc(own, func(v Variable) bool { return v.Name == FoundVariable }) {
 		return nil, fmt.Errorf("%s: spec.variables: want one named %s, a list of strings \"<value> at <pointer>\"", file, FoundVariable)
+	}
+	for _, v := range own {
+		if v.Name == ClockVariable && v.Expression != Clock {
+			return nil, fmt.Errorf("%s: spec.variables: found another %s; want it as docs/spec/catalogue.md has it", file, ClockVariable)
+		}
 	}
 	return own, nil
 }

@@ -1,93 +1,151 @@
 package image
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"iter"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Known is what an Index keeps of a digest, in seconds since 1970; 0 where it is refused now.
-type Known struct {
-	ScannedUntil, CleanUntil uint32 // the first second at which each no longer holds; the largest number: nothing ends it
-}
-
-// Forever is what Known says where the clock ends nothing.
-const Forever = ^uint32(0)
-
-// Know is what an Index keeps of a verdict.
-func Know(v Verdict) Known {
-	return Known{ScannedUntil: end(v.Scan), CleanUntil: end(v.Vulnerabilities)}
-}
-
-// end is how long reasons refuse nothing. A reason that warns until a time refuses from then on.
-func end(reasons []Reason) uint32 {
-	if o := worst(reasons); o != Allow && o != Warn {
-		return 0
-	}
-	first := Forever
-	for _, r := range reasons {
-		if !r.Until.IsZero() {
-			first = min(first, seconds(r.Until))
-		}
-	}
-	return first
-}
-
-func seconds(t time.Time) uint32 {
-	if s := t.Unix(); s > 0 && s < int64(Forever) {
-		return uint32(s)
-	}
-	return 0
-}
-
-// Index answers for a million digests without a store. Its zero value is not to be used; NewIndex makes one.
-// It is read by many at once and never changed: who learns something makes a new one.
+// Index is what is known of all digests, a million of them in some 70 MB. It is immutable and safe for many goroutines. Nil is no facts
+// at all, which is another thing than none about a digest.
 type Index struct {
-	known map[[32]byte]Known
+	entries []entry           // of the digest that was scanned last first
+	slots   []uint32          // a hash table of places in entries, each one higher; 0 is free
+	texts   []string          // of notes and warnings, each once; the first is ""
+	odd     map[uint32]string // digests that are not sha256, by their place in entries
 }
 
-// NewIndex is an index of what was judged, one entry for each digest of each image. Later entries win.
-func NewIndex(size int, entries func(yield func(digest string, k Known) bool)) *Index {
-	x := &Index{known: make(map[[32]byte]Known, size)}
-	for digest, k := range entries {
-		if key, ok := parseDigest(digest); ok {
-			x.known[key] = k
+// entry is an Admitted in 48 bytes.
+type entry struct {
+	key            [32]byte
+	scanned, clean uint32 // seconds since 1970: 0 is refused, the largest number is never
+	note, warn     uint32 // places in texts
+}
+
+// NewIndex makes an Index. Of two that say something of one digest the first counts.
+func NewIndex(all []Admitted) *Index {
+	x := &Index{entries: make([]entry, 0, len(all)), texts: []string{""}, odd: map[uint32]string{}}
+	texts, odd, seen := map[string]uint32{"": 0}, map[[32]byte]string{}, make(map[[32]byte]bool, len(all))
+	text := func(s string) uint32 {
+		at, known := texts[s]
+		if !known {
+			at = uint32(len(x.texts))
+			x.texts, texts[s] = append(x.texts, s), at
+		}
+		return at
+	}
+	for _, a := range all {
+		key, usual := keyOf(a.Digest)
+		if seen[key] {
+			continue
+		}
+		if seen[key] = true; !usual {
+			odd[key] = a.Digest
+		}
+		x.entries = append(x.entries, entry{key, seconds(a.ScannedUntil), seconds(a.CleanUntil), text(a.Note), text(a.Warn)})
+	}
+	slices.SortFunc(x.entries, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(b.scanned, a.scanned), slices.Compare(a.key[:], b.key[:]))
+	})
+	size := 16
+	for size < len(x.entries)+len(x.entries)/2 {
+		size *= 2
+	}
+	x.slots = make([]uint32, size)
+	for i, e := range x.entries {
+		at := x.first(e.key)
+		for x.slots[at] != 0 {
+			at = (at + 1) % len(x.slots)
+		}
+		if x.slots[at] = uint32(i + 1); odd[e.key] != "" {
+			x.odd[uint32(i)] = odd[e.key]
 		}
 	}
 	return x
 }
 
-// Find is what is known of a digest such as sha256:<64 hex>.
-func (x *Index) Find(digest string) (Known, bool) {
-	key, ok := parseDigest(digest)
-	if !ok {
-		return Known{}, false
-	}
-	k, found := x.known[key]
-	return k, found
-}
-
-// parseDigest is the bytes of a digest. Upper case is another spelling, which no runtime takes.
-func parseDigest(digest string) (key [32]byte, ok bool) {
-	text, found := strings.CutPrefix(digest, "sha256:")
-	if !found || len(text) != 64 {
-		return key, false
-	}
-	for i := range key {
-		high, low := nibble(text[2*i]), nibble(text[2*i+1])
-		if high > 15 || low > 15 {
-			return key, false
+// keyOf is what an index finds a digest by, and whether it is the digest itself.
+func keyOf(digest string) (key [32]byte, usual bool) {
+	if digits, ok := strings.CutPrefix(digest, "sha256:"); ok && len(digits) == 64 && strings.ToLower(digits) == digits {
+		if n, err := hex.Decode(key[:], []byte(digits)); err == nil && n == len(key) {
+			return key, true
 		}
-		key[i] = high<<4 | low
 	}
-	return key, true
+	return sha256.Sum256([]byte(digest)), false
 }
 
-func nibble(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
+// first is where to look for a key first: digests are spread evenly as they are.
+func (x *Index) first(key [32]byte) int {
+	return int(uint64(key[0])|uint64(key[1])<<8|uint64(key[2])<<16|uint64(key[3])<<24|uint64(key[4])<<32) & (len(x.slots) - 1)
+}
+
+// Find is what is known of a digest, and whether anything is.
+func (x *Index) Find(digest string) (Admitted, bool) {
+	if x == nil {
+		return Admitted{}, false
 	}
-	return 255
+	key, _ := keyOf(digest)
+	for at := x.first(key); x.slots[at] != 0; at = (at + 1) % len(x.slots) {
+		if i := x.slots[at] - 1; x.entries[i].key == key {
+			return x.admitted(i), true
+		}
+	}
+	return Admitted{Digest: digest}, false
+}
+
+// Len is of how many digests something is known.
+func (x *Index) Len() int {
+	if x == nil {
+		return 0
+	}
+	return len(x.entries)
+}
+
+// All is what is known, of the digest that was scanned last first.
+func (x *Index) All() iter.Seq[Admitted] {
+	return func(yield func(Admitted) bool) {
+		for i := range x.Len() {
+			if !yield(x.admitted(uint32(i))) {
+				return
+			}
+		}
+	}
+}
+
+func (x *Index) admitted(i uint32) Admitted {
+	e := &x.entries[i]
+	digest, odd := x.odd[i]
+	if !odd {
+		digest = "sha256:" + hex.EncodeToString(e.key[:])
+	}
+	return Admitted{Digest: digest, ScannedUntil: instant(e.scanned), CleanUntil: instant(e.clean), Note: x.texts[e.note], Warn: x.texts[e.warn]}
+}
+
+// forever stands for Never.
+const forever = ^uint32(0)
+
+// seconds is a time as an entry has it: rounded down, so that nothing lasts longer than was said.
+func seconds(t time.Time) uint32 {
+	switch s := t.Unix(); {
+	case s <= 0:
+		return 0
+	case s >= int64(forever):
+		return forever
+	default:
+		return uint32(s)
+	}
+}
+
+func instant(seconds uint32) time.Time {
+	switch seconds {
+	case 0:
+		return time.Time{}
+	case forever:
+		return Never()
+	}
+	return time.Unix(int64(seconds), 0).UTC()
 }

@@ -1,13 +1,8 @@
 package image
 
 import (
-	"regexp"
 	"slices"
-	"strings"
 )
-
-// digestForm is what a digest may look like.
-var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 // Merge makes one record of all that share a digest, so that the digest of an index, of a platform and of a config of one image lead to the
 // same. What names no digest stays alone. A report that came twice counts once. The result is in the order of first digests.
@@ -71,10 +66,4 @@ func (f Facts) with(g Facts) Facts {
 func same(a, b Vulnerability) bool {
 	return a.ID == b.ID && a.Package == b.Package && a.Version == b.Version && a.Severity == b.Severity && a.FixedIn == b.FixedIn && a.Scale == b.Scale &&
 		a.Published.Equal(b.Published) && a.Found.Equal(b.Found) && a.PublishedBy == b.PublishedBy && a.Exploited == b.Exploited && a.NotAffected == b.NotAffected && slices.Equal(a.Aliases, b.Aliases)
-}
-
-// Digest is the digest that a reference names, and whether it names one: registry/path[:tag]@sha256:<64 hex>.
-func Digest(reference string) (string, bool) {
-	_, digest, found := strings.Cut(reference, "@")
-	return digest, found && digestForm.MatchString(digest)
 }

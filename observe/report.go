@@ -76,7 +76,7 @@ type Registry struct {
 type Rule struct {
 	ID, Title string
 	Severity  finding.Severity
-	Judged    bool // false: it needs a Platform, which is not there
+	Unjudged  string // why it was not judged: "platform-not-supplied", "facts-not-supplied"; "" where it was
 }
 
 // Report is what was seen. at is when, rules are those that judged, and notObserved is what could not be read.
@@ -89,16 +89,20 @@ func (s *Stock) Report(cluster string, at time.Time, rules []Rule, notObserved [
 		n := s.namespaces[name]
 		r.Namespaces = append(r.Namespaces, Namespace{Name: name, System: isSystem(name), Objects: n.objects, Failing: n.refused, Baseline: n.baseline})
 	}
-	var unjudged []string
+	unjudged := map[string][]string{}
 	for _, rule := range rules {
-		if rule.Judged {
+		if rule.Unjudged == "" {
 			r.Controls = append(r.Controls, s.control(rule))
 		} else {
-			unjudged = append(unjudged, rule.ID)
+			unjudged[rule.Unjudged] = append(unjudged[rule.Unjudged], rule.ID)
 		}
 	}
-	if len(unjudged) > 0 {
-		r.NotObserved = append(r.NotObserved, strings.Join(unjudged, ", ")+": compare with the bank's own settings; give them with --platform, for instance the Platform proposed here")
+	for _, why := range slices.Sorted(maps.Keys(unjudged)) {
+		text := ": compare with the bank's own settings; give them with --platform, for instance the Platform proposed here"
+		if why == "facts-not-supplied" {
+			text = ": compare with what scanners know of images; judge their reports with: ringfence image verdict"
+		}
+		r.NotObserved = append(r.NotObserved, strings.Join(unjudged[why], ", ")+text)
 	}
 	order(r.Controls)
 	s.pictures(&r)

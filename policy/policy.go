@@ -28,7 +28,8 @@ type Input struct {
 	Guard *Guard
 	// Username is who asks. Empty is nobody known: no rule makes an exception.
 	Username string
-	// Now is what the ends of the Guard's waivers are compared with. Zero: there is no clock, and nothing is waived.
+	// Now is what the ends of the Guard's waivers and images are compared with. Zero: there is no clock; nothing is waived, and
+	// for images the times count that a server has stamped on the object.
 	Now time.Time
 	// Groups are those that Username is in.
 	Groups []string

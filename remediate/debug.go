@@ -76,7 +76,7 @@ func DebugRules() []rbacv1.PolicyRule {
 	}
 }
 
-// Strip leaves of a Pod in a cache what Debug reads: a cluster has many.
+// Strip leaves of a Pod in a cache what Debug reads, and the images that package tenant does: a cluster has many.
 func Strip(o any) (any, error) {
 	pod, ok := o.(*corev1.Pod)
 	if !ok {
@@ -87,13 +87,24 @@ func Strip(o any) (any, error) {
 	}}
 	out.Status.EphemeralContainerStatuses = pod.Status.EphemeralContainerStatuses
 	for _, c := range pod.Spec.EphemeralContainers {
-		short := corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: c.Name}}
+		short := corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: c.Name, Image: c.Image}}
 		for _, v := range c.Env {
 			if v.Name == referenceVariable {
 				short.Env = append(short.Env, v)
 			}
 		}
 		out.Spec.EphemeralContainers = append(out.Spec.EphemeralContainers, short)
+	}
+	for _, c := range pod.Spec.Containers {
+		out.Spec.Containers = append(out.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image})
+	}
+	for _, c := range pod.Spec.InitContainers {
+		out.Spec.InitContainers = append(out.Spec.InitContainers, corev1.Container{Name: c.Name, Image: c.Image})
+	}
+	for _, v := range pod.Spec.Volumes {
+		if v.Image != nil {
+			out.Spec.Volumes = append(out.Spec.Volumes, v)
+		}
 	}
 	return out, nil
 }

@@ -32,8 +32,8 @@ type Report struct {
 	Cluster string
 	// Controls are those of the catalogue that judged, for formats that tell of rules.
 	Controls []control.Control
-	// Unjudged are the ids of controls that compare with a Platform, where there is none.
-	Unjudged []string
+	// Unjudged are the ids of controls that compare with what was not given, each with the reason.
+	Unjudged map[string]string
 	// Faults are the inputs that could not be used, in order, and the interruption.
 	Faults []Fault
 	// Interrupted says that the run ended before everything was judged; see Interrupt.

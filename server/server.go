@@ -106,6 +106,9 @@ type Config struct {
 	Now func() time.Time
 	// Replicas says whether others run beside this process.
 	Replicas ReplicasConfig
+	// ImageFacts is a folder of files of kind ImageAdmission, by which images are judged; it is looked at twice a second. Empty:
+	// nothing is claimed of images.
+	ImageFacts string
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -382,9 +385,13 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 
 // writers registers what writes to the cluster: where there are replicas, one of them runs it.
 func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
-	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Accepted: accepted, Now: s.cfg.Now, Log: s.log, Report: func(n tenant.Notice) {
+	facts := s.openImages()
+	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Accepted: accepted, Now: s.cfg.Now, Log: s.log, Images: facts.source(), Report: func(n tenant.Notice) {
 		s.log.Warn(n.Text, "namespace", n.Namespace)
 	}})
+	if err == nil {
+		err = facts.follow(mgr, tenants.ImagesChanged)
+	}
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func TestVanishedTenant(t *testing.T) {
 	for _, platform := range []*v1alpha1.Platform{in.Platform, nil} {
 		in.Platform = platform
 		for _, guard := range []*v1alpha1.Guard{nil, {Spec: was}} {
-			changes := planUnowned(in, ns, guard, false)
+			changes := planUnowned(in, ns, guard, nil, false)
 			if len(changes) != 1 {
 				t.Fatalf("%d changes; want the Guard's", len(changes))
 			}

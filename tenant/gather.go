@@ -73,6 +73,7 @@ func CacheByObject() map[client.Object]cache.ByObject {
 // gather reads all that Plan looks at, from the cache; only what runs in namespaces that are given up is asked of the server.
 func (r *Reconciler) gather(ctx context.Context, t *v1alpha1.Tenant, platform *v1alpha1.Platform) (Input, error) {
 	in := Input{Controls: r.cfg.Controls, Platform: platform, Tenant: t, Namespaces: map[string]Live{}, Now: r.cfg.Now()}
+	in.Gated, in.Images = r.images()
 	var err error
 	if in.Tenants, err = r.tenants(ctx); err != nil {
 		return in, err
@@ -132,6 +133,9 @@ func (r *Reconciler) gatherNamespace(ctx context.Context, ns *corev1.Namespace, 
 		return live, err
 	}
 	live.Waivers = waivers.Items
+	if live.Runs, err = r.runs(ctx, ns.Name); err != nil {
+		return live, err
+	}
 	var all rbacv1.RoleBindingList
 	if err := r.client.List(ctx, &all, client.InNamespace(ns.Name)); err != nil {
 		return live, err

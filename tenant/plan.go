@@ -15,6 +15,7 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/image"
 )
 
 // Input is all that Plan looks at: the wish, and the cluster as it was gathered once.
@@ -34,6 +35,9 @@ type Input struct {
 	Last *v1alpha1.GuardSpec
 	// Now decides which egress and which waivers have ended.
 	Now time.Time
+	// Gated says that images are judged by facts. Images are the facts, nil where none can be read at the moment.
+	Gated  bool
+	Images *image.Index
 }
 
 // Live is one namespace as it is. Nil fields and absent keys: no such object.
@@ -48,6 +52,8 @@ type Live struct {
 	CiliumPolicy *unstructured.Unstructured
 	// Waivers are those of the namespace, approved or not.
 	Waivers []v1alpha1.Waiver
+	// Runs are the digests of the Pods that are there.
+	Runs []string
 	// Workloads names a kind of which at least one object is there, "" if nothing runs and no volume is claimed. It is
 	// gathered only for namespaces that the tenant gives up.
 	Workloads string
@@ -215,6 +221,9 @@ func furnish(in Input, t *v1alpha1.Tenant, env v1alpha1.Environment, live Live, 
 		guard.Spec.Egress, guard.Spec.EgressCIDRs = nil, nil
 		plan.Reason = ReasonEgressTooLarge
 		plan.Status.Message = fmt.Sprintf("spec.egress makes %d bytes and a Guard carries %d; no egress is open until the list is shorter", size, maxEgressBytes)
+	}
+	if left := in.addImages(&guard.Spec, live.Guard, live.Runs); left > 0 && plan.Status.Message == "" {
+		plan.Status.Message = fmt.Sprintf("%d image digests are known and have no room in the Guard, which refuses them; those that run here and those scanned last are in it", left)
 	}
 	change := func(changes ...Change) { plan.Changes = append(plan.Changes, changes...) }
 	change(changeGuard(live.Guard, guard)...)

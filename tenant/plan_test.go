@@ -347,37 +347,37 @@ func TestPlanUnowned(t *testing.T) {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "stray"}}
 	in := Input{Controls: controls, Platform: newPlatform(nil)}
 	w := world{"stray": {Namespace: ns}}
-	done := w.do(planUnowned(in, w["stray"].Namespace, nil, false))
+	done := w.do(planUnowned(in, w["stray"].Namespace, nil, nil, false))
 	if diff := cmp.Diff([]string{"create Guard stray/guard", "apply Namespace stray"}, done); diff != "" {
 		t.Errorf("a stray namespace (-want +got):\n%s", diff)
 	}
-	if more := planUnowned(in, w["stray"].Namespace, w["stray"].Guard, false); more != nil {
+	if more := planUnowned(in, w["stray"].Namespace, w["stray"].Guard, nil, false); more != nil {
 		t.Errorf("unchanged: %v, want nothing", more)
 	}
 	without := Input{Controls: controls}
-	if more := planUnowned(without, w["stray"].Namespace, w["stray"].Guard, false); more != nil {
+	if more := planUnowned(without, w["stray"].Namespace, w["stray"].Guard, nil, false); more != nil {
 		t.Errorf("without a Platform the Guard there is changed: %v", more)
 	}
-	fresh := planUnowned(without, ns, nil, false)
+	fresh := planUnowned(without, ns, nil, nil, false)
 	if g, ok := fresh[0].Object.(*v1alpha1.Guard); !ok || g.Spec.Actions["RF-XX-01"] != v1alpha1.Deny || g.Spec.Registries != nil {
 		t.Errorf("without a Platform a new namespace gets %v, want the strictest Guard", fresh)
 	}
 	guard := w["stray"].Guard
 	guard.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-	if c := planUnowned(in, w["stray"].Namespace, guard, false); len(c) != 1 || c[0].Verb != Renew {
+	if c := planUnowned(in, w["stray"].Namespace, guard, nil, false); len(c) != 1 || c[0].Verb != Renew {
 		t.Errorf("a deleted Guard in a living namespace plans %v, want renew", c)
 	}
 	w["stray"].Namespace.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-	if c := planUnowned(in, w["stray"].Namespace, guard, true); c != nil {
+	if c := planUnowned(in, w["stray"].Namespace, guard, nil, true); c != nil {
 		t.Errorf("an ending namespace with pods plans %v, want the Guard to stay", c)
 	}
-	if c := planUnowned(in, w["stray"].Namespace, guard, false); len(c) != 1 || c[0].Verb != Free {
+	if c := planUnowned(in, w["stray"].Namespace, guard, nil, false); len(c) != 1 || c[0].Verb != Free {
 		t.Errorf("an ending namespace without pods plans %v, want free", c)
 	}
-	if c := planUnowned(in, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system"}}, nil, false); c != nil {
+	if c := planUnowned(in, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system"}}, nil, nil, false); c != nil {
 		t.Errorf("kube-system plans %v, want nothing", c)
 	}
-	c := planUnowned(in, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}}, nil, false)
+	c := planUnowned(in, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.SystemNamespace}}, nil, nil, false)
 	if len(c) != 1 || c[0].String() != "create Guard ringfence-system/guard" {
 		t.Errorf("%s plans %v, want the Guard for what lies in no namespace and nothing else", v1alpha1.SystemNamespace, c)
 	}

@@ -17,10 +17,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/image"
 )
 
 // Config is what a Reconciler needs beside a manager.
@@ -36,6 +38,9 @@ type Config struct {
 	Report func(Notice)
 	// Accepted says which Platform is in force. Nil makes one of Controls.
 	Accepted *Accepted
+	// Images are the facts by which images are judged, nil where none can be read at the moment: then the Guards keep theirs.
+	// A nil func is no facts at all: images are not judged, and Guards say nothing of them. See ImagesChanged.
+	Images func() *image.Index
 	// Poll is how often the server is asked whether a cordoned namespace is empty, and whether a missing network model has
 	// come. Zero means 15 s.
 	Poll time.Duration
@@ -58,6 +63,8 @@ type Reconciler struct {
 	live   client.Reader
 	mapper apimeta.RESTMapper
 	tenant controller.Controller
+	// facts tell the two controllers that the facts changed; each holds one event at most, for more say nothing more.
+	facts [2]chan event.GenericEvent
 
 	mu       sync.Mutex                    // guards the fields below
 	cilium   bool                          // CiliumNetworkPolicy is watched
@@ -89,7 +96,11 @@ func New(cfg Config) (*Reconciler, error) {
 	if cfg.Accepted == nil {
 		cfg.Accepted = NewAccepted(cfg.Controls)
 	}
-	return &Reconciler{cfg: cfg, reported: map[string]types.UID{}, lost: map[string]v1alpha1.GuardSpec{}}, nil
+	r := &Reconciler{cfg: cfg, reported: map[string]types.UID{}, lost: map[string]v1alpha1.GuardSpec{}}
+	for i := range r.facts {
+		r.facts[i] = make(chan event.GenericEvent, 1)
+	}
+	return r, nil
 }
 
 // reconcileTenant brings one tenant to what it asks for.
@@ -217,6 +228,7 @@ func (r *Reconciler) reconcileNamespace(ctx context.Context, req reconcile.Reque
 		return reconcile.Result{}, err
 	}
 	in := Input{Controls: r.cfg.Controls, Now: r.cfg.Now(), Last: r.recall(ns.Name, guard != nil && guard.DeletionTimestamp == nil)}
+	in.Gated, in.Images = r.images()
 	if in.Platform, err = r.platform(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -229,7 +241,11 @@ func (r *Reconciler) reconcileNamespace(ctx context.Context, req reconcile.Reque
 			return reconcile.Result{}, err
 		}
 	}
-	if err := r.write(ctx, planUnowned(in, ns, guard, waiting)); err != nil {
+	runs, err := r.runs(ctx, ns.Name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := r.write(ctx, planUnowned(in, ns, guard, runs, waiting)); err != nil {
 		return later(fmt.Errorf("guard namespace %s: %w", ns.Name, err))
 	}
 	r.report(ns, in)

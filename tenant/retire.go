@@ -90,10 +90,10 @@ func release(name string, live Live) []Change {
 var guardedAlone = map[string]string{v1alpha1.LabelGuarded: "true"}
 
 // planUnowned plans for a namespace that is no tenant's, and for the end of every namespace. guard is nil where there is
-// none; waiting says that something in an ending namespace may still need a verdict. The Guard is let go only once the
+// none; runs are the digests of the Pods there; waiting says that something in an ending namespace may still need a verdict. The Guard is let go only once the
 // namespace controller has come to it: by then no request from before the end is still under way. platform may be nil: then
 // a Guard that is there is kept, for a Platform deleted by mistake must not stop the bank, and a missing one refuses everything.
-func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting bool) []Change {
+func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, runs []string, waiting bool) []Change {
 	if ns.DeletionTimestamp != nil {
 		if guard != nil && guard.DeletionTimestamp != nil && len(guard.Finalizers) > 0 && !waiting {
 			return []Change{{Free, guard}}
@@ -101,7 +101,8 @@ func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting 
 		return nil
 	}
 	if ns.Name == v1alpha1.SystemNamespace { // exempt itself, it keeps the Guard for what lies in no namespace
-		return changeGuard(guard, keep(in, in.Platform == nil, guard, CompileCluster(in.Controls, in.Platform)))
+		alone := compileUnowned(in, ns.Name)
+		return changeGuard(guard, keep(in, in.Platform == nil, guard, alone))
 	}
 	if Exempt(in.Platform, ns.Name) {
 		if ns.Labels[v1alpha1.LabelTenant] != "" || len(managedKeys(ns.ManagedFields, "f:labels")) == 0 {
@@ -109,7 +110,8 @@ func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting 
 		}
 		return applyNamespace(ns.Name, ns, nil, nil)
 	}
-	alone := Compile(in.Controls, in.Platform, nil, nil, ns.Name)
+	alone := compileUnowned(in, ns.Name)
+	in.addImages(&alone.Spec, guard, runs)
 	if owner(ns, in.Platform, in.Tenants) != nil {
 		if in.Platform == nil && guard == nil && in.Last != nil { // its tenant waits for a Platform
 			return changeGuard(nil, keep(in, true, nil, alone))
@@ -124,6 +126,13 @@ func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, waiting 
 		return changes
 	}
 	return append(changes, applyNamespace(ns.Name, ns, guardedAlone, nil)...)
+}
+
+// compileUnowned makes the Guard of a namespace that is no tenant's, or for what lies in none.
+func compileUnowned(in Input, namespace string) v1alpha1.Guard {
+	guard := Compile(in.Controls, in.Platform, nil, nil, namespace)
+	DropExpired(&guard.Spec, in.Now)
+	return guard
 }
 
 // keep is want; or where last says so, the last Guard that is known, without what has ended since.

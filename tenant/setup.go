@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,7 +67,7 @@ func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 		return []reconcile.Request{named(o.GetNamespace())}
 	}))
 	if err == nil {
-		err = r.followClock(mgr)
+		err = errors.Join(r.followClock(mgr), r.watchImages(namespace))
 	}
 	if err != nil {
 		return fmt.Errorf("watch for the tenant controllers: %w", err)

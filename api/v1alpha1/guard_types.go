@@ -136,6 +136,49 @@ type GuardSpec struct {
 	// +kubebuilder:validation:MaxProperties=500
 	// +optional
 	Waivers map[string]SubjectWaivers `json:"waivers,omitempty"`
+	// Images is what is known of image digests. Absent: no facts about images are supplied, and nothing is claimed of them.
+	// Present, a digest that it does not name is one that was never scanned.
+	// +optional
+	Images *GuardImages `json:"images,omitempty"`
+}
+
+// GuardImages is what is known of image digests in one namespace.
+type GuardImages struct {
+	// Admitted is what is known of each digest, as algorithm:hex. A map, because looking one up costs the same of ten thousand.
+	// +kubebuilder:validation:MaxProperties=10000
+	// +optional
+	Admitted map[string]GuardImage `json:"admitted,omitempty"`
+	// LeftOut is how many digests are known and have no room here: of those that neither run here nor were scanned last.
+	// +optional
+	LeftOut int32 `json:"leftOut,omitempty"`
+}
+
+// Instant is an RFC 3339 instant in whole seconds of UTC, so that two of them compare as texts do.
+//
+// +kubebuilder:validation:MaxLength=20
+// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`
+type Instant string
+
+// GuardImage is what is known of one digest. Its zero value is refused.
+type GuardImage struct {
+	// ScannedUntil is the last second at which its scan counts. Empty: it was not scanned.
+	// +optional
+	ScannedUntil Instant `json:"scannedUntil,omitempty"`
+	// CleanUntil is the last second at which no vulnerability refuses it. Empty: one refuses it.
+	// +optional
+	CleanUntil Instant `json:"cleanUntil,omitempty"`
+	// RunsUntil is the last second at which Kubernetes' own controllers may make new Pods of it, although it is refused: it ran
+	// here when it was not. Empty: it did not run here.
+	// +optional
+	RunsUntil Instant `json:"runsUntil,omitempty"`
+	// Note says what refuses it or will.
+	// +kubebuilder:validation:MaxLength=120
+	// +optional
+	Note string `json:"note,omitempty"`
+	// Warn says what is warned of while it is not refused.
+	// +kubebuilder:validation:MaxLength=120
+	// +optional
+	Warn string `json:"warn,omitempty"`
 }
 
 // GuardSuspension is until when a control only warns.

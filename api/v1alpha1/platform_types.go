@@ -169,7 +169,7 @@ type Registry string
 // +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 type NamespaceName string
 
-// ImageRules are the bank's rules about image scans. They are carried for the image controls, which read them once installed.
+// ImageRules are the bank's rules about image scans. What follows of them for each digest is in the Guards.
 type ImageRules struct {
 	// MaxScanAge is how long a scan counts, in hours, minutes and seconds such as 720h or 36h30m. Default 720h (30 days).
 	// +kubebuilder:default="720h"
@@ -198,6 +198,15 @@ type ImageRules struct {
 	// +kubebuilder:validation:Enum=old;new
 	// +optional
 	UndatedAs string `json:"undatedAs,omitempty"`
+	// RescheduleGrace is how long after an image began to be refused Kubernetes' own controllers may still make new Pods of it
+	// where it ran before, so that a node can be drained; 0h is never. Default 168h (a week).
+	// +kubebuilder:default="168h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
+	// +optional
+	RescheduleGrace *metav1.Duration `json:"rescheduleGrace,omitempty"`
 }
 
 // Requirement says whether something must be there.

@@ -64,6 +64,24 @@ func Guard() v1alpha1.GuardSpec {
 		EgressCIDRs: []v1alpha1.EgressCIDR{
 			{CIDR: "10.20.0.0/16", Port: 5432}, {CIDR: "10.20.0.0/16", Port: 5433}, {CIDR: "2001:db8:20::/48", Port: 5432},
 		},
+		Images: &v1alpha1.GuardImages{Admitted: images()},
+	}
+}
+
+// images are the digests that the cases know: of most of them nothing is wrong.
+func images() map[string]v1alpha1.GuardImage {
+	const later, ended = "2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
+	well := v1alpha1.GuardImage{ScannedUntil: later, CleanUntil: "9999-12-31T23:59:59Z"}
+	of := func(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
+	return map[string]v1alpha1.GuardImage{
+		of("0123456789abcdef")[:71]:          well,
+		of("a"):                              well,
+		"sha512:" + strings.Repeat("b", 128): well,
+		of("1"):                              {ScannedUntil: ended, CleanUntil: later},
+		of("2"):                              {ScannedUntil: later, Note: "CVE-2021-44228 of severity 5"},
+		of("3"):                              {ScannedUntil: later, CleanUntil: ended, Note: "CVE-2022-22965 of severity 5"},
+		of("4"):                              {ScannedUntil: later, CleanUntil: later, Warn: "CVE-2026-1234 of severity 4"},
+		of("5"):                              {CleanUntil: later, RunsUntil: later},
 	}
 }
 

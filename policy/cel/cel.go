@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -54,6 +55,7 @@ type programs struct {
 	all []*program // by slot; nil where the group has no such variable
 	// when is the slot of the group's condition and tooMany that of what is beyond counting, -1 for none.
 	when, tooMany int
+	clocks        []int // the slots of what the rules know of the time
 	frames        sync.Pool
 }
 
@@ -171,6 +173,9 @@ func (c *compiler) programs(s *set, shared map[string]int, slots int) (*programs
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	work.Go(func() error { return c.shared(s.group, p, shared) })
 	for _, r := range s.rules {
+		if at := r.slot(control.ClockVariable); at >= 0 {
+			p.clocks = append(p.clocks, at)
+		}
 		work.Go(func() error {
 			own, err := r.programs()
 			copy(p.all[r.first:], own)
@@ -276,6 +281,7 @@ func (s *set) Judge(in policy.Input) []policy.Result {
 		before = p.frame(in.OldObject, in.OldObject, in.Guard.Params(), request)
 		defer p.release(before)
 	}
+	p.wind(now, before, in.Now)
 	for _, r := range s.rules {
 		if len(r.only) > 0 && !slices.Contains(r.only, kind) {
 			continue
@@ -351,6 +357,19 @@ func (p *programs) frame(object, oldObject, params, request map[string]any) *fra
 		f.oldObject = oldObject
 	}
 	return f
+}
+
+// wind tells the frames what time it is; where nobody said, what is stamped on the new object tells both.
+func (p *programs) wind(now, before *frame, at time.Time) {
+	for _, clock := range p.clocks {
+		if !at.IsZero() {
+			now.slots[clock] = slot{true, []any{at.UTC().Format(time.RFC3339)}, nil}
+		}
+		if before != nil {
+			v, err := now.value(clock)
+			before.slots[clock] = slot{true, v, err}
+		}
+	}
 }
 
 // release keeps a frame for another object; nothing of this one stays in it.

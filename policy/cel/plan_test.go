@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
@@ -101,6 +102,7 @@ func (h held) agree(tb testing.TB, in policy.Input, n *tally) {
 		input["oldObject"] = in.OldObject
 		sides["Before"] = h.frame(in.OldObject, in.OldObject, in.Guard.Params(), request)
 	}
+	h.wind(sides[""], sides["Before"], time.Time{})
 	for side, f := range sides {
 		shared := h.shared.state(input, nil)
 		check := func(s *state, at int, name string) {
@@ -120,7 +122,11 @@ func (h held) agree(tb testing.TB, in policy.Input, n *tally) {
 		for i, r := range h.rules {
 			own := h.own[i].state(input, shared)
 			for k, v := range r.control.Variables {
-				check(own, r.first+k, v.Name+side)
+				name := v.Name
+				if side != "" {
+					name = control.Before(name)
+				}
+				check(own, r.first+k, name)
 			}
 		}
 		h.release(f)

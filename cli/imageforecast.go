@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/image"
+	"ringfence.dev/ringfence/report"
+)
+
+// The JSON of image forecast. Fields are only added; every key is always there.
+type (
+	imageForecast struct {
+		SchemaVersion string        `json:"schemaVersion"` // ringfence.dev/image-forecast/v1
+		From          time.Time     `json:"from"`
+		To            time.Time     `json:"to"`
+		Changes       []imageChange `json:"changes"` // in the order of time
+		Refused       int           `json:"refused"` // images that are refused already
+		Steady        int           `json:"steady"`  // images that the clock does not change
+	}
+	imageChange struct {
+		At           time.Time     `json:"at"`
+		Digests      []string      `json:"digests"`
+		Repositories []string      `json:"repositories"`
+		Was          image.Outcome `json:"was"`
+		Becomes      image.Outcome `json:"becomes"`
+		Why          string        `json:"why"`
+		// Instead are digests of the same repository that may run then.
+		Instead []string `json:"instead"`
+	}
+)
+
+func newImageForecast(env Env) *cobra.Command {
+	var o imageJudging
+	days := 14
+	cmd := &cobra.Command{
+		Use: "forecast REPORT...", Short: "Say which images become undeployable, when, and why",
+		Long: `Say which images of scanners' reports may run now and will be refused within --days, if nothing new is learnt: their scan gets too old,
+or the grace of a vulnerability ends. Where another digest of the same repository may run then, it is named.
+
+Exit codes: 0 nothing becomes refused; 1 something does; 2 a report or setting cannot be read (the others are judged).`,
+		Example: "  ringfence image forecast reports/*.json --days 30 --platform platform.yaml --advisories advisories.gz",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if days < 1 || days > 3650 {
+				return usagef("ringfence image forecast", "--days %d: want 1 to 3650", days)
+			}
+			j, err := o.judge(cmd.Context(), env, "ringfence image forecast", args)
+			if err != nil {
+				return err
+			}
+			f := j.forecast(time.Duration(days) * 24 * time.Hour)
+			if err := f.write(env, o.output); err != nil {
+				return fmt.Errorf("write the forecast: %w", err)
+			}
+			switch {
+			case j.invalid > 0:
+				return exit(finding.ExitUsage)
+			case len(f.Changes) > 0:
+				return exit(finding.ExitRefused)
+			}
+			return nil
+		},
+	}
+	o.register(cmd)
+	cmd.Flags().IntVar(&days, "days", days, "look so many days ahead")
+	return cmd
+}
+
+// forecast finds the images that become refused.
+func (j *judgedImages) forecast(span time.Duration) *imageForecast {
+	out := &imageForecast{SchemaVersion: "ringfence.dev/image-forecast/v1", From: j.at, To: j.at.Add(span), Changes: []imageChange{}}
+	for _, f := range j.facts {
+		course := image.Forecast(f, j.rule, j.known, j.at, out.To)
+		now := course[0].Outcome()
+		at := slices.IndexFunc(course, func(v image.Verdict) bool { return v.Outcome() == image.Deny })
+		switch {
+		case at == 0:
+			out.Refused++
+		case at < 0:
+			out.Steady++
+		default:
+			_, why := course[at-1].Until()
+			out.Changes = append(out.Changes, imageChange{At: course[at].At, Digests: nonNil(f.Digests), Repositories: nonNil(f.Repositories),
+				Was: now, Becomes: image.Deny, Why: why.Text, Instead: j.instead(f, course[at].At)})
+		}
+	}
+	slices.SortStableFunc(out.Changes, func(a, b imageChange) int { return a.At.Compare(b.At) })
+	return out
+}
+
+// instead are the first digests of other images of the same repositories that may run at a time.
+func (j *judgedImages) instead(f image.Facts, at time.Time) []string {
+	found := []string{}
+	for _, other := range j.facts {
+		same := slices.ContainsFunc(other.Repositories, func(r string) bool { return slices.Contains(f.Repositories, r) })
+		if !same || len(other.Digests) == 0 || slices.Equal(other.Digests, f.Digests) {
+			continue
+		}
+		if o := image.Judge(other, j.rule, j.known, at).Outcome(); o == image.Allow || o == image.Warn {
+			found = append(found, other.Digests[0])
+		}
+	}
+	return found
+}
+
+func (f *imageForecast) write(env Env, output string) error {
+	if output == "json" {
+		return indented(env, f)
+	}
+	for _, c := range f.Changes {
+		text := fmt.Sprintf("%s  %s\n  %s\n", c.At.Format(time.RFC3339), imageName(c.Repositories, c.Digests), report.Inert(c.Why))
+		if len(c.Instead) > 0 {
+			text += "  may run then: " + strings.Join(c.Instead[:min(3, len(c.Instead))], ", ") + "\n"
+		}
+		if _, err := io.WriteString(env.Stdout, text); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(env.Stdout, "until %s: %d become refused, %d are already, %d stay as they are\n", f.To.Format(time.RFC3339), len(f.Changes), f.Refused, f.Steady)
+	return err
+}

@@ -1,0 +1,110 @@
+package tenant
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/image"
+)
+
+// at is an instant of the tests, by days from the first.
+func at(days float64) time.Time {
+	return time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC).Add(time.Duration(days * 24 * float64(time.Hour)))
+}
+
+func digest(i int) string { return fmt.Sprintf("sha256:%064x", i) }
+
+// TestAddImages: what ran may be made again for the grace, counted from its end, or from when it was seen to be refused.
+func TestAddImages(t *testing.T) {
+	day := func(d float64) v1alpha1.Instant { return second(at(d)) }
+	admitted := func(scanned, clean float64) *image.Index {
+		return image.NewIndex([]image.Admitted{{Digest: digest(1), ScannedUntil: at(scanned), CleanUntil: at(clean)}})
+	}
+	refused := image.NewIndex([]image.Admitted{{Digest: digest(1), ScannedUntil: at(30), Note: "CVE-1"}})
+	was := func(runs v1alpha1.Instant) *v1alpha1.GuardImages {
+		return &v1alpha1.GuardImages{Admitted: map[string]v1alpha1.GuardImage{digest(1): {ScannedUntil: day(5), CleanUntil: day(9), RunsUntil: runs}}}
+	}
+	for _, tc := range []struct {
+		name    string
+		facts   *image.Index
+		was     *v1alpha1.GuardImages
+		running bool
+		now     float64
+		want    *v1alpha1.GuardImage // nil: not named
+	}{
+		{"admitted, runs nowhere", admitted(5, 9), nil, false, 0, &v1alpha1.GuardImage{ScannedUntil: day(5), CleanUntil: day(9)}},
+		{"admitted and runs", admitted(5, 9), nil, true, 0, &v1alpha1.GuardImage{ScannedUntil: day(5), CleanUntil: day(9), RunsUntil: day(12)}},
+		{"admitted and ran", admitted(50, 90), was(day(12)), false, 0, &v1alpha1.GuardImage{ScannedUntil: day(50), CleanUntil: day(90), RunsUntil: day(57)}},
+		{"its scan has ended", admitted(5, 9), was(day(12)), true, 6, &v1alpha1.GuardImage{ScannedUntil: day(5), CleanUntil: day(9), RunsUntil: day(12)}},
+		{"refused earlier than was known", refused, was(day(12)), true, 2, &v1alpha1.GuardImage{ScannedUntil: day(30), Note: "CVE-1", RunsUntil: day(9)}},
+		{"and a day later", refused, was(day(9)), true, 3, &v1alpha1.GuardImage{ScannedUntil: day(30), Note: "CVE-1", RunsUntil: day(9)}},
+		{"long over, and still runs", refused, was(day(9)), true, 20, &v1alpha1.GuardImage{ScannedUntil: day(30), Note: "CVE-1", RunsUntil: day(9)}},
+		{"long over, and runs no more", refused, was(day(9)), false, 20, &v1alpha1.GuardImage{ScannedUntil: day(30), Note: "CVE-1"}},
+		{"never scanned, and runs", image.NewIndex(nil), nil, true, 0, &v1alpha1.GuardImage{RunsUntil: day(7)}},
+		{"never scanned, and runs nowhere", image.NewIndex(nil), nil, false, 0, nil},
+		{"no facts can be read", nil, was(day(12)), true, 1, &v1alpha1.GuardImage{ScannedUntil: day(5), CleanUntil: day(9), RunsUntil: day(12)}},
+		{"no facts can be read, and it began to run", nil, was(""), true, 1, &v1alpha1.GuardImage{ScannedUntil: day(5), CleanUntil: day(9), RunsUntil: day(12)}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			in := Images{Facts: tc.facts, Was: tc.was, Grace: 7 * 24 * time.Hour, Now: at(tc.now)}
+			if tc.running {
+				in.Runs = []string{digest(1)}
+			}
+			var spec v1alpha1.GuardSpec
+			AddImages(&spec, in)
+			var got *v1alpha1.GuardImage
+			if e, ok := spec.Images.Admitted[digest(1)]; ok {
+				got = &e
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("AddImages (-want +got):\n%s", diff)
+			}
+			again := spec
+			in.Was = spec.Images
+			AddImages(&again, in)
+			if diff := cmp.Diff(spec.Images, again.Images); diff != "" {
+				t.Errorf("a second look changes it (-first +second):\n%s", diff)
+			}
+		})
+	}
+	var none v1alpha1.GuardSpec
+	AddImages(&none, Images{Now: at(0), Runs: []string{digest(1)}})
+	if none.Images != nil {
+		t.Errorf("without facts the Guard says %v of images, want nothing", none.Images)
+	}
+}
+
+// TestAddImagesRoom: a Guard stays under 1 MB, what runs is in it, and it says how much has no room.
+func TestAddImagesRoom(t *testing.T) {
+	var all []image.Admitted
+	for i := range 20_000 {
+		all = append(all, image.Admitted{Digest: digest(i), ScannedUntil: at(float64(i) / 1000), CleanUntil: image.Never(), Note: strings.Repeat("n", i%50)})
+	}
+	var spec v1alpha1.GuardSpec
+	AddImages(&spec, Images{Facts: image.NewIndex(all), Runs: []string{digest(0), digest(1)}, Grace: time.Hour, Now: at(0)})
+	n := len(spec.Images.Admitted)
+	if _, ok := spec.Images.Admitted[digest(0)]; !ok || n < 3000 || int(spec.Images.LeftOut)+n != len(all) {
+		t.Errorf("%d are in, %d are left out, the one that runs is in: %v; want all that run and over 3,000 of 20,000", n, spec.Images.LeftOut, ok)
+	}
+	if _, ok := spec.Images.Admitted[digest(19_999)]; !ok {
+		t.Error("the one that was scanned last is left out")
+	}
+	if size := len(encoded(t, spec)); size > 1_000_000 {
+		t.Errorf("the Guard takes %d bytes, want under 1,000,000", size)
+	}
+}
+
+func encoded(t *testing.T, v any) []byte {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
