@@ -19,6 +19,7 @@ import (
 	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/report"
+	"ringfence.dev/ringfence/schema"
 	"ringfence.dev/ringfence/tenant/adopt"
 )
 
@@ -109,10 +110,11 @@ func adoptEstate(ctx context.Context, env Env, o adoptOptions) error {
 	for _, fault := range faults {
 		fmt.Fprintln(env.Stderr, report.Inert(fault.Error()))
 	}
-	plan, err := estate.Plan()
+	schemas, err := schema.New()
 	if err != nil {
 		return err
 	}
+	plan := estate.Plan(schemas)
 	if plan.Counts.Objects == 0 && len(faults) == 0 {
 		faults = append(faults, errors.New("nothing of tenants"))
 		env.note("nothing was found that says anything of tenants; want Namespaces, RoleBindings, ResourceQuotas and the like")

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -28,11 +30,19 @@ func read(t testing.TB, o Options, text string) *Plan {
 		}
 		e.Add(object.Value, "")
 	}
-	plan, err := e.Plan()
+	return e.Plan(schemas(t))
+}
+
+var compiled = sync.OnceValues(schema.New)
+
+// schemas are compiled once: that takes longer than any plan.
+func schemas(t testing.TB) *schema.Set {
+	t.Helper()
+	s, err := compiled()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plan
+	return s
 }
 
 func estate(t testing.TB, name string) string {
@@ -91,10 +101,7 @@ func TestEstates(t *testing.T) {
 // sound shows of any plan that it can be applied, keeps every name and gives no group a right that it has not got.
 func sound(t *testing.T, p *Plan) {
 	t.Helper()
-	schemas, err := schema.New()
-	if err != nil {
-		t.Fatal(err)
-	}
+	schemas := schemas(t)
 	if p.Counts.UnmappedPercent() > 5 {
 		t.Errorf("%.1f %% unmapped, want at most 5", p.Counts.UnmappedPercent())
 	}
@@ -371,41 +378,65 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// whole plans a file as the command would, and fails where what comes out is not sound.
+func whole(t *testing.T, schemas *schema.Set, text []byte) {
+	t.Helper()
+	e := New(Options{})
+	for o, err := range manifest.ReadLists(bytes.NewReader(text), "x.yaml") {
+		if err == nil {
+			e.Add(o.Value, "")
+		}
+	}
+	p := e.Plan(schemas)
+	for _, o := range p.Objects {
+		if o.Outcome == "" || o.Reason == "" || strings.Contains(o.Reason, "would be refused") {
+			t.Fatalf("%s is %q: %s", o.Ref(), o.Outcome, o.Reason)
+		}
+	}
+	for _, d := range p.Decisions {
+		if d.Kind == "refused" {
+			t.Fatalf("%s: %s", d.Tenant, d.Question)
+		}
+	}
+	for _, file := range p.YAML() {
+		for _, err := range manifest.Read(bytes.NewReader(file.Text), file.Name) {
+			if err != nil {
+				t.Fatalf("%v\n%s", err, file.Text)
+			}
+		}
+	}
+	if err := p.Text(&bytes.Buffer{}, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMangled plans the estates with pieces cut out, doubled, and put into each other.
+func TestMangled(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var texts []string
+	for _, name := range []string{"plain", "capsule", "hnc", "openshift"} {
+		texts = append(texts, estate(t, name))
+	}
+	for range 40 {
+		text := texts[r.IntN(len(texts))]
+		for range 1 + r.IntN(6) {
+			other := texts[r.IntN(len(texts))]
+			from, at := r.IntN(len(other)-40), r.IntN(len(text)-40)
+			text = text[:at] + other[from:from+r.IntN(40)] + text[at+r.IntN(40):]
+		}
+		whole(t, schemas(t), []byte(text))
+	}
+}
+
 // FuzzPlan throws whole files at the reader and the plan: nothing may panic, and what comes out must be sound.
 func FuzzPlan(f *testing.F) {
 	for _, name := range []string{"plain", "capsule", "hnc", "openshift"} {
-		f.Add([]byte(estate(f, name)))
+		for doc := range strings.SplitSeq(estate(f, name), "---\n") {
+			f.Add([]byte(doc))
+		}
 	}
-	f.Add([]byte(generated(2)))
-	schemas, err := schema.New()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		e := New(Options{})
-		for o, err := range manifest.ReadLists(bytes.NewReader(text), "x.yaml") {
-			if err == nil {
-				e.Add(o.Value, "")
-			}
-		}
-		p, err := e.Plan()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range p.YAML() {
-			for o, err := range manifest.Read(bytes.NewReader(file.Text), file.Name) {
-				if err != nil {
-					t.Fatalf("%v\n%s", err, file.Text)
-				}
-				if faults := schemas.Validate(o.Value); len(faults) > 0 {
-					t.Fatalf("%s: %v\n%s", file.Name, faults, file.Text)
-				}
-			}
-		}
-		if err := p.Text(&bytes.Buffer{}, true); err != nil {
-			t.Fatal(err)
-		}
-	})
+	schemas := schemas(f)
+	f.Fuzz(func(t *testing.T, text []byte) { whole(t, schemas, text) })
 }
 
 // BenchmarkPlan reads and plans about 1,500 namespaces with 2,000 bindings.

@@ -35,12 +35,9 @@ type builder struct {
 	chosen   map[string]bool   // namespace and group that a Tenant gives rights, with the level
 }
 
-// Plan makes Tenants of all that was read. It may be asked once. The same objects in the same order give the same plan.
-func (e *Estate) Plan() (*Plan, error) {
-	schemas, err := schema.New()
-	if err != nil {
-		return nil, err
-	}
+// Plan makes Tenants of all that was read, which the schemas would take. It may be asked once. The same objects give the
+// same plan, in whatever order they were read.
+func (e *Estate) Plan(schemas *schema.Set) *Plan {
 	e.findSystem()
 	for _, q := range e.quotas {
 		n := e.of(q.Namespace)
@@ -82,7 +79,7 @@ func (e *Estate) Plan() (*Plan, error) {
 	b.settlePolicies()
 	b.takeover()
 	b.finish()
-	return b.plan, nil
+	return b.plan
 }
 
 // platform proposes what the Platform says.
