@@ -362,19 +362,55 @@ func TestTenantLabel(t *testing.T) {
 
 // TestOrder shows that the order in which objects are read changes nothing.
 func TestOrder(t *testing.T) {
-	docs := strings.Split(generated(20), "---\n")
-	first := read(t, Options{}, strings.Join(docs, "---\n"))
-	slices.Reverse(docs)
-	second := read(t, Options{}, strings.Join(docs, "---\n"))
-	var a, b bytes.Buffer
-	if err := first.JSON(&a); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"generated": generated(20), "plain": estate(t, "plain"), "capsule": estate(t, "capsule"), "hnc": estate(t, "hnc")} {
+		docs := strings.Split(text, "---\n")
+		first := read(t, Options{}, strings.Join(docs, "\n---\n"))
+		slices.Reverse(docs)
+		second := read(t, Options{}, strings.Join(docs, "\n---\n"))
+		var a, b bytes.Buffer
+		if err := first.JSON(&a); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.JSON(&b); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a.Bytes(), b.Bytes()) {
+			t.Errorf("%s: another order gives another plan", name)
+		}
 	}
-	if err := second.JSON(&b); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(a.Bytes(), b.Bytes()) {
-		t.Error("another order gives another plan")
+}
+
+// TestRightsInTheWholeCluster shows which bindings of the whole cluster somebody must look at, and which are Kubernetes' own.
+func TestRightsInTheWholeCluster(t *testing.T) {
+	for subject, want := range map[string]string{
+		"{kind: Group, name: 'system:masters'}":                                 "",
+		"{kind: Group, name: 'system:nodes'}":                                   "",
+		"{kind: User, name: 'system:kube-scheduler'}":                           "",
+		"{kind: ServiceAccount, name: x, namespace: kube-system}":               "",
+		"{kind: Group, name: 'system:serviceaccounts:kube-system'}":             "",
+		"{kind: ServiceAccount, name: ci, namespace: pay-dev}":                  "account-everywhere",
+		"{kind: User, name: 'system:serviceaccount:pay-dev:ci'}":                "account-everywhere",
+		"{kind: Group, name: 'system:serviceaccounts:pay-dev'}":                 "cluster-admin",
+		"{kind: Group, name: 'system:authenticated:oauth'}":                     "everybody-everywhere",
+		"{kind: Group, name: 'oidc:platform'}":                                  "cluster-admin",
+		"{kind: User, name: dana}":                                              "cluster-admin",
+		"{kind: Group, name: 'system:masters'}, {kind: User, name: 'somebody'}": "cluster-admin",
+	} {
+		p := read(t, Options{}, "{apiVersion: v1, kind: Namespace, metadata: {name: pay-dev}}\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: kube-system}}\n---\n"+
+			"{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: b}, roleRef: {kind: ClusterRole, name: cluster-admin}, subjects: ["+subject+"]}")
+		got := ""
+		for _, d := range p.Decisions {
+			if len(d.About) > 0 && strings.HasPrefix(d.About[0], "ClusterRoleBinding b") {
+				got += d.Kind
+			}
+		}
+		outcome := OfPlatform
+		if want != "" {
+			outcome = Decide
+		}
+		if got != want || p.Objects[0].Outcome != outcome {
+			t.Errorf("%s: decision %q and %s, want %q and %s", subject, got, p.Objects[0].Outcome, want, outcome)
+		}
 	}
 }
 

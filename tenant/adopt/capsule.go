@@ -14,7 +14,8 @@ type capsule struct {
 	*Object
 	namespaces []string
 	owners     []subject
-	owned      []level // of the owners, in their order
+	ownerRoles [][]string // of the owners, in their order; none is Capsule's default, admin
+	owned      []level    // what these come to
 	bindings   []*binding
 	registries []v1alpha1.Registry
 	grants     v1alpha1.Grants
@@ -48,15 +49,7 @@ func (e *Estate) capsule(o *Object, value map[string]any) {
 			s.namespace, s.name, _ = strings.Cut(rest, ":")
 			s.kind = "ServiceAccount"
 		}
-		most := levelAdmin
-		if roles := texts(at(owner, "clusterRoles")); len(roles) > 0 {
-			most = levelNarrow
-			for _, name := range roles {
-				r, _ := e.roleOf(&binding{Object: &Object{}, role: name, roleKind: "ClusterRole"})
-				most = max(most, r.level)
-			}
-		}
-		c.owners, c.owned = append(c.owners, s), append(c.owned, most)
+		c.owners, c.ownerRoles = append(c.owners, s), append(c.ownerRoles, texts(at(owner, "clusterRoles")))
 		if s.kind == "Group" {
 			e.all[s.name] = true
 		}
@@ -136,9 +129,25 @@ func (c *capsule) readLists(spec map[string]any) {
 	}
 }
 
+// judgeOwners finds what the owners may do, once every role was read.
+func (c *capsule) judgeOwners(e *Estate) {
+	for _, roles := range c.ownerRoles {
+		most := levelAdmin
+		if len(roles) > 0 {
+			most = levelNarrow
+		}
+		for _, name := range roles {
+			r, _ := e.roleOf(&binding{Object: &Object{}, role: name, roleKind: "ClusterRole"})
+			most = max(most, r.level)
+		}
+		c.owned = append(c.owned, most)
+	}
+}
+
 // claimCapsules gives the namespaces of Capsule's Tenants to them, with the rights that Capsule gives their owners.
 func (e *Estate) claimCapsules() {
 	for _, name := range slices.Sorted(maps.Keys(e.capsules)) {
+		e.capsules[name].judgeOwners(e)
 		for _, ns := range e.capsules[name].namespaces {
 			if n := e.of(ns); n.capsule == "" {
 				n.capsule = name

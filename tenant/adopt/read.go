@@ -189,8 +189,8 @@ func (e *Estate) namespace(o *Object, value map[string]any) {
 	if parent := n.notes["hnc.x-k8s.io/subnamespace-of"]; parent != "" {
 		n.parent, n.anchor = parent, true
 	}
-	for key, depth := range n.labels {
-		if above, ok := strings.CutSuffix(key, ".tree.hnc.x-k8s.io/depth"); ok && depth == "1" && n.parent == "" && above != n.Name {
+	for _, key := range slices.Sorted(maps.Keys(n.labels)) {
+		if above, ok := strings.CutSuffix(key, ".tree.hnc.x-k8s.io/depth"); ok && n.labels[key] == "1" && n.parent == "" && above != n.Name {
 			n.parent = above
 		}
 	}

@@ -94,7 +94,7 @@ func (b *builder) settleGroup(one *binding, n *namespace, r *role, s subject, de
 		one.set(Unmapped, t, "it binds a group without a name")
 	case s.name == "system:serviceaccounts:"+n.Name:
 		one.set(Kept, t, "it binds the namespace's own accounts; it stays")
-	case s.name == "system:authenticated" || s.name == "system:unauthenticated" || s.name == "system:serviceaccounts":
+	case everybody(s.name):
 		decide("everybody-bound", "everybody in the cluster, or every account, has rights here: let them go", stays)
 	case strings.HasPrefix(s.name, "system:serviceaccounts:"):
 		if home := strings.TrimPrefix(s.name, "system:serviceaccounts:"); b.tenantOf[home] == t {
@@ -123,6 +123,14 @@ func (b *builder) settleGroup(one *binding, n *namespace, r *role, s subject, de
 	}
 }
 
+// accountsOf and a namespace name the group of its ServiceAccounts.
+const accountsOf = "system:serviceaccounts:"
+
+// everybody reports whether a group holds everybody, or every account, of a cluster; OpenShift's for people included.
+func everybody(group string) bool {
+	return group == "system:authenticated" || group == "system:authenticated:oauth" || group == "system:unauthenticated" || group == "system:serviceaccounts"
+}
+
 // settleClusterBindings lists who has rights in all namespaces.
 func (b *builder) settleClusterBindings() {
 	for _, one := range b.clusterBindings {
@@ -138,10 +146,12 @@ func (b *builder) settleClusterBindings() {
 			case s.kind == "ServiceAccount":
 				who += " of " + show(s.namespace)
 				b.decide("account-everywhere", b.tenantOf[s.namespace], one.Object, "accounts of a team have rights in the whole cluster: no Tenant can give them", "the bindings stay", who)
-			case s.name == "system:masters" || s.kind == "User" && strings.HasPrefix(s.name, "system:"):
-				continue
-			case s.name == "system:authenticated" || s.name == "system:unauthenticated" || s.name == "system:serviceaccounts":
+			case everybody(s.name):
 				b.decide("everybody-everywhere", "", one.Object, "everybody has rights in the whole cluster: let them go, unless they are Kubernetes' own", "the bindings stay", who)
+			case strings.HasPrefix(s.name, accountsOf) && (b.namespaces[s.name[len(accountsOf):]] == nil || b.namespaces[s.name[len(accountsOf):]].system != ""):
+				continue
+			case strings.HasPrefix(s.name, "system:") && !strings.HasPrefix(s.name, accountsOf):
+				continue // of Kubernetes, or of a distribution
 			case r.wildcard:
 				b.decide("cluster-admin", "", one.Object, "people may do everything in the whole cluster, past every tenant's limits: keep it for break-glass groups (identity.breakGlassGroups of the Platform)", "the bindings stay", who)
 			default:

@@ -2,6 +2,7 @@ package adopt
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -50,8 +51,8 @@ func systemBy(n *namespace) string {
 			return "its name begins with " + prefix
 		}
 	}
-	for key, value := range n.labels {
-		switch {
+	for _, key := range slices.Sorted(maps.Keys(n.labels)) {
+		switch value := n.labels[key]; {
 		case key == "openshift.io/cluster-monitoring" && value == "true", key == "addonmanager.kubernetes.io/mode", key == "kubernetes.io/cluster-service", key == "openshift.io/run-level":
 			return "label " + key + " is the platform's"
 		}
