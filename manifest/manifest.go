@@ -383,7 +383,8 @@ func (d *document) object(value any, place Object, apiVersion, kind string, yiel
 	if !ok {
 		return yield(nil, d.fault(n, fmt.Sprintf("found %s; want a Kubernetes object with apiVersion, kind and metadata", describe(value))))
 	}
-	for field, inherited := range map[string]string{"apiVersion": apiVersion, "kind": kind} {
+	for _, one := range [2][2]string{{"apiVersion", apiVersion}, {"kind", kind}} {
+		field, inherited := one[0], one[1]
 		if _, there := m[field]; !there && inherited != "" {
 			m[field] = inherited
 		}

@@ -91,7 +91,7 @@ spec:
 	{name: "unknown field", yaml: edit(tenant("payments", ""), "environments:", "environmnets:"),
 		want: []string{"/spec field environments is missing", "/spec/environmnets unknown field \"environmnets\"; did you mean `environments`?"}},
 	{name: "unknown field deep down", yaml: edit(tenant("payments", ""), "production: true", "prod: true"),
-		want: []string{"/spec/environments/1/prod unknown field \"prod\"; want one of name, namespace, production"}},
+		want: []string{"/spec/environments/1/prod unknown field \"prod\"; want one of groups, name, namespace, production"}},
 	{name: "unknown field at the top", yaml: tenant("payments", "") + "Spec: {}\n", want: []string{"/Spec did you mean `spec`?"}},
 	{name: "unknown field of status", yaml: tenant("payments", "") + "status: {condition: []}\n", want: []string{"/status/condition did you mean `conditions`?"}},
 	{name: "yes in quotes", yaml: edit(tenant("payments", ""), "production: true", `production: "yes"`),

@@ -69,7 +69,8 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	spec.Unwaivable = unwaivable(controls, platform)
 	if tenant != nil {
 		prefix := groupPrefix(platform)
-		spec.Groups = []string{prefix + tenant.Spec.Groups.Admin, prefix + tenant.Spec.Groups.ReadOnly}
+		groups := GroupsOf(tenant, *env)
+		spec.Groups = []string{prefix + groups.Admin, prefix + groups.ReadOnly}
 		spec.Grants = *tenant.Spec.Grants.DeepCopy()
 		spec.Egress, spec.EgressCIDRs = egress(tenant.Spec.Egress)
 		spec.Waivers = waivers(all, namespace, spec.Unwaivable)

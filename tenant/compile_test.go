@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -324,4 +325,31 @@ func FuzzCompile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestGroupsOfAnEnvironment shows that an environment's own groups, and only those it names, take the place of the tenant's:
+// in the Guard, and in who is bound.
+func TestGroupsOfAnEnvironment(t *testing.T) {
+	o := newTenant(func(t *v1alpha1.Tenant) {
+		t.Spec.Environments[1].Groups = &v1alpha1.EnvironmentGroups{Admin: "operators"}
+	})
+	platform := newPlatform(nil)
+	for i, want := range [][]string{
+		{"oidc:" + o.Spec.Groups.Admin, "oidc:" + o.Spec.Groups.ReadOnly},
+		{"oidc:operators", "oidc:" + o.Spec.Groups.ReadOnly},
+	} {
+		env := o.Spec.Environments[i]
+		if got := Compile(nil, platform, o, nil, NamespaceOf(o, env)).Spec.Groups; !slices.Equal(got, want) {
+			t.Errorf("%s: the Guard names %v, want %v", env.Name, got, want)
+		}
+		for _, b := range bindings(platform, o, env) {
+			group := want[0]
+			if b.Name == RoleReadOnly {
+				group = want[1]
+			}
+			if got := b.Subjects[0].Name; got != group {
+				t.Errorf("%s: %s is bound to %s, want %s", env.Name, b.Name, got, group)
+			}
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -177,15 +178,25 @@ func bindings(platform *v1alpha1.Platform, t *v1alpha1.Tenant, env v1alpha1.Envi
 			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: groupPrefix(platform) + group}},
 		}
 	}
+	groups := GroupsOf(t, env)
 	all := []rbacv1.RoleBinding{
-		bind(RoleAdmin, t.Spec.Groups.Admin),
-		bind(networkRole(modelOf(platform)), t.Spec.Groups.Admin),
-		bind(RoleReadOnly, t.Spec.Groups.ReadOnly),
+		bind(RoleAdmin, groups.Admin),
+		bind(networkRole(modelOf(platform)), groups.Admin),
+		bind(RoleReadOnly, groups.ReadOnly),
 	}
 	if !env.Production {
-		all = append(all, bind(RoleDebug, t.Spec.Groups.Admin))
+		all = append(all, bind(RoleDebug, groups.Admin))
 	}
 	return all
+}
+
+// GroupsOf are the groups that have rights in an environment: its own, and the tenant's where it names none.
+func GroupsOf(t *v1alpha1.Tenant, env v1alpha1.Environment) v1alpha1.TenantGroups {
+	groups := t.Spec.Groups
+	if env.Groups != nil {
+		groups.Admin, groups.ReadOnly = cmp.Or(env.Groups.Admin, groups.Admin), cmp.Or(env.Groups.ReadOnly, groups.ReadOnly)
+	}
+	return groups
 }
 
 func groupPrefix(platform *v1alpha1.Platform) string {

@@ -40,6 +40,8 @@ type TenantList struct {
 }
 
 // TenantSpec is what a team is granted.
+//
+// +kubebuilder:validation:XValidation:rule="self.environments.all(e, !has(e.groups) || (has(e.groups.admin) ? e.groups.admin : self.groups.admin) != (has(e.groups.readOnly) ? e.groups.readOnly : self.groups.readOnly))",fieldPath=".environments",message="the two groups of an environment must differ, or every reader is an admin; name another group for one of them"
 type TenantSpec struct {
 	// Owner is the mail address that answers for the tenant.
 	// +kubebuilder:validation:MinLength=3
@@ -182,6 +184,25 @@ type Environment struct {
 	// Namespace replaces <tenant>-<name>, for namespaces that exist already.
 	// +optional
 	Namespace NamespaceName `json:"namespace,omitempty"`
+	// Groups replaces the tenant's groups in this environment. Absent, or one of the two absent: the tenant's.
+	// +optional
+	Groups *EnvironmentGroups `json:"groups,omitempty"`
+}
+
+// EnvironmentGroups are groups of the identity provider for one environment. An empty one is the tenant's.
+type EnvironmentGroups struct {
+	// Admin may run workloads in this environment.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('system:')",message="groups of Kubernetes itself (system:) cannot be a tenant's; name a group of the identity provider"
+	// +optional
+	Admin string `json:"admin,omitempty"`
+	// ReadOnly may look at everything but Secrets in this environment.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('system:')",message="groups of Kubernetes itself (system:) cannot be a tenant's; name a group of the identity provider"
+	// +optional
+	ReadOnly string `json:"readOnly,omitempty"`
 }
 
 // EgressRule is one destination outside the cluster: a name or a network, never both.
