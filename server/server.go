@@ -359,7 +359,7 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	if s.evidence != nil {
 		bundles.OnGap = s.evidence.gap
 	}
-	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr)); err != nil {
+	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr)); err != nil {
 		return nil, fmt.Errorf("set up the reconcilers: %w", err)
 	}
 	if s.webhook != nil {
