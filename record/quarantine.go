@@ -41,14 +41,14 @@ type KeptObject struct {
 
 // quarantineBody is the body of quarantine.v1.
 type quarantineBody struct {
-	Step       string          `json:"step"`
+	What       string          `json:"what"`
 	Quarantine subject         `json:"quarantine"`
 	Subject    subject         `json:"subject"`
 	Ticket     string          `json:"ticket"`
-	Reason     string          `json:"reason,omitempty"`
+	Why        string          `json:"why,omitempty"`
 	Expires    string          `json:"expires,omitempty"`
 	Actor      *actor          `json:"actor,omitempty"`
-	Object     json.RawMessage `json:"object,omitempty"`
+	Kept       json.RawMessage `json:"kept,omitempty"`
 	Events     json.RawMessage `json:"events,omitempty"`
 	Whole      string          `json:"whole,omitempty"`
 	Missing    []string        `json:"missing,omitempty"`
@@ -57,8 +57,8 @@ type quarantineBody struct {
 // Quarantine is the quarantine.v1 record of a step. The same step of the same quarantine always gives the same id. What finds no
 // room, events before the object, is left out and named.
 func Quarantine(q Quarantined, actorKey []byte, at time.Time) (Record, error) {
-	body := quarantineBody{Step: q.Step, Quarantine: subject{"ringfence.dev/v1alpha1", "Quarantine", q.Namespace, q.Name},
-		Subject: subject{quarantinedAPI(q.Kind), q.Kind, q.Namespace, q.Workload}, Ticket: q.Ticket, Reason: cut(finding.Clean(q.Reason)), Expires: q.Expires}
+	body := quarantineBody{What: q.Step, Quarantine: subject{"ringfence.dev/v1alpha1", "Quarantine", q.Namespace, q.Name},
+		Subject: subject{quarantinedAPI(q.Kind), q.Kind, q.Namespace, q.Workload}, Ticket: q.Ticket, Why: cut(finding.Clean(q.Reason)), Expires: q.Expires}
 	if q.By != "" {
 		body.Actor = &actor{Reference(actorKey, q.By)}
 	}
@@ -66,12 +66,12 @@ func Quarantine(q Quarantined, actorKey []byte, at time.Time) (Record, error) {
 	if k := q.Kept; k != nil {
 		s := k.Subject
 		of = k.UID
-		body.Subject, body.Object, body.Events, body.Whole = subject{s.APIVersion, s.Kind, s.Namespace, s.Name}, k.Object, k.Events, k.Whole
-		if len(body.Object)+len(body.Events) > maxKept {
+		body.Subject, body.Kept, body.Events, body.Whole = subject{s.APIVersion, s.Kind, s.Namespace, s.Name}, k.Object, k.Events, k.Whole
+		if len(body.Kept)+len(body.Events) > maxKept {
 			body.Events, body.Missing = nil, append(body.Missing, "events")
 		}
-		if len(body.Object) > maxKept {
-			body.Object, body.Missing = nil, append(body.Missing, "object")
+		if len(body.Kept) > maxKept {
+			body.Kept, body.Missing = nil, append(body.Missing, "kept")
 		}
 	}
 	if q.UID == "" {

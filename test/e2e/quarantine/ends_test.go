@@ -134,7 +134,7 @@ func (b *bed) testEnds(t *testing.T) {
 	if p := b.pods(t, "kept", 1)[0]; p.Labels[v1alpha1.QuarantineLabel+kept.Name] != "" {
 		t.Errorf("labels: %v", p.Labels)
 	}
-	if b.inLedger(t, `"step":"expired"`, short.Name) == 0 || b.inLedger(t, `"step":"deleted"`, kept.Name) == 0 {
+	if b.inLedger(t, `"what":"expired"`, short.Name) == 0 || b.inLedger(t, `"what":"deleted"`, kept.Name) == 0 {
 		t.Error("the ledger does not tell how they ended")
 	}
 }

@@ -374,7 +374,7 @@ func (b *bed) same(t *testing.T, before picture) {
 func (b *bed) recorded(t *testing.T, q *v1alpha1.Quarantine) {
 	t.Helper()
 	for _, step := range []string{"opened", "kept", "confirmed", "lifted"} {
-		if b.inLedger(t, "quarantine.v1", `"step":"`+step+`"`, q.Name) == 0 {
+		if b.inLedger(t, "quarantine.v1", `"what":"`+step+`"`, q.Name) == 0 {
 			t.Errorf("the ledger does not tell that it was %s", step)
 		}
 	}
@@ -385,4 +385,3 @@ func (b *bed) recorded(t *testing.T, q *v1alpha1.Quarantine) {
 		t.Error("the ledger holds a secret of the pods, or the name of a person")
 	}
 }
-
