@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -225,4 +227,60 @@ func (b *bed) testCilium(t *testing.T) {
 	if err := b.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "ringfence-quarantine-" + q.Name}, u); !apierrors.IsNotFound(err) {
 		t.Errorf("the policy after the end: %v", err)
 	}
+}
+
+// testNamespace deletes a namespace, as only system:masters can, in which a pod is in quarantine: it and its network stay as they are.
+func (b *bed) testNamespace(t *testing.T) {
+	ctx := t.Context()
+	const ending = "payments-end"
+	p, q := pod("last"), wish("Pod", "last", time.Hour)
+	p.Namespace, q.Namespace = ending, ending
+	eventually(t, "the pod to be made", func() error { return client.IgnoreAlreadyExists(as(t, dave).Create(ctx, p.DeepCopy())) })
+	if err := as(t, erin).Create(ctx, q); err != nil {
+		t.Fatal(err)
+	}
+	stands := func() (*v1alpha1.Quarantine, error) {
+		now := &v1alpha1.Quarantine{}
+		return now, b.admin.Get(ctx, client.ObjectKeyFromObject(q), now)
+	}
+	eventually(t, "it to be active", func() error {
+		now, err := stands()
+		if err == nil && now.Status.Phase != v1alpha1.QuarantineActive {
+			return fmt.Errorf("status: %+v", now.Status)
+		}
+		return err
+	})
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ending}}
+	if err := b.admin.Delete(ctx, namespace); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the namespace controller to be refused", func() error {
+		if err := b.admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
+			return err
+		}
+		for _, c := range namespace.Status.Conditions {
+			if c.Type == corev1.NamespaceDeletionContentFailure && c.Status == corev1.ConditionTrue && strings.Contains(c.Message, "quarantine") {
+				return nil
+			}
+		}
+		return fmt.Errorf("conditions: %v", namespace.Status.Conditions)
+	})
+	now, err := stands()
+	if err != nil || now.Status.Phase != v1alpha1.QuarantineActive || now.DeletionTimestamp != nil {
+		t.Errorf("the quarantine: %v, %+v", err, now.Status)
+	}
+	closing := client.ObjectKey{Namespace: ending, Name: "ringfence-quarantine-" + q.Name}
+	var there corev1.Pod
+	if err := errors.Join(b.admin.Get(ctx, client.ObjectKeyFromObject(p), &there), b.admin.Get(ctx, closing, &networkingv1.NetworkPolicy{})); err != nil || there.DeletionTimestamp != nil {
+		t.Errorf("pod and policy: %v, deleted at %v", err, there.DeletionTimestamp)
+	}
+	if err := as(t, erin).Patch(ctx, q, merge(`{"spec":{"lifted":{"by":%q,"at":"2026-11-21T10:00:00Z"}}}`, erin.name)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the pod to go with its namespace", func() error {
+		if err := b.admin.Get(ctx, client.ObjectKeyFromObject(p), &there); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("got %v", err)
+		}
+		return nil
+	})
 }

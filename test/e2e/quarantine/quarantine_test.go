@@ -73,6 +73,7 @@ func TestQuarantine(t *testing.T) {
 	t.Run("Ends", b.testEnds)
 	t.Run("Killed", b.testKilled)
 	t.Run("Cilium", b.testCilium)
+	t.Run("Namespace", b.testNamespace)
 }
 
 // roundabout is what a tenant's admin could try, by what it would be; it must be a refusal in all words given.
@@ -116,6 +117,9 @@ func (b *bed) deploymentRoundabouts(t *testing.T, q *v1alpha1.Quarantine) []roun
 		{"delete it", func(c client.Client) error { return c.Delete(ctx, deploy()) }, says},
 		{"delete it and leave its pods", func(c client.Client) error {
 			return c.Delete(ctx, deploy(), client.PropagationPolicy(metav1.DeletePropagationOrphan))
+		}, says},
+		{"delete all of its kind at once", func(c client.Client) error {
+			return c.DeleteAllOf(ctx, &appsv1.Deployment{}, client.InNamespace(namespace), client.MatchingFields{"metadata.name": "api"})
 		}, says},
 		{"make one of its name", func(c client.Client) error { return c.Create(ctx, deployment("api")) }, says},
 		{"delete a pod", func(c client.Client) error { return c.Delete(ctx, one()) }, says},
