@@ -47,7 +47,7 @@ func (o *waiverOptions) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
 	flags.StringVar(&o.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
-	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `NS` that the waiver is for")
+	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `NS` that it is for")
 }
 
 // desk opens the cluster once the usage is right.

@@ -110,6 +110,8 @@ func (i Item) Summary() string {
 		return strings.TrimSpace("unknown: " + a.Producer + a.Object.String() + " " + a.Why + a.What)
 	case i.Is("posture"):
 		return "what is enforced where (" + a.Why + ")"
+	case i.Is("quarantine"):
+		what = "quarantine " + a.What + " "
 	case i.Is("native-refusal") && a.Refused, i.Is("admission-decision") && !a.Allowed:
 		what = "refused "
 	case i.Is("native-refusal"), i.Is("admission-decision"):

@@ -57,7 +57,7 @@ const maxText = 1023
 // classes say of each kind what it tells. The version after the dot is not looked at: fields are only added.
 var classes = map[string]Class{
 	"admission-decision": Detection, "native-refusal": Detection, "policy-gap": Detection, "silence": Detection,
-	"overflow": Detection, "check-run": Compliance, "change": Activity, "key-rotation": Activity,
+	"overflow": Detection, "check-run": Compliance, "change": Activity, "key-rotation": Activity, "quarantine": Activity,
 }
 
 // titles are for kinds without findings.
@@ -66,6 +66,7 @@ var titles = map[string]string{
 	"policy-gap": "Policies were not in place", "silence": "A producer of records was silent",
 	"overflow": "Records were lost: the queue was full", "check-run": "Check run", "change": "Change of a rule",
 	"key-rotation": "The ledger's key was changed", "posture": "What is enforced where",
+	"quarantine": "Quarantine of a workload",
 }
 
 // Find is the catalogue: it gives a control's title, severity, wanted state and fix, which records do not repeat. Nil knows

@@ -1,4 +1,5 @@
-// Package remediate acts on what runs where a control says that it must not go on: it ends debug containers at their time.
+// Package remediate acts on what runs: it ends debug containers at their time, where a control says that they must not go on, and
+// closes the network of workloads that somebody quarantined.
 //
 // It judges nothing and writes no rules; every act is told to whoever records it. Package server runs it.
 package remediate

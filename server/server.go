@@ -408,7 +408,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	if s.evidence != nil {
 		bundles.OnGap = s.evidence.gap
 	}
-	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.keepKinds(mgr), s.facts.watch(mgr)); err != nil {
+	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.keepKinds(mgr), s.facts.watch(mgr)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
 	if err := s.standBy(mgr, bundles); err != nil {

@@ -3,8 +3,10 @@ package tenant
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -108,6 +110,9 @@ func changeBaseline(in Input, namespace string, live Live) (changes []Change, ok
 		return changes, true
 	}
 	want := kubernetesBaseline(in.Platform, namespace)
+	if live.Policy != nil {
+		want.Spec.PodSelector.MatchExpressions = quarantined(live.Policy)
+	}
 	switch old := live.Policy; {
 	case old == nil:
 		changes = append(changes, Change{Create, want})
@@ -118,6 +123,17 @@ func changeBaseline(in Input, namespace string, live Live) (changes []Change, ok
 		changes = append(changes, Change{Delete, live.CiliumPolicy})
 	}
 	return changes, true
+}
+
+// quarantined is what leaves pods in quarantine out of a policy: policies of Kubernetes only add to each other, so that package
+// remediate takes these pods out of every one but that which closes their network, and puts them back afterwards.
+func quarantined(p *networkingv1.NetworkPolicy) (kept []metav1.LabelSelectorRequirement) {
+	for _, e := range p.Spec.PodSelector.MatchExpressions {
+		if e.Operator == metav1.LabelSelectorOpDoesNotExist && strings.HasPrefix(e.Key, v1alpha1.QuarantineLabel) {
+			kept = append(kept, e)
+		}
+	}
+	return kept
 }
 
 // changeBindings plans the rights: those wanted first, then the end of those of ours that are not.

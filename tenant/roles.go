@@ -1,7 +1,7 @@
 package tenant
 
 import (
-	_ "embed" // protected.yaml, waivers.yaml
+	_ "embed" // protected.yaml, waivers.yaml, quarantines.yaml
 	"fmt"
 	"strings"
 
@@ -26,6 +26,8 @@ const (
 	rolePrefixNetwork = "ringfence-tenant-network-"
 	// RoleApprover approves waivers. Ringfence binds it to nobody: the bank does, in each namespace or in all.
 	RoleApprover = "ringfence-waiver-approver"
+	// RoleResponder quarantines workloads, confirms and lifts. It too is the bank's to bind.
+	RoleResponder = "ringfence-quarantine-responder"
 )
 
 func networkRole(model v1alpha1.NetworkModel) string { return rolePrefixNetwork + string(model) }
@@ -36,25 +38,28 @@ var protectedYAML string
 //go:embed waivers.yaml
 var waiversYAML string
 
+//go:embed quarantines.yaml
+var quarantinesYAML string
+
 // Protection is what must be installed once in a cluster beside the CRDs, before the Reconciler runs: the ClusterRoles of
-// tenants, the native policies that keep everyone else off what Ringfence writes, and the one that says who asks for a waiver
-// and who approves it. The installer applies it and keeps it.
+// tenants, the native policies that keep everyone else off what Ringfence writes, the one that says who asks for a waiver
+// and who approves it, and those of quarantines: who opens and lifts one, and what one freezes. The installer applies it and keeps it.
 func Protection() ([]client.Object, error) {
 	var objects []client.Object
 	for _, role := range Roles() {
 		objects = append(objects, &role)
 	}
-	for i, doc := range strings.Split(protectedYAML+"\n---\n"+waiversYAML, "\n---\n") {
+	for i, doc := range strings.Split(protectedYAML+"\n---\n"+waiversYAML+"\n---\n"+quarantinesYAML, "\n---\n") {
 		var kind metav1.TypeMeta
 		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
-			return nil, fmt.Errorf("read document %d of protected.yaml and waivers.yaml: %w", i+1, err)
+			return nil, fmt.Errorf("read document %d of protected.yaml, waivers.yaml and quarantines.yaml: %w", i+1, err)
 		}
 		var object client.Object = &admissionregistrationv1.ValidatingAdmissionPolicy{}
 		if kind.Kind == "ValidatingAdmissionPolicyBinding" {
 			object = &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
 		}
 		if err := yaml.UnmarshalStrict([]byte(doc), object); err != nil {
-			return nil, fmt.Errorf("read document %d of protected.yaml and waivers.yaml: %w", i+1, err)
+			return nil, fmt.Errorf("read document %d of protected.yaml, waivers.yaml and quarantines.yaml: %w", i+1, err)
 		}
 		objects = append(objects, object)
 	}
@@ -90,6 +95,7 @@ func Roles() []rbacv1.ClusterRole {
 			rule("ringfence.dev", "waivers", look+" patch approve"),
 			rule("ringfence.dev", "waivers/status", "get update patch"),
 			rule("ringfence.dev", "guards", look)),
+		role(RoleResponder, append(readOnlyRules(), rule("ringfence.dev", "quarantines", look+" create patch"))...),
 		role(networkRole(v1alpha1.NetworkKubernetes), rule("networking.k8s.io", "networkpolicies", write)),
 		role(networkRole(v1alpha1.NetworkCilium), rule("cilium.io", "ciliumnetworkpolicies", write)),
 	}
@@ -113,7 +119,7 @@ func readOnlyRules() []rbacv1.PolicyRule {
 		rule("events.k8s.io", "events", look),
 		rule("metrics.k8s.io", "pods", "get list"),
 		rule("rbac.authorization.k8s.io", "roles rolebindings", look),
-		rule("ringfence.dev", "guards waivers", look),
+		rule("ringfence.dev", "guards waivers quarantines", look),
 	}
 }
 
@@ -155,7 +161,7 @@ func ServiceAccountRules() []rbacv1.PolicyRule {
 	own := "create update patch delete " + look
 	bind := rule(rbacv1.GroupName, "clusterroles", "bind")
 	for _, role := range Roles() {
-		if role.Name != RoleApprover {
+		if role.Name != RoleApprover && role.Name != RoleResponder {
 			bind.ResourceNames = append(bind.ResourceNames, role.Name)
 		}
 	}

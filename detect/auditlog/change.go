@@ -36,6 +36,8 @@ func changeKinds(group, resource string) string {
 		return "Guard"
 	case ownGroup + "/waivers":
 		return "Waiver"
+	case ownGroup + "/quarantines":
+		return "Quarantine"
 	case admissionGroup + "/validatingadmissionpolicies":
 		return "ValidatingAdmissionPolicy"
 	case admissionGroup + "/validatingadmissionpolicybindings":

@@ -5,9 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/controls"
 	"ringfence.dev/ringfence/policy/bundle"
+	"ringfence.dev/ringfence/tenant"
 )
 
 func load(t testing.TB) *control.Catalogue {
@@ -30,6 +33,21 @@ func TestCompile(t *testing.T) {
 	for _, c := range cat.Controls {
 		if err := bundle.Compile(bundle.Single(c)); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestCompileProtection compiles what stands beside the bundles in the same way.
+func TestCompileProtection(t *testing.T) {
+	objects, err := tenant.Protection()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		if p, ok := o.(*admissionv1.ValidatingAdmissionPolicy); ok {
+			if err := bundle.Compile(p); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
