@@ -171,7 +171,7 @@ func review(request any) []byte {
 // bad is a Pod with one privileged container.
 func bad(name string) fields {
 	return fields{"apiVersion": "v1", "kind": "Pod", "metadata": fields{"name": name, "namespace": "payments-dev", "labels": fields{"cost-centre": "1"}},
-		"spec": fields{"serviceAccountName": "api", "automountServiceAccountToken": false, "containers": []any{fields{"name": "c", "image": "registry.bank.example/a@sha256:" + strings.Repeat("0", 64), "securityContext": fields{"privileged": true}}}}}
+		"spec": fields{"serviceAccountName": "api", "automountServiceAccountToken": false, "containers": []any{fields{"name": "c", "image": "registry.bank.example/a@sha256:" + strings.Repeat("0123456789abcdef", 4), "securityContext": fields{"privileged": true}}}}}
 }
 
 // TestHostile: reviews that are not as an API server writes them are answered, and never with a yes that nobody judged.

@@ -116,9 +116,11 @@ type (
 		Repositories []string      `json:"repositories"`
 		Outcome      image.Outcome `json:"outcome"`
 		// Until is the first instant at which the clock alone changes the outcome's reasons, and Ends the reason that does.
-		Until   *time.Time    `json:"until"`
-		Ends    *string       `json:"ends"`
-		Reasons []imageReason `json:"reasons"` // of the scan first
+		Until *time.Time `json:"until"`
+		Ends  *string    `json:"ends"`
+		// RunsUntil is, of what is refused now, until when it may start again where it ran before.
+		RunsUntil *time.Time    `json:"runsUntil"`
+		Reasons   []imageReason `json:"reasons"` // of the scan first
 	}
 	imageReason struct {
 		Outcome       image.Outcome `json:"outcome"`
@@ -161,7 +163,7 @@ func (j *judgedImages) tell(env Env, output, admission string) error {
 	var admitted []image.Admitted
 	for _, f := range j.facts {
 		v := image.Judge(f, j.rule, j.known, j.at)
-		answer.add(f, v)
+		answer.add(f, v, j.rule)
 		for _, digest := range f.Digests {
 			admitted = append(admitted, v.Admits(digest))
 		}
@@ -182,10 +184,13 @@ func (j *judgedImages) tell(env Env, output, admission string) error {
 	return exit(answer.Summary.Exit)
 }
 
-func (a *imageVerdicts) add(f image.Facts, v image.Verdict) {
+func (a *imageVerdicts) add(f image.Facts, v image.Verdict, rule image.Rule) {
 	one := imageVerdict{Digests: nonNil(f.Digests), Repositories: nonNil(f.Repositories), Outcome: v.Outcome(), Reasons: []imageReason{}}
 	if until, why := v.Until(); !until.IsZero() {
 		one.Until, one.Ends = &until, &why.Text
+	}
+	if o, end := v.Rescheduled(rule, time.Time{}); o == image.Warn && one.Outcome == image.Deny {
+		one.RunsUntil = &end
 	}
 	for _, r := range slices.Concat(v.Scan, v.Vulnerabilities) {
 		reason := imageReason{Outcome: r.Outcome, Text: r.Text, Since: known(r.Since), Until: known(r.Until)}
@@ -246,6 +251,9 @@ func (v *imageVerdict) text() string {
 			break
 		}
 		fmt.Fprintf(&b, "  %-9s %s\n", r.Outcome, report.Inert(r.Text))
+	}
+	if v.RunsUntil != nil {
+		fmt.Fprintf(&b, "  where it ran before it may start again until %s\n", v.RunsUntil.Format(time.RFC3339))
 	}
 	if v.Until != nil {
 		fmt.Fprintf(&b, "  holds until %s\n", v.Until.Format(time.RFC3339))

@@ -174,7 +174,7 @@ func judgeScan(f Facts, r Rule, now time.Time) Reason {
 	case !now.Before(end):
 		return Reason{Outcome: Deny, Since: end, Text: fmt.Sprintf("scanned last by %s at %s; want a scan at most %s old", newest.Scanner, stamp(newest.At), span(r.MaxScanAge))}
 	}
-	return Reason{Outcome: Allow, Until: end, Text: fmt.Sprintf("scanned by %s at %s", newest.Scanner, stamp(newest.At))}
+	return Reason{Outcome: Allow, Until: end, Text: fmt.Sprintf("scanned by %s at %s, which counts for %s", newest.Scanner, stamp(newest.At), span(r.MaxScanAge))}
 }
 
 // counts tells whether a scanner's scans count.

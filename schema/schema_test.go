@@ -88,7 +88,7 @@ func TestDefault(t *testing.T) {
 	s := newSet(t)
 	got := object(t, platform("{registries: null}"))
 	s.Default(got)
-	want := object(t, platform(`{profile: mvp, images: {maxScanAge: 720h, denySeverity: 4, grace: 720h, undatedAs: old},
+	want := object(t, platform(`{profile: mvp, images: {maxScanAge: 720h, denySeverity: 4, grace: 720h, undatedAs: old, rescheduleGrace: 168h},
   resources: {cpuLimit: Required}, network: {model: kubernetes},
   defaults: {seccompProfile: Enabled, dropCapabilities: Enabled, privilegeEscalation: Enabled, serviceAccountToken: Enabled}, identity: {groupPrefix: "oidc:"}}`))
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -11,7 +11,7 @@ import (
 // ImageRule is what a Platform demands of images, with the defaults of its schema; nil is one that says nothing.
 func ImageRule(platform *v1alpha1.Platform) image.Rule {
 	const month = 30 * 24 * time.Hour
-	r := image.Rule{MaxScanAge: month, DenySeverity: 4, Grace: month, RescheduleGrace: month}
+	r := image.Rule{MaxScanAge: month, DenySeverity: 4, Grace: month, RescheduleGrace: rescheduleGrace(platform)}
 	if platform == nil {
 		return r
 	}
