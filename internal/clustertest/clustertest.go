@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,7 +72,19 @@ func (c *Cluster) Kill() error {
 		return fmt.Errorf("%w that may be killed", ErrUnavailable)
 	}
 	c.own.child.kill()
-	return nil
+	address, err := url.Parse(c.Config.Host)
+	if err != nil {
+		return err
+	}
+	for range 100 { // its children die with it, a moment later; until then they hold its port
+		conn, err := net.DialTimeout("tcp", address.Host, time.Second)
+		if err != nil {
+			return nil
+		}
+		conn.Close()
+		time.Sleep(50 * time.Millisecond)
+	}
+	return fmt.Errorf("kill the cluster: something still answers at %s", address.Host)
 }
 
 // Restart starts the cluster again after Kill, on what was stored and at the same address.

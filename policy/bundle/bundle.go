@@ -89,6 +89,7 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 	// Every version, although the servers that are supported serve these kinds as v1 alone: where a version is named, the
 	// controller manager checks the types of every expression for every kind, which costs it 10 s of CPU a policy.
 	p.Spec.MatchConstraints.ResourceRules = rules(nil, g.Kinds, nil, "*")
+	p.Spec.MatchConstraints.NamespaceSelector = outside(v1alpha1.PinnedExemptNamespaces)
 	p.Spec.Variables = variables(g.Twins())
 	p.Spec.MatchConditions = slices.Clone(when)
 	waivable := !g.Kinds[0].ClusterScoped && !g.Kinds[0].Unstored() // where waivers are, and what is stored
@@ -186,15 +187,22 @@ func binding(name string, clusterScoped bool, exempt []string, action finding.Ac
 				ParameterNotFoundAction: new(admissionv1.DenyAction),
 			},
 			MatchResources: &admissionv1.MatchResources{
-				MatchPolicy:    new(admissionv1.Equivalent),
-				ObjectSelector: &metav1.LabelSelector{},
-				NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
-					Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: exempt,
-				}}},
+				MatchPolicy:       new(admissionv1.Equivalent),
+				ObjectSelector:    &metav1.LabelSelector{},
+				NamespaceSelector: outside(exempt),
 			},
 			ValidationActions: do,
 		},
 	}
+}
+
+// outside selects what does not lie in these namespaces. A binding leaves out all that are exempt. A policy leaves out the pinned ones
+// itself, too: an API server that was just started refuses what a policy matches, whatever its bindings say, until it knows the kind
+// of the parameter, and the control plane could not get the tokens with which it starts.
+func outside(namespaces []string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+		Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: namespaces,
+	}}}
 }
 
 // policy is a policy without variables and validations: the fixed parts.

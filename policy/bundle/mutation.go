@@ -86,7 +86,7 @@ func everyObject() *admissionv1.MatchResources {
 		}}
 	}
 	return &admissionv1.MatchResources{
-		MatchPolicy: new(admissionv1.Equivalent), NamespaceSelector: &metav1.LabelSelector{}, ObjectSelector: &metav1.LabelSelector{},
+		MatchPolicy: new(admissionv1.Equivalent), NamespaceSelector: outside(v1alpha1.PinnedExemptNamespaces), ObjectSelector: &metav1.LabelSelector{},
 		ResourceRules: []admissionv1.NamedRuleWithOperations{rule("*", "*")},
 		ExcludeResourceRules: []admissionv1.NamedRuleWithOperations{
 			rule("", "events", "endpoints", "bindings"), rule("events.k8s.io", "*"), rule("coordination.k8s.io", "*"),

@@ -68,7 +68,7 @@ func podKinds() *admissionv1.MatchResources {
 	}
 	once, always := []admissionv1.OperationType{admissionv1.Create}, []admissionv1.OperationType{admissionv1.Create, admissionv1.Update}
 	return &admissionv1.MatchResources{
-		MatchPolicy: new(admissionv1.Equivalent), NamespaceSelector: &metav1.LabelSelector{}, ObjectSelector: &metav1.LabelSelector{},
+		MatchPolicy: new(admissionv1.Equivalent), NamespaceSelector: outside(v1alpha1.PinnedExemptNamespaces), ObjectSelector: &metav1.LabelSelector{},
 		ResourceRules: []admissionv1.NamedRuleWithOperations{
 			rule("", once, "pods"), rule("", always, "podtemplates", "replicationcontrollers"),
 			rule("apps", always, "deployments", "statefulsets", "daemonsets", "replicasets"), rule("batch", always, "jobs", "cronjobs"),
