@@ -48,6 +48,8 @@ func (b *bed) look(t *testing.T) picture {
 	}
 	for i := range pods.Items {
 		pods.Items[i].Spec.NodeName = "" // scheduling goes on
+		delete(pods.Items[i].Labels, corev1.LabelTopologyZone)
+		delete(pods.Items[i].Labels, corev1.LabelTopologyRegion)
 		add("Pod", &pods.Items[i], pods.Items[i].Spec)
 	}
 	for i := range sets.Items {

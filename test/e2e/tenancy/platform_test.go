@@ -189,7 +189,7 @@ func TestPoliciesCompile(t *testing.T) {
 		}
 		return errors.Join(faults...)
 	})
-	if len(all.Items) != 4 {
-		t.Errorf("%d policies, want 4", len(all.Items))
+	if len(all.Items) != 6 {
+		t.Errorf("%d policies, want 6", len(all.Items))
 	}
 }
