@@ -18,6 +18,6 @@ func ImageRule(platform *v1alpha1.Platform) image.Rule {
 	rules := platform.Spec.Images
 	r.MaxScanAge, r.Grace = cmp.Or(rules.MaxScanAge.Duration, r.MaxScanAge), cmp.Or(rules.Grace.Duration, r.Grace)
 	r.DenySeverity = cmp.Or(int(rules.DenySeverity), r.DenySeverity)
-	r.UndatedAsNew = rules.UndatedAs == "new"
+	r.UndatedAsNew, r.WarnUnfixable, r.Scanners = rules.UndatedAs == "new", rules.UnfixableAs == "warned", rules.Scanners
 	return r
 }

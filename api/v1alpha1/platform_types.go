@@ -198,6 +198,16 @@ type ImageRules struct {
 	// +kubebuilder:validation:Enum=old;new
 	// +optional
 	UndatedAs string `json:"undatedAs,omitempty"`
+	// Scanners are those whose scans count, by their names in lower case, such as qualys or trivy. Empty: everybody's.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9][a-z0-9.-]{0,62}$`
+	// +listType=set
+	// +optional
+	Scanners []string `json:"scanners,omitempty"`
+	// UnfixableAs says how a vulnerability counts of which no fixed version is known: fixable (as any other) or warned. Empty means fixable.
+	// +kubebuilder:validation:Enum=fixable;warned
+	// +optional
+	UnfixableAs string `json:"unfixableAs,omitempty"`
 	// RescheduleGrace is how long after an image began to be refused Kubernetes' own controllers may still make new Pods of it
 	// where it ran before, so that a node can be drained; 0h is never. Default 168h (a week).
 	// +kubebuilder:default="168h"

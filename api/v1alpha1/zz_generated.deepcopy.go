@@ -470,6 +470,11 @@ func (in *ImageRules) DeepCopyInto(out *ImageRules) {
 	*out = *in
 	out.MaxScanAge = in.MaxScanAge
 	out.Grace = in.Grace
+	if in.Scanners != nil {
+		in, out := &in.Scanners, &out.Scanners
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.RescheduleGrace != nil {
 		in, out := &in.RescheduleGrace, &out.RescheduleGrace
 		*out = new(v1.Duration)
