@@ -171,3 +171,20 @@ func TestForecast(t *testing.T) {
 		t.Errorf("forecast %s, want %s", got, want)
 	}
 }
+
+// TestLongReports: a report with a hundred thousand vulnerabilities under names that all lead to each other, in as many packages, with
+// as many statements, is judged in a moment and not in a day.
+func TestLongReports(t *testing.T) {
+	const n = 100_000
+	f, vex := scanned(1), image.Scan{Scanner: "openvex"}
+	for i := range n {
+		v := published("CVE-1-"+strconv.Itoa(i), day)
+		v.Aliases, v.Package = []string{"CVE-1-" + strconv.Itoa(i+1)}, strconv.Itoa(i)
+		f.Scans[0].Vulnerabilities = append(f.Scans[0].Vulnerabilities, v)
+		vex.Vulnerabilities = append(vex.Vulnerabilities, image.Vulnerability{ID: "CVE-2-" + strconv.Itoa(i), NotAffected: "no"})
+	}
+	f.Scans = append(f.Scans, vex)
+	if v := image.Judge(f, bank, nil, now); len(v.Vulnerabilities) != 1 || v.Outcome() != image.Warn {
+		t.Errorf("%d reasons, %s", len(v.Vulnerabilities), v.Outcome())
+	}
+}

@@ -11,7 +11,8 @@ import (
 // weakness is one vulnerability of an image, whoever found it, under whatever name, in however many packages.
 type weakness struct {
 	names     []string // as scanners call it
-	severity  int      // the worst that a scanner gave it
+	named     map[string]bool
+	severity  int // the worst that a scanner gave it
 	packages  []string
 	fixedIn   string
 	learnt    time.Time // when a scan that counts found it first
@@ -19,6 +20,9 @@ type weakness struct {
 	exploited bool
 	excused   string // why the image is not affected; "" where a package is
 }
+
+// maxPackages is of how many packages a weakness remembers the names.
+const maxPackages = 100
 
 // occurrence is a vulnerability in a scan.
 type occurrence struct {
@@ -61,14 +65,18 @@ func weaknesses(f Facts, r Rule, known Advisories, now time.Time) []weakness {
 			}
 		}
 	}
+	stated := map[string][]occurrence{}
+	for _, s := range statements {
+		stated[groups.root(s.ID)] = append(stated[groups.root(s.ID)], s)
+	}
 	at, all := map[string]int{}, []weakness{}
 	for _, o := range found {
 		root := groups.root(o.ID)
 		if _, seen := at[root]; !seen {
 			at[root] = len(all)
-			all = append(all, weakness{names: []string{o.ID}, learnt: o.at})
+			all = append(all, weakness{named: map[string]bool{}, learnt: o.at})
 		}
-		all[at[root]].add(o, groups, statements)
+		all[at[root]].add(o, stated[root])
 	}
 	for _, o := range before {
 		if i, seen := at[groups.root(o.ID)]; seen && (all[i].learnt.IsZero() || o.at.Before(all[i].learnt)) {
@@ -97,25 +105,26 @@ func lookup(known Advisories, name string) (Advisory, bool) {
 }
 
 // add takes up one more place in which the weakness was found. It is excused only where every place is.
-func (w *weakness) add(o occurrence, groups names, statements []occurrence) {
+func (w *weakness) add(o occurrence, statements []occurrence) {
 	excuse := o.NotAffected
 	for _, s := range statements {
-		if excuse == "" && groups.root(s.ID) == groups.root(o.ID) && (s.Package == "" || s.Package == o.Package) {
+		if excuse != "" {
+			break
+		}
+		if s.Package == "" || s.Package == o.Package {
 			excuse = s.NotAffected
 		}
 	}
 	if len(w.packages) == 0 || excuse == "" {
 		w.excused = excuse
-	}
-	if excuse == "" || len(w.packages) == 0 {
 		w.severity = max(w.severity, o.Severity)
 	}
-	if !slices.Contains(w.packages, o.Package) || len(w.packages) == 0 {
+	if len(w.packages) < maxPackages && !slices.Contains(w.packages, o.Package) {
 		w.packages = append(w.packages, o.Package)
 	}
 	for _, name := range append([]string{o.ID}, o.Aliases...) {
-		if !slices.Contains(w.names, name) {
-			w.names = append(w.names, name)
+		if !w.named[name] {
+			w.named[name], w.names = true, append(w.names, name)
 		}
 	}
 	if w.fixedIn == "" {
@@ -228,10 +237,14 @@ func (w weakness) fix() string {
 type names map[string]string
 
 func (n names) root(name string) string {
-	for n[name] != "" && n[name] != name {
-		name = n[name]
+	root := name
+	for n[root] != "" {
+		root = n[root]
 	}
-	return name
+	for name != root { // the next who asks has a short way
+		name, n[name] = n[name], root
+	}
+	return root
 }
 
 func (n names) join(name string, others []string) {

@@ -60,10 +60,14 @@ func newBuilder() *builder { return &builder{} }
 func (b *builder) index() *Index {
 	roots := map[string]string{}
 	root := func(name string) string {
-		for roots[name] != "" {
-			name = roots[name]
+		root := name
+		for roots[root] != "" {
+			root = roots[root]
 		}
-		return name
+		for name != root { // the next who asks has a short way
+			name, roots[name] = roots[name], root
+		}
+		return root
 	}
 	for _, e := range b.entries {
 		for _, alias := range e.Aliases {
