@@ -28,9 +28,9 @@ bench: build
 soak: devcluster
 	@LOAD="$${LOAD:-250/1m,150/30m}" LOAD_OBJECTS="$${LOAD_OBJECTS:-50000}" LOAD_FINDINGS="$${LOAD_FINDINGS:-10000}" .ci/step "soak" go test -v -count 1 -timeout 2h -run '^TestLoad$$/^steady$$' ./test/e2e/load
 
-# Every fuzzer for 20 seconds.
+# Every fuzzer for 10 seconds.
 fuzz: need
-	@.ci/fuzz 20
+	@.ci/fuzz 10
 
 # Generated files, which are committed.
 generate: need
