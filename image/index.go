@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"hash/maphash"
 	"iter"
 	"slices"
 	"strings"
@@ -13,7 +14,8 @@ import (
 // Index is what is known of all digests, a million of them in some 70 MB. It is immutable and safe for many goroutines. Nil is no facts
 // at all, which is another thing than none about a digest.
 type Index struct {
-	entries []entry           // of the digest that was scanned last first
+	entries []entry // of the digest that was scanned last first
+	seed    maphash.Seed
 	slots   []uint32          // a hash table of places in entries, each one higher; 0 is free
 	texts   []string          // of notes and warnings, each once; the first is ""
 	odd     map[uint32]string // digests that are not sha256, by their place in entries
@@ -28,7 +30,7 @@ type entry struct {
 
 // NewIndex makes an Index. Of two that say something of one digest the first counts.
 func NewIndex(all []Admitted) *Index {
-	x := &Index{entries: make([]entry, 0, len(all)), texts: []string{""}, odd: map[uint32]string{}}
+	x := &Index{entries: make([]entry, 0, len(all)), texts: []string{""}, odd: map[uint32]string{}, seed: maphash.MakeSeed()}
 	texts, odd, seen := map[string]uint32{"": 0}, map[[32]byte]string{}, make(map[[32]byte]bool, len(all))
 	text := func(s string) uint32 {
 		at, known := texts[s]
@@ -78,9 +80,9 @@ func keyOf(digest string) (key [32]byte, usual bool) {
 	return sha256.Sum256([]byte(digest)), false
 }
 
-// first is where to look for a key first: digests are spread evenly as they are.
+// first is where to look for a key first. A report may name digests that nobody hashed, so they are hashed here.
 func (x *Index) first(key [32]byte) int {
-	return int(uint64(key[0])|uint64(key[1])<<8|uint64(key[2])<<16|uint64(key[3])<<24|uint64(key[4])<<32) & (len(x.slots) - 1)
+	return int(maphash.Bytes(x.seed, key[:]) & uint64(len(x.slots)-1))
 }
 
 // Find is what is known of a digest, and whether anything is.
