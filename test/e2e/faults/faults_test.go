@@ -26,6 +26,7 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/controls"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/server"
@@ -51,8 +52,8 @@ func TestFaults(t *testing.T) {
 	if err := b.Create(t.Context(), newTeam()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
-	eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), "team-dev") })
+	ringfencetest.Eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
+	ringfencetest.Eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), "team-dev") })
 	t.Run("Platform with a mistake", b.mistakenPlatform)
 	t.Run("stale Guard", b.staleGuard)
 	t.Run("Guard too large", b.largeGuard)
@@ -83,7 +84,7 @@ func (b *bed) reason(t *testing.T, want string) func() error {
 // edit changes the Platform's spec.
 func (b *bed) edit(t *testing.T, change func(*v1alpha1.PlatformSpec)) {
 	t.Helper()
-	eventually(t, "the Platform to be changed", func() error {
+	ringfencetest.Eventually(t, "the Platform to be changed", func() error {
 		var p v1alpha1.Platform
 		if err := b.Get(t.Context(), client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
 			return err
@@ -113,7 +114,7 @@ func (b *bed) mistakenPlatform(t *testing.T) {
 		s.Controls = map[string]v1alpha1.ControlRollout{"RF-WL-01": {Action: v1alpha1.Audit}, "RF-ZZ-99": {Action: v1alpha1.Deny}}
 		s.Separation.Production.DataClasses, s.Separation.NonProduction.DataClasses = []string{"card"}, []string{"card"}
 	})
-	eventually(t, "the status to say so", func() error {
+	ringfencetest.Eventually(t, "the status to say so", func() error {
 		var p v1alpha1.Platform
 		if err := b.Get(t.Context(), client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
 			return err
@@ -136,14 +137,14 @@ func (b *bed) mistakenPlatform(t *testing.T) {
 		delete(s.Controls, "RF-ZZ-99")
 		s.Profile, s.ExemptNamespaces, s.Controls["RF-WL-01"], s.Separation = "mvp", nil, v1alpha1.ControlRollout{Action: v1alpha1.Warn}, v1alpha1.Separation{}
 	})
-	eventually(t, "what was mended to be in force", func() error {
+	ringfencetest.Eventually(t, "what was mended to be in force", func() error {
 		if err := b.bad(t.Context(), "team-dev"); !errors.Is(err, errAdmitted) {
 			return fmt.Errorf("RF-WL-01 does not warn yet: %v", err)
 		}
 		return b.enforced(t)()
 	})
 	b.edit(t, func(s *v1alpha1.PlatformSpec) { s.Controls = nil })
-	eventually(t, "the Platform of before to be in force", func() error { return b.bad(t.Context(), "team-dev") })
+	ringfencetest.Eventually(t, "the Platform of before to be in force", func() error { return b.bad(t.Context(), "team-dev") })
 }
 
 // staleGuard: an older Guard that somebody puts back, with every right, does not stay.
@@ -156,17 +157,17 @@ func (b *bed) staleGuard(t *testing.T) {
 		}
 		return nil
 	}
-	eventually(t, "the Guard to follow", fresh)
+	ringfencetest.Eventually(t, "the Guard to follow", fresh)
 	for range 3 {
 		stale := b.guard(t, "team-dev")
 		stale.Spec = old.Spec
 		if err := b.Update(t.Context(), &stale); err != nil && !apierrors.IsConflict(err) {
 			t.Fatal(err)
 		}
-		eventually(t, "the Guard to be right again", fresh)
+		ringfencetest.Eventually(t, "the Guard to be right again", fresh)
 	}
 	b.edit(t, func(s *v1alpha1.PlatformSpec) { s.Registries = platform().Spec.Registries })
-	eventually(t, "a good pod to be let in again", func() error { return b.good(t.Context(), "team-dev") })
+	ringfencetest.Eventually(t, "a good pod to be let in again", func() error { return b.good(t.Context(), "team-dev") })
 }
 
 // largeGuard: a tenant whose egress makes more than a Guard can carry has none of it, and keeps everything else.
@@ -181,7 +182,7 @@ func (b *bed) largeGuard(t *testing.T) {
 		many.Egress = append(many.Egress, v1alpha1.EgressRule{FQDN: name, Ports: ports, Expires: "2099-01-01"})
 	}
 	set := func(spec v1alpha1.TenantSpec) {
-		eventually(t, "the tenant to be changed", func() error {
+		ringfencetest.Eventually(t, "the tenant to be changed", func() error {
 			var o v1alpha1.Tenant
 			if err := b.Get(t.Context(), client.ObjectKey{Name: team}, &o); err != nil {
 				return err
@@ -191,7 +192,7 @@ func (b *bed) largeGuard(t *testing.T) {
 		})
 	}
 	set(many)
-	eventually(t, "the tenant to be told", b.reason(t, tenant.ReasonEgressTooLarge))
+	ringfencetest.Eventually(t, "the tenant to be told", b.reason(t, tenant.ReasonEgressTooLarge))
 	if g := b.guard(t, "team-dev"); len(g.Spec.Egress) != 0 {
 		t.Errorf("the Guard has %d of the egress", len(g.Spec.Egress))
 	}
@@ -200,11 +201,11 @@ func (b *bed) largeGuard(t *testing.T) {
 	}
 	many.Egress = many.Egress[:150] // 700 KB of it: most of what a Guard may have
 	set(many)
-	eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
+	ringfencetest.Eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
 	if g := b.guard(t, "team-dev"); len(g.Spec.Egress) != 3000 {
 		t.Errorf("the Guard has %d of the egress; want 3000", len(g.Spec.Egress))
 	}
-	eventually(t, "both doors to judge with it", func() error { return errors.Join(b.good(t.Context(), "team-dev"), b.bad(t.Context(), "team-dev")) })
+	ringfencetest.Eventually(t, "both doors to judge with it", func() error { return errors.Join(b.good(t.Context(), "team-dev"), b.bad(t.Context(), "team-dev")) })
 	set(newTeam().Spec)
 }
 
@@ -256,7 +257,7 @@ func (b *bed) subresources(t *testing.T) {
 		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "api"}}, Spec: pod("").Spec},
 	}}
 	one := pod("team-prod")
-	eventually(t, "what is judged", func() error {
+	ringfencetest.Eventually(t, "what is judged", func() error {
 		return errors.Join(client.IgnoreAlreadyExists(b.Create(ctx, o.DeepCopy())), client.IgnoreAlreadyExists(b.Create(ctx, one)))
 	})
 	if err := b.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
@@ -281,7 +282,7 @@ func (b *bed) subresources(t *testing.T) {
 	b.edit(t, func(s *v1alpha1.PlatformSpec) {
 		s.Controls = map[string]v1alpha1.ControlRollout{"RF-WL-22": {Production: v1alpha1.Deny}}
 	})
-	eventually(t, "exec into production to be refused", func() error { return refused(b.connect(t, "team-prod", one.Name), "RF-WL-22") })
+	ringfencetest.Eventually(t, "exec into production to be refused", func() error { return refused(b.connect(t, "team-prod", one.Name), "RF-WL-22") })
 	b.edit(t, func(s *v1alpha1.PlatformSpec) { s.Controls = nil })
 	if err := b.SubResource("eviction").Create(ctx, one, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: one.Namespace, Name: one.Name}}); err != nil {
 		t.Errorf("eviction: %v", err)

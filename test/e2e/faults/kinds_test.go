@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/tenant"
 )
 
@@ -89,7 +90,7 @@ func (b *bed) kindEdited(t *testing.T) {
 			t.Fatalf("%s: %v", tc.name, err)
 		}
 		begun := time.Now()
-		eventually(t, tc.name+": to be put back", func() error {
+		ringfencetest.Eventually(t, tc.name+": to be put back", func() error {
 			if got := text(t, b.definition(t, tc.kind)); got != want {
 				return errors.New("it is not as it was")
 			}
@@ -98,7 +99,7 @@ func (b *bed) kindEdited(t *testing.T) {
 		t.Logf("%s: put back after %v", tc.name, time.Since(begun).Round(time.Millisecond))
 	}
 	before := b.definition(t, "guards.ringfence.dev").ResourceVersion
-	eventually(t, "the tenant to be served again", b.reason(t, tenant.ReasonActive))
+	ringfencetest.Eventually(t, "the tenant to be served again", b.reason(t, tenant.ReasonActive))
 	if after := b.definition(t, "guards.ringfence.dev").ResourceVersion; after != before {
 		t.Error("a definition that is as it must be was written")
 	}
@@ -127,7 +128,7 @@ func (b *bed) kindsDeleted(t *testing.T) {
 		}
 	}
 	for name := range definitions {
-		eventually(t, name+" to be back", func() error {
+		ringfencetest.Eventually(t, name+" to be back", func() error {
 			var crd apiextensionsv1.CustomResourceDefinition
 			if err := b.Get(t.Context(), client.ObjectKey{Name: name}, &crd); err != nil {
 				return err
@@ -139,12 +140,12 @@ func (b *bed) kindsDeleted(t *testing.T) {
 		})
 	}
 	t.Logf("every kind is back after %v", time.Since(begun).Round(time.Millisecond))
-	eventually(t, "the Guards to be back", func() error {
+	ringfencetest.Eventually(t, "the Guards to be back", func() error {
 		var g v1alpha1.Guard
 		return b.Get(t.Context(), client.ObjectKey{Namespace: "team-dev", Name: v1alpha1.GuardName}, &g)
 	})
 	t.Logf("the Guards are back after %v", time.Since(begun).Round(time.Millisecond))
-	eventually(t, "RF-WL-01 to refuse again in its own words", func() error { return b.bad(t.Context(), "team-dev") })
+	ringfencetest.Eventually(t, "RF-WL-01 to refuse again in its own words", func() error { return b.bad(t.Context(), "team-dev") })
 	t.Logf("the API server judges with them after %v", time.Since(begun).Round(time.Millisecond))
 	var ns corev1.Namespace
 	var rights rbacv1.RoleBindingList
@@ -154,11 +155,11 @@ func (b *bed) kindsDeleted(t *testing.T) {
 	if ns.DeletionTimestamp != nil || ns.Labels[v1alpha1.LabelCordoned] != "" || ns.Labels[v1alpha1.LabelTenant] != team || len(rights.Items) == 0 {
 		t.Errorf("namespace %+v with %d role bindings; want it as it was", ns.ObjectMeta, len(rights.Items))
 	}
-	eventually(t, "the Platform to be applied again", func() error { return client.IgnoreAlreadyExists(b.Create(t.Context(), platform())) })
-	eventually(t, "the tenant to be applied again", func() error { return client.IgnoreAlreadyExists(b.Create(t.Context(), newTeam())) })
-	eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
-	eventually(t, "the rules to be in force", b.enforced(t))
-	eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), "team-dev") })
+	ringfencetest.Eventually(t, "the Platform to be applied again", func() error { return client.IgnoreAlreadyExists(b.Create(t.Context(), platform())) })
+	ringfencetest.Eventually(t, "the tenant to be applied again", func() error { return client.IgnoreAlreadyExists(b.Create(t.Context(), newTeam())) })
+	ringfencetest.Eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
+	ringfencetest.Eventually(t, "the rules to be in force", b.enforced(t))
+	ringfencetest.Eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), "team-dev") })
 	t.Logf("all is as before after %v", time.Since(begun).Round(time.Millisecond))
 	stop()
 	if <-done; admitted.Load() > 0 {

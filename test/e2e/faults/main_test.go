@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,7 +21,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,6 +28,7 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/clustertest"
 	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/server"
 )
@@ -94,10 +93,10 @@ func (b *bed) furnish(t *testing.T) {
 	t.Helper()
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "ringfence"},
 		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"}}
-	eventually(t, "the Service of the door", func() error { return client.IgnoreAlreadyExists(b.Create(t.Context(), service.DeepCopy())) })
-	eventually(t, "the Platform", func() error { return client.IgnoreAlreadyExists(b.Create(t.Context(), platform())) })
-	eventually(t, "the rules to be in force", b.enforced(t))
-	eventually(t, "the registration", func() error {
+	ringfencetest.Eventually(t, "the Service of the door", func() error { return client.IgnoreAlreadyExists(b.Create(t.Context(), service.DeepCopy())) })
+	ringfencetest.Eventually(t, "the Platform", func() error { return client.IgnoreAlreadyExists(b.Create(t.Context(), platform())) })
+	ringfencetest.Eventually(t, "the rules to be in force", b.enforced(t))
+	ringfencetest.Eventually(t, "the registration", func() error {
 		return b.Get(t.Context(), client.ObjectKey{Name: admission.RegistrationName}, registered())
 	})
 }
@@ -125,21 +124,8 @@ func (b *bed) enforced(t *testing.T) func() error {
 func (b *bed) ringfence(t *testing.T, cfg server.Config) (stop func()) {
 	t.Helper()
 	cfg.Webhook = server.WebhookConfig{Listen: "127.0.0.1:0", Service: b.front.service(), Controls: admission.All, Settle: time.Second, Drain: 200 * time.Millisecond}
-	srv, err := server.New(cfg, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})))
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv, stop := ringfencetest.Start(t, b.config, cfg, slog.LevelError)
 	b.front.to(srv.WebhookAddress())
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Run(ctx, rest.CopyConfig(b.config)) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("Ringfence ended: %v", err)
-		}
-	})
-	t.Cleanup(stop)
 	return stop
 }
 
@@ -147,7 +133,7 @@ func (b *bed) ringfence(t *testing.T, cfg server.Config) (stop func()) {
 func (b *bed) namespace(t *testing.T) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "faults-"}}
-	eventually(t, "a namespace", func() error {
+	ringfencetest.Eventually(t, "a namespace", func() error {
 		fresh := ns.DeepCopy()
 		err := b.Create(t.Context(), fresh)
 		if err == nil {
@@ -155,8 +141,8 @@ func (b *bed) namespace(t *testing.T) string {
 		}
 		return err
 	})
-	eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), ns.Name) })
-	eventually(t, "a bad pod to be refused", func() error { return b.bad(t.Context(), ns.Name) })
+	ringfencetest.Eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), ns.Name) })
+	ringfencetest.Eventually(t, "a bad pod to be refused", func() error { return b.bad(t.Context(), ns.Name) })
 	return ns.Name
 }
 
@@ -194,18 +180,6 @@ func pod(namespace string) *corev1.Pod {
 			Resources:       corev1.ResourceRequirements{Requests: amount("100m", "64Mi"), Limits: amount("200m", "128Mi")},
 		}},
 	}}
-}
-
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 90*time.Second, true, func(context.Context) (bool, error) {
-		last = try()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("wait for %s: %v", what, last)
-	}
 }
 
 // front is what a Service is elsewhere: it takes connections at one address and passes them on to the one process that it was told of.

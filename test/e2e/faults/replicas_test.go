@@ -18,6 +18,7 @@ import (
 
 	"ringfence.dev/ringfence/admission"
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/policy/bundle"
 )
 
@@ -34,8 +35,8 @@ func TestReplicas(t *testing.T) {
 	b.furnish(t)
 	second := b.start(t, order{Name: "replica-b", Lease: lease})
 	third := b.start(t, order{Name: "replica-c", WebhookOnly: true})
-	eventually(t, "the second replica to be ready", second.ready)
-	eventually(t, "the third replica to be ready", third.ready)
+	ringfencetest.Eventually(t, "the second replica to be ready", second.ready)
+	ringfencetest.Eventually(t, "the third replica to be ready", third.ready)
 	b.front.to(second.address)
 	ns := b.namespace(t)
 
@@ -54,7 +55,7 @@ func TestReplicas(t *testing.T) {
 	b.binding(t, "with both")
 	killed := time.Now()
 	first.kill()
-	eventually(t, "another leader", func() error {
+	ringfencetest.Eventually(t, "another leader", func() error {
 		if now := b.holder(t); now == leader {
 			return fmt.Errorf("the lease is still held by %s", now)
 		}
@@ -109,7 +110,7 @@ func (b *bed) binding(t *testing.T, when string) time.Duration {
 		t.Fatal(err)
 	}
 	begun := time.Now()
-	eventually(t, when+", a deleted binding to be back", func() error { return b.Get(t.Context(), client.ObjectKeyFromObject(o), o.DeepCopy()) })
+	ringfencetest.Eventually(t, when+", a deleted binding to be back", func() error { return b.Get(t.Context(), client.ObjectKeyFromObject(o), o.DeepCopy()) })
 	return time.Since(begun)
 }
 

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/server"
 )
 
@@ -71,15 +72,15 @@ func TestDebugContainers(t *testing.T) {
 
 	b.control(t, "RF-WL-21", v1alpha1.Deny)
 	t.Cleanup(func() { b.control(t, "RF-WL-21", "") })
-	eventually(t, "a debug container without reference to be refused", func() error {
+	ringfencetest.Eventually(t, "a debug container without reference to be refused", func() error {
 		_, err := debugged("")
-		return refusedBy(err, "RF-WL-21")
+		return ringfencetest.RefusedBy(err, "RF-WL-21")
 	})
 	named, err := debugged("INC0012345")
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the pod to be evicted", func() error {
+	ringfencetest.Eventually(t, "the pod to be evicted", func() error {
 		var p corev1.Pod
 		err := b.admin.Get(t.Context(), client.ObjectKeyFromObject(named), &p)
 		if apierrors.IsNotFound(err) || err == nil && p.DeletionTimestamp != nil {

@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -22,13 +21,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/clustertest"
 	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/server"
 )
@@ -64,41 +63,15 @@ func newBed(t *testing.T) *bed {
 		Registries: []v1alpha1.Registry{"registry.bank.example"}, Contact: contact,
 		Controls: map[string]v1alpha1.ControlRollout{"RF-ID-08": {Action: v1alpha1.Deny}},
 	}}
-	eventually(t, "create the Platform", func() error { return client.IgnoreAlreadyExists(admin.Create(t.Context(), platform)) })
-	eventually(t, "the rules to be in force", func() error {
-		var p v1alpha1.Platform
-		if err := admin.Get(t.Context(), client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
-			return err
-		}
-		if !meta.IsStatusConditionTrue(p.Status.Conditions, bundle.ConditionEnforced) {
-			return fmt.Errorf("conditions: %v", p.Status.Conditions)
-		}
-		return nil
-	})
+	ringfencetest.Eventually(t, "create the Platform", func() error { return client.IgnoreAlreadyExists(admin.Create(t.Context(), platform)) })
+	ringfencetest.Eventually(t, "the rules to be in force", func() error { return ringfencetest.InForce(t.Context(), admin) })
 	return b
 }
 
 // run starts Ringfence and makes b.stop stop it.
 func (b *bed) run(t *testing.T, cfg server.Config) {
 	t.Helper()
-	srv, err := server.New(cfg, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Run(ctx, rest.CopyConfig(b.config)) }()
-	stopped := false
-	b.stop = func() {
-		if !stopped {
-			stopped = true
-			cancel()
-			if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-				t.Errorf("Ringfence ended: %v", err)
-			}
-		}
-	}
-	t.Cleanup(b.stop)
+	_, b.stop = ringfencetest.Start(t, b.config, cfg, slog.LevelWarn)
 }
 
 // namespace makes a guarded namespace that no tenant owns and waits until it is usable.
@@ -108,33 +81,13 @@ func (b *bed) namespace(t *testing.T) string {
 	if err := b.admin.Create(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a compliant pod to be let in", func() error {
+	ringfencetest.Eventually(t, "a compliant pod to be let in", func() error {
 		return b.admin.Create(t.Context(), pod(ns.Name), client.DryRunAll)
 	})
-	eventually(t, "a bad pod to be refused", func() error {
-		return refusedBy(b.admin.Create(t.Context(), privileged(pod(ns.Name)), client.DryRunAll), "RF-WL-01")
+	ringfencetest.Eventually(t, "a bad pod to be refused", func() error {
+		return ringfencetest.RefusedBy(b.admin.Create(t.Context(), privileged(pod(ns.Name)), client.DryRunAll), "RF-WL-01")
 	})
 	return ns.Name
-}
-
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		last = try()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("wait for %s: %v", what, last)
-	}
-}
-
-// refusedBy is nil where err is a refusal by that control.
-func refusedBy(err error, id string) error {
-	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "denied request: "+id+" ") {
-		return nil
-	}
-	return fmt.Errorf("got %v, want a refusal by %s", err, id)
 }
 
 func template() corev1.PodSpec {
@@ -187,13 +140,13 @@ func TestSubresources(t *testing.T) {
 		with.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: c}}
 		return b.admin.SubResource("ephemeralcontainers").Update(t.Context(), with)
 	}
-	eventually(t, "a privileged ephemeral container to be refused", func() error {
-		return refusedBy(debug(corev1.EphemeralContainerCommon{Name: "debug", Image: image, SecurityContext: &corev1.SecurityContext{Privileged: &yes}}), "RF-WL-01")
+	ringfencetest.Eventually(t, "a privileged ephemeral container to be refused", func() error {
+		return ringfencetest.RefusedBy(debug(corev1.EphemeralContainerCommon{Name: "debug", Image: image, SecurityContext: &corev1.SecurityContext{Privileged: &yes}}), "RF-WL-01")
 	})
-	eventually(t, "an ephemeral container of a foreign image to be refused", func() error {
-		return refusedBy(debug(corev1.EphemeralContainerCommon{Name: "debug", Image: "docker.io/evil/tools"}), "RF-IM-01")
+	ringfencetest.Eventually(t, "an ephemeral container of a foreign image to be refused", func() error {
+		return ringfencetest.RefusedBy(debug(corev1.EphemeralContainerCommon{Name: "debug", Image: "docker.io/evil/tools"}), "RF-IM-01")
 	})
-	eventually(t, "a compliant ephemeral container to be let in", func() error {
+	ringfencetest.Eventually(t, "a compliant ephemeral container to be let in", func() error {
 		return debug(corev1.EphemeralContainerCommon{Name: "debug", Image: image})
 	})
 	resized := func(memory string) error {
@@ -205,8 +158,8 @@ func TestSubresources(t *testing.T) {
 		with.Spec.Containers[0].Resources.Requests[corev1.ResourceMemory] = resource.MustParse(memory)
 		return b.admin.SubResource("resize").Update(t.Context(), with)
 	}
-	eventually(t, "a resize to no memory limit at all to be refused", func() error { return refusedBy(resized("0"), "RF-WL-16") })
-	eventually(t, "a compliant resize to be let in", func() error { return resized("256Mi") })
+	ringfencetest.Eventually(t, "a resize to no memory limit at all to be refused", func() error { return ringfencetest.RefusedBy(resized("0"), "RF-WL-16") })
+	ringfencetest.Eventually(t, "a compliant resize to be let in", func() error { return resized("256Mi") })
 }
 
 // TestUpdateTurnsBad: what was good is judged again when it changes, through PUT and through PATCH; what is unchanged may
@@ -223,7 +176,7 @@ func TestUpdateTurnsBad(t *testing.T) {
 		"strategic merge patch": client.RawPatch("application/strategic-merge-patch+json", []byte(`{"spec":{"template":{"spec":{"hostNetwork":true}}}}`)),
 		"json patch":            client.RawPatch("application/json-patch+json", []byte(`[{"op":"add","path":"/spec/template/spec/hostNetwork","value":true}]`)),
 	} {
-		if err := refusedBy(b.admin.Patch(t.Context(), d.DeepCopy(), patch), "RF-WL-02"); err != nil {
+		if err := ringfencetest.RefusedBy(b.admin.Patch(t.Context(), d.DeepCopy(), patch), "RF-WL-02"); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -243,7 +196,7 @@ func TestDeletedIsStillJudged(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"type":"NodePort"}}`))
-	if err := refusedBy(b.admin.Patch(t.Context(), service.DeepCopy(), open), "RF-NW-08"); err != nil {
+	if err := ringfencetest.RefusedBy(b.admin.Patch(t.Context(), service.DeepCopy(), open), "RF-NW-08"); err != nil {
 		t.Error(err)
 	}
 	release := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
@@ -270,7 +223,7 @@ func TestPlantedGuard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "bob to have his rights, and the Guard refused all the same", func() error {
+	ringfencetest.Eventually(t, "bob to have his rights, and the Guard refused all the same", func() error {
 		err := bob.Create(t.Context(), &v1alpha1.Guard{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.GuardName, Namespace: ns}}, client.DryRunAll)
 		if err == nil || !strings.Contains(err.Error(), "Guards are written by Ringfence alone") {
 			return fmt.Errorf("got %v, want a refusal", err)
@@ -288,7 +241,7 @@ func TestUnlabelledNamespace(t *testing.T) {
 	if err := b.admin.Patch(t.Context(), bare, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"ringfence.dev/guarded":null,"kubernetes.io/metadata.name":"kube-system"}}}`))); err != nil {
 		t.Logf("labels could not be changed: %v", err)
 	}
-	if err := refusedBy(b.admin.Create(t.Context(), privileged(pod(ns)), client.DryRunAll), "RF-WL-01"); err != nil {
+	if err := ringfencetest.RefusedBy(b.admin.Create(t.Context(), privileged(pod(ns)), client.DryRunAll), "RF-WL-01"); err != nil {
 		t.Error(err)
 	}
 }
@@ -324,14 +277,14 @@ func TestComesBack(t *testing.T) {
 		if err := do(); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		eventually(t, what+": to be put back", func() error {
+		ringfencetest.Eventually(t, what+": to be put back", func() error {
 			if now := b.read(t, name); now != before {
 				return fmt.Errorf("it is still %s", now)
 			}
 			return nil
 		})
-		eventually(t, what+": to refuse again", func() error {
-			return refusedBy(b.admin.Create(t.Context(), privileged(pod(ns)), client.DryRunAll), "RF-WL-01")
+		ringfencetest.Eventually(t, what+": to refuse again", func() error {
+			return ringfencetest.RefusedBy(b.admin.Create(t.Context(), privileged(pod(ns)), client.DryRunAll), "RF-WL-01")
 		})
 	}
 }
@@ -350,7 +303,7 @@ func TestHoldsWhileDown(t *testing.T) {
 	b := newBed(t)
 	ns := b.namespace(t)
 	b.stop()
-	if err := refusedBy(b.admin.Create(t.Context(), privileged(pod(ns)), client.DryRunAll), "RF-WL-01"); err != nil {
+	if err := ringfencetest.RefusedBy(b.admin.Create(t.Context(), privileged(pod(ns)), client.DryRunAll), "RF-WL-01"); err != nil {
 		t.Error(err)
 	}
 	if err := b.admin.Create(t.Context(), pod(ns)); err != nil {
@@ -364,7 +317,7 @@ func TestHoldsWhileDown(t *testing.T) {
 		t.Errorf("a pod in a namespace without Guard while Ringfence is down: %v, want a refusal", err)
 	}
 	b.run(t, server.Config{})
-	eventually(t, "the new namespace to open once Ringfence is back", func() error {
+	ringfencetest.Eventually(t, "the new namespace to open once Ringfence is back", func() error {
 		return b.admin.Create(t.Context(), pod(unknown.Name), client.DryRunAll)
 	})
 }
@@ -385,7 +338,7 @@ func TestGapIsPublished(t *testing.T) {
 	socket := filepath.Join(dir, "s")
 	b.run(t, server.Config{Socket: socket})
 	metrics := func() string { return scrape(t, socket) }
-	eventually(t, "the policies to be seen in place", func() error {
+	ringfencetest.Eventually(t, "the policies to be seen in place", func() error {
 		if !strings.Contains(metrics(), "\nringfence_policies_in_place 1\n") {
 			return errors.New("ringfence_policies_in_place is not 1")
 		}
@@ -395,7 +348,7 @@ func TestGapIsPublished(t *testing.T) {
 	if err := b.admin.Patch(t.Context(), &v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.PlatformName}}, exempt); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the bindings to exempt what the Platform says", func() error {
+	ringfencetest.Eventually(t, "the bindings to exempt what the Platform says", func() error {
 		var p v1alpha1.Platform
 		if err := b.admin.Get(t.Context(), client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
 			return err
@@ -411,7 +364,7 @@ func TestGapIsPublished(t *testing.T) {
 	if err := b.admin.Delete(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gap to be counted", func() error {
+	ringfencetest.Eventually(t, "the gap to be counted", func() error {
 		if now := metrics(); strings.Contains(now, `cause="changed"`) {
 			return fmt.Errorf("a change that the Platform asked for is counted as a gap:\n%s", now)
 		}

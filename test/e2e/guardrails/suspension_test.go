@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 )
 
 // TestSuspension: the emergency exit. What is suspended is let in, what is not is refused as ever, and it closes by itself.
@@ -19,11 +20,11 @@ func TestSuspension(t *testing.T) {
 		p.Spec.HostPID = true
 		return b.admin.Create(t.Context(), p, client.DryRunAll)
 	}
-	eventually(t, "refusals", func() error {
-		if err := refusedBy(hostile(), "RF-WL-01"); err != nil {
+	ringfencetest.Eventually(t, "refusals", func() error {
+		if err := ringfencetest.RefusedBy(hostile(), "RF-WL-01"); err != nil {
 			return err
 		}
-		return refusedBy(shared(), "RF-WL-02")
+		return ringfencetest.RefusedBy(shared(), "RF-WL-02")
 	})
 	var platform v1alpha1.Platform
 	if err := b.admin.Get(t.Context(), client.ObjectKey{Name: v1alpha1.PlatformName}, &platform); err != nil {
@@ -35,14 +36,14 @@ func TestSuspension(t *testing.T) {
 	if err := b.admin.Patch(t.Context(), &platform, client.MergeFrom(before)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the gate to open", hostile)
-	if err := refusedBy(shared(), "RF-WL-02"); err != nil {
+	ringfencetest.Eventually(t, "the gate to open", hostile)
+	if err := ringfencetest.RefusedBy(shared(), "RF-WL-02"); err != nil {
 		t.Errorf("what is not suspended: %v", err)
 	}
 	if time.Now().After(end) {
 		t.Fatal("the gate opened only after its end")
 	}
-	eventually(t, "the gate to close by itself", func() error { return refusedBy(hostile(), "RF-WL-01") })
+	ringfencetest.Eventually(t, "the gate to close by itself", func() error { return ringfencetest.RefusedBy(hostile(), "RF-WL-01") })
 	if early := time.Until(end); early > 0 {
 		t.Errorf("the gate closed %v before its end", early)
 	}

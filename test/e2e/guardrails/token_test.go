@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 )
 
 // contact is whom the Platform names.
@@ -20,8 +21,8 @@ const contact = "platform-team@bank.example"
 func TestContact(t *testing.T) {
 	b := newBed(t)
 	ns := b.namespace(t)
-	eventually(t, "a refusal", func() error {
-		return refusedBy(b.admin.Create(t.Context(), privileged(pod(ns)), client.DryRunAll), "RF-WL-01")
+	ringfencetest.Eventually(t, "a refusal", func() error {
+		return ringfencetest.RefusedBy(b.admin.Create(t.Context(), privileged(pod(ns)), client.DryRunAll), "RF-WL-01")
 	})
 	err := b.admin.Create(t.Context(), privileged(pod(ns)), client.DryRunAll)
 	if want := "; ask: " + contact + "; more: ringfence explain RF-WL-01"; err == nil || !strings.HasSuffix(err.Error(), want) {
@@ -48,9 +49,9 @@ func TestTokens(t *testing.T) {
 		return c.SubResource("token").Create(t.Context(), account, request)
 	}
 	const day, year = 86400, 31536000
-	eventually(t, "a token of a year to be refused", func() error { return refusedBy(ask("", ns, year), "RF-ID-08") })
+	ringfencetest.Eventually(t, "a token of a year to be refused", func() error { return ringfencetest.RefusedBy(ask("", ns, year), "RF-ID-08") })
 	for _, user := range []string{"alice", "system:nodes:a", "system:serviceaccount:payments-dev:ci", "system:serviceaccount:kube-systems:x"} {
-		if err := refusedBy(ask(user, ns, year), "RF-ID-08"); err != nil {
+		if err := ringfencetest.RefusedBy(ask(user, ns, year), "RF-ID-08"); err != nil {
 			t.Errorf("%s: %v", user, err)
 		}
 	}

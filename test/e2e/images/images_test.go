@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/server"
 )
 
@@ -70,7 +71,7 @@ func (b *bed) decides(t *testing.T) {
 			switch {
 			case tc.refused == "" && err != nil:
 				t.Errorf("%T of %s: %v", o, tc.image, err)
-			case tc.refused != "" && (refusedBy(err, tc.refused) != nil || !strings.Contains(err.Error(), tc.says)):
+			case tc.refused != "" && (ringfencetest.RefusedBy(err, tc.refused) != nil || !strings.Contains(err.Error(), tc.says)):
 				t.Errorf("%T of %s: %v; want a refusal by %s with %q", o, tc.image, err, tc.refused, tc.says)
 			case tc.refused == "" && tc.says != "" && !strings.Contains(warned, soonID) && !strings.Contains(warned, tc.says):
 				t.Errorf("%T of %s: warned %q, want %s with %q", o, tc.image, warned, soonID, tc.says)
@@ -80,12 +81,12 @@ func (b *bed) decides(t *testing.T) {
 	inside := pod("x", at('a'))
 	inside.Spec.InitContainers = []corev1.Container{*inside.Spec.Containers[0].DeepCopy()}
 	inside.Spec.InitContainers[0].Name, inside.Spec.InitContainers[0].Image = "init", at('f')
-	if err := refusedBy(b.team.Create(ctx, inside, client.DryRunAll), scanID); err != nil {
+	if err := ringfencetest.RefusedBy(b.team.Create(ctx, inside, client.DryRunAll), scanID); err != nil {
 		t.Errorf("an init container: %v", err)
 	}
 	volume := pod("x", at('a'))
 	volume.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: at('f')}}}}
-	if err := refusedBy(b.team.Create(ctx, volume, client.DryRunAll), scanID); err != nil {
+	if err := ringfencetest.RefusedBy(b.team.Create(ctx, volume, client.DryRunAll), scanID); err != nil {
 		t.Errorf("an image volume: %v", err)
 	}
 }
@@ -101,7 +102,7 @@ func (b *bed) spellings(t *testing.T) {
 		"nginx@" + digest('f'), "nginx", "docker.io/library/nginx@" + digest('f'),
 	} {
 		err := b.team.Create(t.Context(), pod("x", image), client.DryRunAll)
-		if err == nil || refusedBy(err, scanID) != nil && refusedBy(err, "RF-IM-01") != nil && !apierrors.IsInvalid(err) {
+		if err == nil || ringfencetest.RefusedBy(err, scanID) != nil && ringfencetest.RefusedBy(err, "RF-IM-01") != nil && !apierrors.IsInvalid(err) {
 			t.Errorf("%q: %v, want a refusal", image, err)
 		}
 	}
@@ -124,24 +125,24 @@ func (b *bed) changes(t *testing.T) {
 	b.facts[digest('9')] = fact{scanned: time.Now().Add(time.Hour), clean: never}
 	start := time.Now()
 	b.write(t)
-	eventually(t, "the new digest in the Guard", func() error {
+	ringfencetest.Eventually(t, "the new digest in the Guard", func() error {
 		if _, named := b.guard(t, digest('9')); !named {
 			return fmt.Errorf("it is not named")
 		}
 		return nil
 	})
 	t.Logf("it took %v", time.Since(start).Round(10*time.Millisecond))
-	eventually(t, "the new digest to be let in", func() error { return b.team.Create(t.Context(), pod("x", at('9')), client.DryRunAll) })
+	ringfencetest.Eventually(t, "the new digest to be let in", func() error { return b.team.Create(t.Context(), pod("x", at('9')), client.DryRunAll) })
 }
 
 // deploy creates a Deployment of two and waits until its Pods run and the Guard knows that they do.
 func (b *bed) deploy(t *testing.T, name, image string) {
 	t.Helper()
-	eventually(t, "create "+name, func() error {
+	ringfencetest.Eventually(t, "create "+name, func() error {
 		return client.IgnoreAlreadyExists(b.team.Create(t.Context(), deployment(name, image, 2)))
 	})
 	b.ready(t, name)
-	eventually(t, "the Guard to know that "+name+" runs", func() error {
+	ringfencetest.Eventually(t, "the Guard to know that "+name+" runs", func() error {
 		if of, _ := b.guard(t, image[strings.Index(image, "@")+1:]); of.RunsUntil == "" {
 			return fmt.Errorf("it says %+v", of)
 		}
@@ -151,7 +152,7 @@ func (b *bed) deploy(t *testing.T, name, image string) {
 
 func (b *bed) ready(t *testing.T, name string) {
 	t.Helper()
-	eventually(t, name+" to be ready", func() error {
+	ringfencetest.Eventually(t, name+" to be ready", func() error {
 		var d appsv1.Deployment
 		if err := b.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, &d); err != nil {
 			return err
@@ -176,7 +177,7 @@ func (b *bed) evict(t *testing.T, name string) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the pods of "+name+" to be others", func() error {
+	ringfencetest.Eventually(t, "the pods of "+name+" to be others", func() error {
 		var now corev1.PodList
 		if err := b.admin.List(t.Context(), &now, client.InNamespace(namespace), client.MatchingLabels{"app": name}); err != nil {
 			return err
@@ -203,15 +204,15 @@ func (b *bed) evict(t *testing.T, name string) {
 func (b *bed) refusedLater(t *testing.T) {
 	b.facts[digest('e')] = fact{scanned: time.Now().Add(time.Hour), note: "CVE-2026-9999, known to be exploited"}
 	b.write(t)
-	eventually(t, "the digest to be refused", func() error {
-		return refusedBy(b.team.Create(t.Context(), deployment("new", at('e'), 1), client.DryRunAll), vulnerabilityID)
+	ringfencetest.Eventually(t, "the digest to be refused", func() error {
+		return ringfencetest.RefusedBy(b.team.Create(t.Context(), deployment("new", at('e'), 1), client.DryRunAll), vulnerabilityID)
 	})
 	of, _ := b.guard(t, digest('e'))
 	end, err := time.Parse(time.RFC3339, string(of.RunsUntil))
 	if left := time.Until(end); err != nil || left < 167*time.Hour || left > 168*time.Hour {
 		t.Errorf("its pods may be made again until %q, want a week from now", of.RunsUntil)
 	}
-	if err := refusedBy(b.team.Create(t.Context(), pod("new", at('e')), client.DryRunAll), vulnerabilityID); err != nil {
+	if err := ringfencetest.RefusedBy(b.team.Create(t.Context(), pod("new", at('e')), client.DryRunAll), vulnerabilityID); err != nil {
 		t.Errorf("a Pod that a person makes: %v", err)
 	}
 	b.evict(t, "lost")
@@ -242,15 +243,15 @@ func (b *bed) ends(t *testing.T, until time.Time) {
 			t.Fatalf("let in at %v, and the scan counts until %v", p.CreationTimestamp, until)
 		case err != nil && time.Now().Before(until):
 			t.Fatalf("refused at %v, and the scan counts until %v: %v", sent, until, err)
-		case err != nil && refusedBy(err, scanID) != nil:
+		case err != nil && ringfencetest.RefusedBy(err, scanID) != nil:
 			t.Fatal(err)
 		}
 	}
-	if err := refusedBy(b.team.Create(ctx, pod("x", at('7')), client.DryRunAll), scanID); err != nil {
+	if err := ringfencetest.RefusedBy(b.team.Create(ctx, pod("x", at('7')), client.DryRunAll), scanID); err != nil {
 		t.Errorf("CREATE after the end: %v", err)
 	}
 	image := client.RawPatch(types.JSONPatchType, fmt.Appendf(nil, `[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":%q}]`, at('7')))
-	if err := refusedBy(b.team.Patch(ctx, deployment("stays", "", 2), image, client.DryRunAll), scanID); err != nil {
+	if err := ringfencetest.RefusedBy(b.team.Patch(ctx, deployment("stays", "", 2), image, client.DryRunAll), scanID); err != nil {
 		t.Errorf("UPDATE of a Deployment to it: %v", err)
 	}
 	for what, fields := range map[string][]metav1.ManagedFieldsEntry{
@@ -263,7 +264,7 @@ func (b *bed) ends(t *testing.T, until time.Time) {
 			t.Fatal(err)
 		}
 		d.ManagedFields, d.Spec.Template.Spec.Containers[0].Image = fields, at('7')
-		if err := refusedBy(b.team.Update(ctx, &d, client.DryRunAll), scanID); err != nil {
+		if err := ringfencetest.RefusedBy(b.team.Update(ctx, &d, client.DryRunAll), scanID); err != nil {
 			t.Errorf("UPDATE with %s: %v", what, err)
 		}
 	}
@@ -327,7 +328,7 @@ func (b *bed) drained(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		eventually(t, "the pods of "+node+" elsewhere", func() error {
+		ringfencetest.Eventually(t, "the pods of "+node+" elsewhere", func() error {
 			var left corev1.PodList
 			if err := b.admin.List(ctx, &left, client.InNamespace(namespace), on); err != nil || len(left.Items) > 0 {
 				return fmt.Errorf("%d are left: %v", len(left.Items), err)
@@ -354,7 +355,7 @@ func (b *bed) gone(t *testing.T) {
 	b.run(t)
 	holds := func(reason string) {
 		t.Helper()
-		eventually(t, "the Platform to say so", func() error {
+		ringfencetest.Eventually(t, "the Platform to say so", func() error {
 			if is := b.condition(t, server.ConditionImageFacts); is == nil || is.Reason != reason || reason != "Read" && is.Status != metav1.ConditionFalse {
 				return fmt.Errorf("condition: %v", is)
 			}
@@ -363,7 +364,7 @@ func (b *bed) gone(t *testing.T) {
 		if err := b.team.Create(t.Context(), pod("x", at('a')), client.DryRunAll); err != nil {
 			t.Errorf("%s: what was scanned: %v", reason, err)
 		}
-		if err := refusedBy(b.team.Create(t.Context(), pod("x", at('f')), client.DryRunAll), scanID); err != nil {
+		if err := ringfencetest.RefusedBy(b.team.Create(t.Context(), pod("x", at('f')), client.DryRunAll), scanID); err != nil {
 			t.Errorf("%s: what was not: %v", reason, err)
 		}
 		for _, d := range []rune{'a', 'e', '7'} {

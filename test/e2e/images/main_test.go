@@ -3,7 +3,6 @@
 package images
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,17 +16,16 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/clustertest"
 	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/server"
 )
@@ -102,20 +100,7 @@ func open(t *testing.T) *bed {
 // run starts Ringfence; what it returns stops it.
 func (b *bed) run(t *testing.T) (stop func()) {
 	t.Helper()
-	srv, err := server.New(server.Config{ImageFacts: b.dir}, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Run(ctx, rest.CopyConfig(cluster.Config)) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("Ringfence ended: %v", err)
-		}
-	})
-	t.Cleanup(stop)
+	_, stop = ringfencetest.Start(t, cluster.Config, server.Config{ImageFacts: b.dir}, slog.LevelWarn)
 	return stop
 }
 
@@ -152,13 +137,13 @@ func (b *bed) onboard(t *testing.T) {
 			Environments: []v1alpha1.Environment{{Name: "dev"}},
 		}},
 	} {
-		eventually(t, "create "+o.GetName(), func() error { return client.IgnoreAlreadyExists(b.admin.Create(t.Context(), o)) })
+		ringfencetest.Eventually(t, "create "+o.GetName(), func() error { return client.IgnoreAlreadyExists(b.admin.Create(t.Context(), o)) })
 	}
-	eventually(t, "the rules to be in force", func() error {
+	ringfencetest.Eventually(t, "the rules to be in force", func() error {
 		if is := b.condition(t, bundle.ConditionEnforced); is == nil || is.Status != metav1.ConditionTrue {
 			return fmt.Errorf("condition: %v", is)
 		}
-		return refusedBy(b.team.Create(t.Context(), pod("x", at('f')), client.DryRunAll), scanID)
+		return ringfencetest.RefusedBy(b.team.Create(t.Context(), pod("x", at('f')), client.DryRunAll), scanID)
 	})
 }
 
@@ -211,24 +196,4 @@ func deployment(name, image string, replicas int32) *appsv1.Deployment {
 		Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
 		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec(image)},
 	}}
-}
-
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 4*time.Minute, true, func(context.Context) (bool, error) {
-		last = try()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("wait for %s: %v", what, last)
-	}
-}
-
-// refusedBy is nil where err is a refusal by that control.
-func refusedBy(err error, id string) error {
-	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "denied request: "+id+" ") {
-		return nil
-	}
-	return fmt.Errorf("got %v, want a refusal by %s", err, id)
 }

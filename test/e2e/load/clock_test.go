@@ -19,6 +19,7 @@ import (
 
 	"ringfence.dev/ringfence/admission"
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/server"
 )
 
@@ -61,7 +62,7 @@ func clockSet(t *testing.T) {
 	set(day)
 	holds(t, c, "")
 	lets(t, c, "live", false)
-	eventually(t, "another certificate", func() error {
+	ringfencetest.Eventually(t, "another certificate", func() error {
 		if now := shown(t); !now.After(first.Add(day / 2)) {
 			return fmt.Errorf("it ends %v", now)
 		}
@@ -104,7 +105,7 @@ func accept(t *testing.T, c client.Client) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the short waiver to end", func() error {
+	ringfencetest.Eventually(t, "the short waiver to end", func() error {
 		var w v1alpha1.Waiver
 		if err := c.Get(t.Context(), client.ObjectKey{Namespace: home, Name: "ended"}, &w); err != nil {
 			return err
@@ -119,7 +120,7 @@ func accept(t *testing.T, c client.Client) {
 // holds waits until the Guard has these waivers, by name, and db where that egress is open. What does not end is always there.
 func holds(t *testing.T, c client.Client, want string) {
 	t.Helper()
-	eventually(t, "the Guard to hold "+want, func() error {
+	ringfencetest.Eventually(t, "the Guard to hold "+want, func() error {
 		var g v1alpha1.Guard
 		if err := c.Get(t.Context(), client.ObjectKey{Namespace: home, Name: v1alpha1.GuardName}, &g); err != nil {
 			return err
@@ -156,7 +157,7 @@ func lets(t *testing.T, c client.Client, name string, in bool) {
 		}
 		return fmt.Errorf("got %v; want it let in: %v", err, in)
 	}
-	eventually(t, "Deployment "+name, try)
+	ringfencetest.Eventually(t, "Deployment "+name, try)
 	for range 5 {
 		if err := try(); err != nil {
 			t.Errorf("Deployment %s: %v", name, err)

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 )
 
 const (
@@ -89,21 +90,21 @@ func killed(t *testing.T) {
 	s := usual(t)
 	p := start(t, s)
 	inForce(t, c)
-	eventually(t, "it to be ready", p.ready)
+	ringfencetest.Eventually(t, "it to be ready", p.ready)
 
 	down := &outage{words: []string{"failed calling webhook"}}
 	l, end := underLoad(t, c, down)
 	down.begin()
 	p.kill()
 	before := l.bad.Load()
-	eventually(t, "refusals of what is right and of what is wrong", func() error {
+	ringfencetest.Eventually(t, "refusals of what is right and of what is wrong", func() error {
 		if l.forgiven.Load() < 5 || l.bad.Load() < before+5 {
 			return fmt.Errorf("%d and %d", l.forgiven.Load(), l.bad.Load()-before)
 		}
 		return nil
 	})
 	p = start(t, s)
-	eventually(t, "it to be ready again", p.ready)
+	ringfencetest.Eventually(t, "it to be ready again", p.ready)
 	down.end()
 	end()
 	stored(t, p)
@@ -120,7 +121,7 @@ func expired(t *testing.T) {
 	a.issue(t, time.Now().Add(time.Hour))
 	p := start(t, s)
 	inForce(t, c)
-	eventually(t, "it to be ready", p.ready)
+	ringfencetest.Eventually(t, "it to be ready", p.ready)
 
 	ended := &outage{words: []string{"failed calling webhook"}}
 	l, end := underLoad(t, c, ended)
@@ -128,13 +129,13 @@ func expired(t *testing.T) {
 	p.stop()
 	a.issue(t, time.Now().Add(-time.Minute))
 	p = start(t, s)
-	eventually(t, "it to say that its certificate has expired", func() error {
+	ringfencetest.Eventually(t, "it to say that its certificate has expired", func() error {
 		if err := p.ready(); err == nil || !strings.Contains(err.Error(), "the certificate has expired") {
 			return fmt.Errorf("ready: %v", err)
 		}
 		return nil
 	})
-	eventually(t, "the API server to refuse for the certificate", func() error {
+	ringfencetest.Eventually(t, "the API server to refuse for the certificate", func() error {
 		if err := c.Create(t.Context(), pod(), client.DryRunAll); err == nil || !strings.Contains(err.Error(), "certificate has expired") {
 			return fmt.Errorf("got %v", err)
 		}
@@ -144,14 +145,14 @@ func expired(t *testing.T) {
 		t.Errorf("the metric that alerts says %v, %v; want a time that is past", at, err)
 	}
 	bad := l.bad.Load()
-	eventually(t, "refusals of what is wrong", func() error {
+	ringfencetest.Eventually(t, "refusals of what is wrong", func() error {
 		if l.bad.Load() < bad+5 {
 			return fmt.Errorf("%d", l.bad.Load()-bad)
 		}
 		return nil
 	})
 	a.issue(t, time.Now().Add(time.Hour))
-	eventually(t, "it to be ready again", p.ready)
+	ringfencetest.Eventually(t, "it to be ready again", p.ready)
 	ended.end()
 	end()
 }
@@ -163,7 +164,7 @@ func serverKilled(t *testing.T) {
 	furnish(t, c)
 	p := start(t, usual(t))
 	inForce(t, c)
-	eventually(t, "it to be ready", p.ready)
+	ringfencetest.Eventually(t, "it to be ready", p.ready)
 
 	away := &outage{words: []string{""}} // no answer, or for some twenty seconds that it does not know the policies' parameters yet
 	l, end := underLoad(t, c, away)
@@ -177,10 +178,10 @@ func serverKilled(t *testing.T) {
 	}
 	good := l.good.Load()
 	for _, r := range requests() {
-		eventually(t, r.name, func() error { return r.judge(c.Create(t.Context(), r.object(), client.DryRunAll)) })
+		ringfencetest.Eventually(t, r.name, func() error { return r.judge(c.Create(t.Context(), r.object(), client.DryRunAll)) })
 	}
 	away.end()
-	eventually(t, "answers again", func() error {
+	ringfencetest.Eventually(t, "answers again", func() error {
 		if l.good.Load() < good+20 {
 			return fmt.Errorf("%d", l.good.Load()-good)
 		}
@@ -189,7 +190,7 @@ func serverKilled(t *testing.T) {
 	if err := p.alive(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it to be ready", p.ready)
+	ringfencetest.Eventually(t, "it to be ready", p.ready)
 	var tenant v1alpha1.Tenant
 	if err := c.Get(t.Context(), client.ObjectKey{Name: "payments"}, &tenant); err != nil {
 		t.Fatal(err)
@@ -198,7 +199,7 @@ func serverKilled(t *testing.T) {
 	if err := c.Update(t.Context(), &tenant); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it to hear of a change", func() error {
+	ringfencetest.Eventually(t, "it to hear of a change", func() error {
 		return c.Get(t.Context(), client.ObjectKey{Namespace: "payments-after", Name: v1alpha1.GuardName}, &v1alpha1.Guard{})
 	})
 	end()

@@ -23,7 +23,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,6 +31,7 @@ import (
 	"ringfence.dev/ringfence/install"
 	"ringfence.dev/ringfence/internal/clustertest"
 	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/server"
 )
@@ -157,7 +157,7 @@ func furnish(t *testing.T, c client.Client) {
 		&v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.PlatformName}, Spec: v1alpha1.PlatformSpec{Registries: []v1alpha1.Registry{"registry.bank.example"}}},
 		newTenant("payments", v1alpha1.Environment{Name: "dev"}),
 	} {
-		eventually(t, "create "+o.GetName(), func() error { return client.IgnoreAlreadyExists(c.Create(t.Context(), o)) })
+		ringfencetest.Eventually(t, "create "+o.GetName(), func() error { return client.IgnoreAlreadyExists(c.Create(t.Context(), o)) })
 	}
 }
 
@@ -170,7 +170,7 @@ func newTenant(name string, environments ...v1alpha1.Environment) *v1alpha1.Tena
 // inForce waits until both doors are in force: native policies and the webhook. It leaves a right pod's account behind.
 func inForce(t *testing.T, c client.Client) {
 	t.Helper()
-	eventually(t, "the policies and the webhook", func() error {
+	ringfencetest.Eventually(t, "the policies and the webhook", func() error {
 		var p v1alpha1.Platform
 		if err := c.Get(t.Context(), client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
 			return err
@@ -181,21 +181,9 @@ func inForce(t *testing.T, c client.Client) {
 		return c.Get(t.Context(), client.ObjectKey{Name: admission.RegistrationName}, registration())
 	})
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "api"}, AutomountServiceAccountToken: new(false)}
-	eventually(t, "an account", func() error { return client.IgnoreAlreadyExists(c.Create(t.Context(), account.DeepCopy())) })
+	ringfencetest.Eventually(t, "an account", func() error { return client.IgnoreAlreadyExists(c.Create(t.Context(), account.DeepCopy())) })
 	for _, r := range requests() {
-		eventually(t, r.name, func() error { return r.judge(c.Create(t.Context(), r.object(), client.DryRunAll)) })
-	}
-}
-
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 2*time.Minute, true, func(context.Context) (bool, error) {
-		last = try()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("wait for %s: %v", what, last)
+		ringfencetest.Eventually(t, r.name, func() error { return r.judge(c.Create(t.Context(), r.object(), client.DryRunAll)) })
 	}
 }
 

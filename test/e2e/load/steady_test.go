@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 )
 
 // What `make soak` sets. The load is RATE/TIME, more of them with commas: 250/1m,150/30m.
@@ -95,7 +96,7 @@ func holdsLoad(t *testing.T) {
 	s.AuditAddress = "127.0.0.1:0"
 	p := start(t, s)
 	inForce(t, c)
-	eventually(t, "it to be ready", p.ready)
+	ringfencetest.Eventually(t, "it to be ready", p.ready)
 	tell(t, p, findings)
 	p.stop()
 
@@ -183,7 +184,7 @@ func tell(t *testing.T, p *process, n int) {
 // stored waits until the store has all that the ledger has, and nothing waits or was lost on the way.
 func stored(t *testing.T, p *process) {
 	t.Helper()
-	eventually(t, "the store to have all that was recorded", func() error {
+	ringfencetest.Eventually(t, "the store to have all that was recorded", func() error {
 		for _, name := range []string{"ringfence_records_waiting", "ringfence_store_lag_entries"} {
 			if n, err := p.metric(name, ""); n != 0 || err != nil {
 				return fmt.Errorf("%s is %v, %w", name, n, err)

@@ -10,22 +10,18 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
-	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/clustertest"
 	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/server"
 )
@@ -67,34 +63,12 @@ func newBedOn(t *testing.T, on *rest.Config, cfg server.Config) *bed {
 		t.Fatal(err)
 	}
 	b := &bed{T: t, admin: admin, config: on}
-	srv, err := server.New(cfg, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Run(ctx, rest.CopyConfig(on)) }()
-	b.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("Ringfence ended: %v", err)
-		}
-	})
-	t.Cleanup(b.stop)
+	_, b.stop = ringfencetest.Start(t, on, cfg, slog.LevelWarn)
 	for _, text := range []string{platform, tenantPayments, widgets} {
 		o := b.object(text)
 		b.eventually("apply "+o.GetKind(), func() error { return client.IgnoreAlreadyExists(admin.Create(t.Context(), o.DeepCopy())) })
 	}
-	b.eventually("the rules to be in force", func() error {
-		var p v1alpha1.Platform
-		if err := admin.Get(t.Context(), client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
-			return err
-		}
-		if !meta.IsStatusConditionTrue(p.Status.Conditions, bundle.ConditionEnforced) || !meta.IsStatusConditionTrue(p.Status.Conditions, bundle.ConditionMutated) {
-			return fmt.Errorf("conditions: %v", p.Status.Conditions)
-		}
-		return nil
-	})
+	b.eventually("the rules to be in force", func() error { return ringfencetest.InForce(t.Context(), admin, bundle.ConditionMutated) })
 	b.eventually("metadata to be copied to objects", func() error {
 		o := b.object("{apiVersion: v1, kind: ConfigMap, metadata: {name: try, namespace: payments-dev}}")
 		if err := admin.Create(t.Context(), o, client.DryRunAll); err != nil {
@@ -175,14 +149,7 @@ func (b *bed) differs(err error) error {
 
 func (b *bed) eventually(what string, try func() error) {
 	b.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(b.Context(), 100*time.Millisecond, 2*time.Minute, true, func(context.Context) (bool, error) {
-		last = try()
-		return last == nil, nil
-	})
-	if err != nil {
-		b.Fatalf("wait for %s: %v", what, last)
-	}
+	ringfencetest.Eventually(b.T, what, try)
 }
 
 // list is what a namespace holds of a kind.

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 )
 
 // testOthers quarantines a StatefulSet and a Pod of its own.
@@ -48,7 +49,7 @@ func (b *bed) testOthers(t *testing.T) {
 				{"delete it", func(c client.Client) error { return c.Delete(ctx, statefulSet(name)) }, says},
 			})
 		}
-		if err := responder.Patch(ctx, q, merge(`{"spec":{"lifted":{"by":"oidc:frank","at":"2026-11-21T10:00:00Z"}}}`)); refused(err, "in one's own name") != nil {
+		if err := responder.Patch(ctx, q, merge(`{"spec":{"lifted":{"by":"oidc:frank","at":"2026-11-21T10:00:00Z"}}}`)); ringfencetest.Refused(err, "in one's own name") != nil {
 			t.Errorf("lifted in another's name: %v", err)
 		}
 		if err := responder.Patch(ctx, q, merge(`{"spec":{"lifted":{"by":%q,"at":"2026-11-21T10:00:00Z"}}}`, erin.name)); err != nil {
@@ -90,10 +91,10 @@ func (b *bed) testEnds(t *testing.T) {
 	if err := as(t, dave).Delete(ctx, pod("short")); err != nil {
 		t.Errorf("after the end: %v", err)
 	}
-	if err := refused(as(t, dave).Delete(ctx, pod("kept")), "until it is lifted"); err != nil {
+	if err := ringfencetest.Refused(as(t, dave).Delete(ctx, pod("kept")), "until it is lifted"); err != nil {
 		t.Error(err)
 	}
-	if err := refused(responder.Delete(ctx, kept.DeepCopy()), ""); err != nil {
+	if err := ringfencetest.Refused(responder.Delete(ctx, kept.DeepCopy()), ""); err != nil {
 		t.Error(err)
 	}
 	for what, patch := range map[string]client.Patch{
@@ -120,14 +121,14 @@ func (b *bed) testEnds(t *testing.T) {
 	} {
 		q := wish("Pod", "x", time.Hour)
 		tc.edit(q)
-		if err := refused(responder.Create(ctx, q), tc.words); err != nil {
+		if err := ringfencetest.Refused(responder.Create(ctx, q), tc.words); err != nil {
 			t.Errorf("a quarantine %s: %v", what, err)
 		}
 	}
 	if err := b.admin.Delete(ctx, kept.DeepCopy()); err != nil { // as only system:masters can; all is given back first
 		t.Fatal(err)
 	}
-	eventually(t, "it to be gone", func() error {
+	ringfencetest.Eventually(t, "it to be gone", func() error {
 		if err := b.admin.Get(ctx, client.ObjectKeyFromObject(kept), kept.DeepCopy()); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("got %v", err)
 		}
@@ -155,10 +156,10 @@ func (b *bed) testKilled(t *testing.T) {
 		t.Fatalf("without Ringfence: exit code %d: %s%s", code, out, prose)
 	}
 	name := strings.TrimPrefix(strings.TrimSpace(out), namespace+"/")
-	if err := refused(team.Patch(ctx, deployment("slow"), merge(`{"spec":{"replicas":3}}`)), "quarantined: Deployment slow"); err != nil {
+	if err := ringfencetest.Refused(team.Patch(ctx, deployment("slow"), merge(`{"spec":{"replicas":3}}`)), "quarantined: Deployment slow"); err != nil {
 		t.Error(err)
 	}
-	if err := refused(team.Delete(ctx, pods[1].DeepCopy()), "quarantined: Deployment slow"); err != nil {
+	if err := ringfencetest.Refused(team.Delete(ctx, pods[1].DeepCopy()), "quarantined: Deployment slow"); err != nil {
 		t.Error(err)
 	}
 	// As if it had been killed after its first label.
@@ -170,7 +171,7 @@ func (b *bed) testKilled(t *testing.T) {
 	if len(q.Status.Pods) != 2 {
 		t.Errorf("pods: %v", q.Status.Pods)
 	}
-	eventually(t, "the evidence of it", func() error {
+	ringfencetest.Eventually(t, "the evidence of it", func() error {
 		if q := b.await(t, name, v1alpha1.QuarantineActive); len(q.Status.Recorded) != 1 {
 			return fmt.Errorf("recorded: %v", q.Status.Recorded)
 		}
@@ -180,7 +181,7 @@ func (b *bed) testKilled(t *testing.T) {
 	if code, out, prose := ringfence(t, erin, "quarantine", "lift", name, "-n", namespace, "--wait", "1s"); code != 3 || !strings.Contains(prose, "not given back yet") {
 		t.Fatalf("lift without Ringfence: exit code %d: %s%s", code, out, prose)
 	}
-	if err := refused(team.Patch(ctx, deployment("slow"), merge(`{"spec":{"replicas":3}}`)), "quarantined: Deployment slow"); err != nil {
+	if err := ringfencetest.Refused(team.Patch(ctx, deployment("slow"), merge(`{"spec":{"replicas":3}}`)), "quarantined: Deployment slow"); err != nil {
 		t.Errorf("lifted and not given back: %v", err)
 	}
 	b.run(b.t)
@@ -204,7 +205,7 @@ func (b *bed) testCilium(t *testing.T) {
 	if err := as(t, erin).Create(ctx, q); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a Cilium policy that denies", func() error {
+	ringfencetest.Eventually(t, "a Cilium policy that denies", func() error {
 		q := b.await(t, q.Name, v1alpha1.QuarantineActive)
 		if q.Status.Network != v1alpha1.NetworkCilium {
 			return fmt.Errorf("status: %+v", q.Status)
@@ -235,7 +236,7 @@ func (b *bed) testNamespace(t *testing.T) {
 	const ending = "payments-end"
 	p, q := pod("last"), wish("Pod", "last", time.Hour)
 	p.Namespace, q.Namespace = ending, ending
-	eventually(t, "the pod to be made", func() error { return client.IgnoreAlreadyExists(as(t, dave).Create(ctx, p.DeepCopy())) })
+	ringfencetest.Eventually(t, "the pod to be made", func() error { return client.IgnoreAlreadyExists(as(t, dave).Create(ctx, p.DeepCopy())) })
 	if err := as(t, erin).Create(ctx, q); err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +244,7 @@ func (b *bed) testNamespace(t *testing.T) {
 		now := &v1alpha1.Quarantine{}
 		return now, b.admin.Get(ctx, client.ObjectKeyFromObject(q), now)
 	}
-	eventually(t, "it to be active", func() error {
+	ringfencetest.Eventually(t, "it to be active", func() error {
 		now, err := stands()
 		if err == nil && now.Status.Phase != v1alpha1.QuarantineActive {
 			return fmt.Errorf("status: %+v", now.Status)
@@ -254,7 +255,7 @@ func (b *bed) testNamespace(t *testing.T) {
 	if err := b.admin.Delete(ctx, namespace); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the namespace controller to be refused", func() error {
+	ringfencetest.Eventually(t, "the namespace controller to be refused", func() error {
 		if err := b.admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
 			return err
 		}
@@ -277,7 +278,7 @@ func (b *bed) testNamespace(t *testing.T) {
 	if err := as(t, erin).Patch(ctx, q, merge(`{"spec":{"lifted":{"by":%q,"at":"2026-11-21T10:00:00Z"}}}`, erin.name)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the pod to go with its namespace", func() error {
+	ringfencetest.Eventually(t, "the pod to go with its namespace", func() error {
 		if err := b.admin.Get(ctx, client.ObjectKeyFromObject(p), &there); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("got %v", err)
 		}

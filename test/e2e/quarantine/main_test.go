@@ -4,7 +4,6 @@ package quarantine
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,15 +18,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,7 +30,7 @@ import (
 	"ringfence.dev/ringfence/cli"
 	"ringfence.dev/ringfence/internal/clustertest"
 	"ringfence.dev/ringfence/internal/kube"
-	"ringfence.dev/ringfence/policy/bundle"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/server"
 	"ringfence.dev/ringfence/tenant"
 )
@@ -67,13 +61,7 @@ var (
 
 func as(t *testing.T, p person) client.Client {
 	t.Helper()
-	config := rest.CopyConfig(cluster.Config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: p.name, Groups: append([]string{"system:authenticated"}, p.groups...)}
-	c, err := kube.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return ringfencetest.As(t, cluster.Config, p.name, p.groups...)
 }
 
 // bed is a cluster in which the bank is in force, and Ringfence, which can be stopped.
@@ -105,25 +93,16 @@ func newBed(t *testing.T) *bed {
 			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: tenant.RoleResponder},
 			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "oidc:security"}}},
 	} {
-		eventually(t, "create "+o.GetName(), func() error { return client.IgnoreAlreadyExists(admin.Create(t.Context(), o)) })
+		ringfencetest.Eventually(t, "create "+o.GetName(), func() error { return client.IgnoreAlreadyExists(admin.Create(t.Context(), o)) })
 	}
-	eventually(t, "the rules to be in force", func() error {
-		var p v1alpha1.Platform
-		if err := admin.Get(t.Context(), client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
-			return err
-		}
-		if !meta.IsStatusConditionTrue(p.Status.Conditions, bundle.ConditionEnforced) {
-			return fmt.Errorf("conditions: %v", p.Status.Conditions)
-		}
-		return nil
-	})
-	eventually(t, "the team to have its rights, and quarantines to be guarded", func() error {
+	ringfencetest.Eventually(t, "the rules to be in force", func() error { return ringfencetest.InForce(t.Context(), admin) })
+	ringfencetest.Eventually(t, "the team to have its rights, and quarantines to be guarded", func() error {
 		if err := as(t, dave).Create(t.Context(), pod("x"), client.DryRunAll); err != nil {
 			return err
 		}
 		q := wish("Pod", "x", time.Hour)
 		q.Spec.Requester = "somebody"
-		return refused(as(t, erin).Create(t.Context(), q, client.DryRunAll), "in one's own name")
+		return ringfencetest.Refused(as(t, erin).Create(t.Context(), q, client.DryRunAll), "in one's own name")
 	})
 	return b
 }
@@ -131,20 +110,7 @@ func newBed(t *testing.T) *bed {
 // run starts Ringfence.
 func (b *bed) run(t *testing.T) {
 	t.Helper()
-	srv, err := server.New(server.Config{Evidence: b.evidence}, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Run(ctx, rest.CopyConfig(cluster.Config)) }()
-	b.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("Ringfence ended: %v", err)
-		}
-	})
-	t.Cleanup(b.stop)
+	_, b.stop = ringfencetest.Start(t, cluster.Config, server.Config{Evidence: b.evidence}, slog.LevelWarn)
 }
 
 // wish is a quarantine as erin asks for it.
@@ -159,7 +125,7 @@ func wish(kind, name string, lasts time.Duration) *v1alpha1.Quarantine {
 func (b *bed) await(t *testing.T, name string, phase v1alpha1.QuarantinePhase) *v1alpha1.Quarantine {
 	t.Helper()
 	q := &v1alpha1.Quarantine{}
-	eventually(t, name+" to be "+string(phase), func() error {
+	ringfencetest.Eventually(t, name+" to be "+string(phase), func() error {
 		if err := b.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, q); err != nil {
 			return err
 		}
@@ -188,26 +154,6 @@ func ringfence(t *testing.T, p person, args ...string) (code int, stdout, stderr
 	var out, prose bytes.Buffer
 	code = cli.Main(t.Context(), append(args, "--kubeconfig", file), cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: time.Now})
 	return code, out.String(), prose.String()
-}
-
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 90*time.Second, true, func(context.Context) (bool, error) {
-		last = try()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("wait for %s: %v", what, last)
-	}
-}
-
-// refused is nil where err is a refusal with these words.
-func refused(err error, words string) error {
-	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), words) {
-		return nil
-	}
-	return fmt.Errorf("got %v, want a refusal with %q", err, words)
 }
 
 func merge(format string, args ...any) client.Patch {
@@ -254,7 +200,7 @@ func allow(name string, selector metav1.LabelSelector) *networkingv1.NetworkPoli
 // pods are those with a label app, once there are so many.
 func (b *bed) pods(t *testing.T, app string, n int) (all []corev1.Pod) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d pods of %s", n, app), func() error {
+	ringfencetest.Eventually(t, fmt.Sprintf("%d pods of %s", n, app), func() error {
 		var list corev1.PodList
 		if err := b.admin.List(t.Context(), &list, client.InNamespace(namespace), client.MatchingLabels{"app": app}); err != nil {
 			return err

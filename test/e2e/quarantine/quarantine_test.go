@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/tenant"
 )
 
@@ -199,7 +200,7 @@ func exec(t *testing.T, p person, name string) error {
 func tryAll(t *testing.T, when string, c client.Client, all []roundabout) {
 	t.Helper()
 	for _, r := range all {
-		if err := refused(r.try(c), r.words); err != nil {
+		if err := ringfencetest.Refused(r.try(c), r.words); err != nil {
 			t.Errorf("%s, to %s: %v", when, r.what, err)
 		}
 	}
@@ -324,7 +325,7 @@ func (b *bed) repaired(t *testing.T, q *v1alpha1.Quarantine) {
 	if err := b.admin.Delete(ctx, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: closing.Namespace, Name: closing.Name}}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "policy and label to be put back", func() error {
+	ringfencetest.Eventually(t, "policy and label to be put back", func() error {
 		var p corev1.Pod
 		err := errors.Join(b.admin.Get(ctx, closing, &networkingv1.NetworkPolicy{}), b.admin.Get(ctx, client.ObjectKeyFromObject(&one), &p))
 		if err == nil && p.Labels[v1alpha1.QuarantineLabel+q.Name] == "" {
@@ -341,7 +342,7 @@ func (b *bed) noReplacement(t *testing.T) {
 	if err := b.admin.Delete(t.Context(), &gone, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the ReplicaSet to be refused another pod", func() error {
+	ringfencetest.Eventually(t, "the ReplicaSet to be refused another pod", func() error {
 		var events corev1.EventList
 		if err := b.admin.List(t.Context(), &events, client.InNamespace(namespace)); err != nil {
 			return err

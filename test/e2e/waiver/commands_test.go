@@ -14,6 +14,7 @@ import (
 
 	"ringfence.dev/ringfence/cli"
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 )
 
 // kubeconfig is a file that speaks as somebody.
@@ -96,7 +97,7 @@ func TestCommands(t *testing.T) {
 		t.Errorf("--unused lists it as %q, want live: there is no such Deployment yet", got)
 	}
 	bad := workloads("cmd", true)["Deployment.apps"]
-	eventually(t, "the Deployment to be let in", func() error { return client.IgnoreAlreadyExists(as(t, dave).Create(ctx, bad)) })
+	ringfencetest.Eventually(t, "the Deployment to be let in", func() error { return client.IgnoreAlreadyExists(as(t, dave).Create(ctx, bad)) })
 	if got, ok := listed("--unused")[name]; ok {
 		t.Errorf("--unused lists it as %q, and it covers a Deployment", got)
 	}
@@ -130,14 +131,14 @@ func TestCommands(t *testing.T) {
 	if found, r := judge(); len(found) != 1 || found[0].Waiver != nil || r.code != 1 {
 		t.Errorf("check --cluster after its end: exit code %d, %+v", r.code, found)
 	}
-	eventually(t, "the Deployment to be refused again", func() error {
+	ringfencetest.Eventually(t, "the Deployment to be refused again", func() error {
 		again := workloads("cmd", true)["Deployment.apps"]
 		if err := admin.Delete(ctx, bad); client.IgnoreNotFound(err) != nil {
 			return err
 		}
 		if err := as(t, dave).Create(ctx, again, client.DryRunAll); err == nil {
 			return fmt.Errorf("it was let in")
-		} else if refusedBy(err, waivedID) != nil {
+		} else if ringfencetest.RefusedBy(err, waivedID) != nil {
 			return err
 		}
 		return nil

@@ -3,13 +3,9 @@
 package waiver
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,19 +13,15 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/clustertest"
 	"ringfence.dev/ringfence/internal/kube"
-	"ringfence.dev/ringfence/policy/bundle"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/server"
 	"ringfence.dev/ringfence/tenant"
 )
@@ -65,13 +57,7 @@ var (
 
 func as(t *testing.T, p person) client.Client {
 	t.Helper()
-	config := rest.CopyConfig(cluster.Config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: p.name, Groups: append([]string{"system:authenticated"}, p.groups...)}
-	c, err := kube.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return ringfencetest.As(t, cluster.Config, p.name, p.groups...)
 }
 
 func masters(t *testing.T) client.Client {
@@ -89,20 +75,7 @@ func masters(t *testing.T) client.Client {
 // run starts Ringfence; what it returns stops it.
 func run(t *testing.T) (stop func()) {
 	t.Helper()
-	srv, err := server.New(server.Config{}, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- srv.Run(ctx, rest.CopyConfig(cluster.Config)) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("Ringfence ended: %v", err)
-		}
-	})
-	t.Cleanup(stop)
+	_, stop = ringfencetest.Start(t, cluster.Config, server.Config{}, slog.LevelWarn)
 	return stop
 }
 
@@ -130,27 +103,18 @@ func onboard(t *testing.T) (admin client.Client, stop func()) {
 		bind("status-writers", "status-writers", "oidc:status-writers"),
 		bind("waiver-approvers", tenant.RoleApprover, "oidc:security"),
 	} {
-		eventually(t, "create "+o.GetName(), func() error { return client.IgnoreAlreadyExists(admin.Create(t.Context(), o)) })
+		ringfencetest.Eventually(t, "create "+o.GetName(), func() error { return client.IgnoreAlreadyExists(admin.Create(t.Context(), o)) })
 	}
-	eventually(t, "the rules to be in force", func() error {
-		var p v1alpha1.Platform
-		if err := admin.Get(t.Context(), client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
-			return err
-		}
-		if !meta.IsStatusConditionTrue(p.Status.Conditions, bundle.ConditionEnforced) {
-			return fmt.Errorf("conditions: %v", p.Status.Conditions)
-		}
-		return nil
-	})
+	ringfencetest.Eventually(t, "the rules to be in force", func() error { return ringfencetest.InForce(t.Context(), admin) })
 	for _, ns := range []string{namespace, another} {
-		eventually(t, "a bad pod to be refused in "+ns, func() error {
-			return refusedBy(as(t, dave).Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: ns}, Spec: template(true)}, client.DryRunAll), waivedID)
+		ringfencetest.Eventually(t, "a bad pod to be refused in "+ns, func() error {
+			return ringfencetest.RefusedBy(as(t, dave).Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: ns}, Spec: template(true)}, client.DryRunAll), waivedID)
 		})
 	}
-	eventually(t, "waivers to be guarded", func() error {
+	ringfencetest.Eventually(t, "waivers to be guarded", func() error {
 		w := wish("probe")
 		w.Spec.Requester = "somebody"
-		return forbidden(as(t, dave).Create(t.Context(), w, client.DryRunAll), "in one's own name")
+		return ringfencetest.Refused(as(t, dave).Create(t.Context(), w, client.DryRunAll), "in one's own name")
 	})
 	return admin, stop
 }
@@ -190,31 +154,6 @@ func approve(t *testing.T, by person, name, approver string) error {
 
 func merge(format string, args ...any) client.Patch {
 	return client.RawPatch(types.MergePatchType, fmt.Appendf(nil, format, args...))
-}
-
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 90*time.Second, true, func(context.Context) (bool, error) {
-		last = try()
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("wait for %s: %v", what, last)
-	}
-}
-
-// refusedBy is nil where err is a refusal by that control.
-func refusedBy(err error, id string) error {
-	return forbidden(err, "denied request: "+id+" ")
-}
-
-// forbidden is nil where err is a refusal with these words.
-func forbidden(err error, words string) error {
-	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), words) {
-		return nil
-	}
-	return fmt.Errorf("got %v, want a refusal with %q", err, words)
 }
 
 // template is a pod that is right, or has one fault.

@@ -19,6 +19,7 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/kube"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 )
 
 // TestWhoGetsAWaiver tries, with Ringfence stopped, what somebody could think of who wants one that nobody should have.
@@ -42,7 +43,7 @@ func TestWhoGetsAWaiver(t *testing.T) {
 		"of an unwaivable rule": {func(w *v1alpha1.Waiver) { w.Spec.Control = noneID }, noneID + " cannot be waived"},
 		"in a tenant's no-land": {func(w *v1alpha1.Waiver) { w.Namespace = "default" }, "waivers"},
 	} {
-		if err := forbidden(asks(tc.edit), tc.words); err != nil {
+		if err := ringfencetest.Refused(asks(tc.edit), tc.words); err != nil {
 			t.Errorf("a waiver %s: %v", what, err)
 		}
 	}
@@ -108,20 +109,20 @@ func whoApproves(t *testing.T, admin client.Client) {
 		"its owner without the prefix of the provider":       {person{"FRANK@bank.example", []string{"system:masters"}}, "FRANK@bank.example", "by another person"},
 		"its owner with the prefix of an issuer's own names": {person{"https://idp.bank.example#frank@bank.example", []string{"system:masters"}}, "https://idp.bank.example#frank@bank.example", "by another person"},
 	} {
-		if err := forbidden(approve(t, tc.by, "api", tc.approver), tc.words); err != nil {
+		if err := ringfencetest.Refused(approve(t, tc.by, "api", tc.approver), tc.words); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	if err := approve(t, erin, "api", erin.name); err != nil {
 		t.Fatalf("erin: %v", err)
 	}
-	if err := forbidden(approve(t, person{"oidc:grace@bank.example", []string{"oidc:security"}}, "api", "oidc:grace@bank.example"), "never changed"); err != nil {
+	if err := ringfencetest.Refused(approve(t, person{"oidc:grace@bank.example", []string{"oidc:security"}}, "api", "oidc:grace@bank.example"), "never changed"); err != nil {
 		t.Errorf("approved again: %v", err)
 	}
 	w := func() *v1alpha1.Waiver {
 		return &v1alpha1.Waiver{ObjectMeta: metav1.ObjectMeta{Name: "api", Namespace: namespace}}
 	}
-	if err := forbidden(as(t, mallory).SubResource("status").Patch(ctx, w(), merge(`{"status":null}`)), "never changed"); err != nil {
+	if err := ringfencetest.Refused(as(t, mallory).SubResource("status").Patch(ctx, w(), merge(`{"status":null}`)), "never changed"); err != nil {
 		t.Errorf("the approval taken back: %v", err)
 	}
 	for what, patch := range map[string]client.Patch{
@@ -216,11 +217,11 @@ func TestLiveAndEnded(t *testing.T) {
 			case !live && strings.Contains(text, "waived"):
 				return fmt.Errorf("said to be waived: %q", text)
 			case !live:
-				return refusedBy(err, waivedID)
+				return ringfencetest.RefusedBy(err, waivedID)
 			}
 			return nil
 		}
-		eventually(t, fmt.Sprintf("a pod, live %v", live), func() error {
+		ringfencetest.Eventually(t, fmt.Sprintf("a pod, live %v", live), func() error {
 			return judged(team.Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: namespace}, Spec: template(true)}, client.DryRunAll))
 		})
 		for key, o := range workloads("new", true) {
@@ -240,14 +241,14 @@ func TestLiveAndEnded(t *testing.T) {
 			"another namespace": &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: another}, Spec: template(true)},
 			"a generated name":  &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: "new", Namespace: namespace}, Spec: template(true)},
 		} {
-			if err := refusedBy(team.Create(ctx, o, client.DryRunAll), waivedID); err != nil {
+			if err := ringfencetest.RefusedBy(team.Create(ctx, o, client.DryRunAll), waivedID); err != nil {
 				t.Errorf("%s, live %v: %v", what, live, err)
 			}
 		}
 		both := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: namespace}, Spec: template(true)}
 		yes := true
 		both.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: &yes}
-		if err := team.Create(ctx, both, client.DryRunAll); refusedBy(err, otherID) != nil && refusedBy(err, waivedID) != nil {
+		if err := team.Create(ctx, both, client.DryRunAll); ringfencetest.RefusedBy(err, otherID) != nil && ringfencetest.RefusedBy(err, waivedID) != nil {
 			t.Errorf("another control, live %v: %v", live, err)
 		}
 	}
@@ -257,10 +258,10 @@ func TestLiveAndEnded(t *testing.T) {
 	forged.SetName("new")
 	forged.SetNamespace(namespace)
 	forged.SetCreationTimestamp(metav1.NewTime(time.Now().Add(-time.Hour)))
-	if err := refusedBy(team.Create(ctx, forged.DeepCopy(), client.DryRunAll), waivedID); err != nil {
+	if err := ringfencetest.RefusedBy(team.Create(ctx, forged.DeepCopy(), client.DryRunAll), waivedID); err != nil {
 		t.Errorf("a forged time of creation: %v", err)
 	}
-	if err := refusedBy(team.Patch(ctx, forged, client.Apply, client.FieldOwner("x"), client.ForceOwnership, client.DryRunAll), waivedID); err != nil { //nolint:staticcheck // the apply of one's own bytes
+	if err := ringfencetest.RefusedBy(team.Patch(ctx, forged, client.Apply, client.FieldOwner("x"), client.ForceOwnership, client.DryRunAll), waivedID); err != nil { //nolint:staticcheck // the apply of one's own bytes
 		t.Errorf("a forged time of creation, applied: %v", err)
 	}
 	// What is there may be scaled and relabelled although its waiver has ended.
@@ -292,16 +293,16 @@ func TestNeverAtUpdate(t *testing.T) {
 	if err := admin.Update(ctx, &guard); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a waived Service to be let in", func() error {
+	ringfencetest.Eventually(t, "a waived Service to be let in", func() error {
 		s := service("open")
 		s.Spec.Type = corev1.ServiceTypeNodePort
 		return team.Create(ctx, s, client.DryRunAll)
 	})
-	if err := refusedBy(team.Patch(ctx, service("closed"), merge(`{"spec":{"type":"NodePort"}}`)), "RF-NW-08"); err != nil {
+	if err := ringfencetest.RefusedBy(team.Patch(ctx, service("closed"), merge(`{"spec":{"type":"NodePort"}}`)), "RF-NW-08"); err != nil {
 		t.Errorf("a Service that is opened: %v", err)
 	}
 	yes := true
-	eventually(t, "a pod that is changed to be refused", func() error { // the scheduler changes it, too
+	ringfencetest.Eventually(t, "a pod that is changed to be refused", func() error { // the scheduler changes it, too
 		if err := admin.Get(ctx, client.ObjectKeyFromObject(bare), bare); err != nil {
 			return err
 		}
@@ -312,7 +313,7 @@ func TestNeverAtUpdate(t *testing.T) {
 		if err == nil {
 			t.Fatal("a pod was changed under its waiver")
 		}
-		return refusedBy(err, otherID)
+		return ringfencetest.RefusedBy(err, otherID)
 	})
 }
 
@@ -348,9 +349,9 @@ func TestPodsBehind(t *testing.T) {
 			_ = unstructured.SetNestedStringMap(live.Object, map[string]string{"app": "rc"}, "spec", "selector")
 			_ = unstructured.SetNestedStringMap(live.Object, map[string]string{"app": "rc"}, "spec", "template", "metadata", "labels")
 		}
-		eventually(t, "create "+key, func() error { return client.IgnoreAlreadyExists(team.Create(ctx, live.DeepCopy())) })
+		ringfencetest.Eventually(t, "create "+key, func() error { return client.IgnoreAlreadyExists(team.Create(ctx, live.DeepCopy())) })
 	}
-	eventually(t, "the pods of four workloads", func() error {
+	ringfencetest.Eventually(t, "the pods of four workloads", func() error {
 		var pods corev1.PodList
 		if err := admin.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
 			return err
@@ -404,7 +405,7 @@ func TestPodsBehind(t *testing.T) {
 		"a Job that is no CronJob's, by its name":   behind(controllers+"job-controller", "p", metav1.OwnerReference{APIVersion: "batch/v1", Kind: "Job", Name: "runs-once"}),
 		"a Job that a tenant says is the CronJob's": behind(dave.name, "runs-1", cron),
 	} {
-		if err := refusedBy(err, waivedID); err != nil {
+		if err := ringfencetest.RefusedBy(err, waivedID); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -412,8 +413,8 @@ func TestPodsBehind(t *testing.T) {
 		ends[key] = time.Now().Add(-2 * time.Second)
 	}
 	grant(t, admin, ends)
-	eventually(t, "a pod behind an ended waiver to be refused", func() error {
-		return refusedBy(behind(controllers+"replicaset-controller", "p", set), waivedID)
+	ringfencetest.Eventually(t, "a pod behind an ended waiver to be refused", func() error {
+		return ringfencetest.RefusedBy(behind(controllers+"replicaset-controller", "p", set), waivedID)
 	})
 }
 
@@ -432,13 +433,13 @@ func TestEnds(t *testing.T) {
 		if err := team.Create(ctx, w); err != nil {
 			t.Fatal(err)
 		}
-		if err := refusedBy(bad(name), waivedID); err != nil {
+		if err := ringfencetest.RefusedBy(bad(name), waivedID); err != nil {
 			t.Errorf("before anybody approved %s: %v", name, err)
 		}
 		if err := approve(t, erin, name, erin.name); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, name+" to be waived", func() error { return bad(name) })
+		ringfencetest.Eventually(t, name+" to be waived", func() error { return bad(name) })
 		return end
 	}
 	// until reads how it ends: not a moment early, by this machine's clock, which is the server's.
@@ -453,7 +454,7 @@ func TestEnds(t *testing.T) {
 			if err != nil {
 				if now := time.Now(); now.Before(end) {
 					t.Errorf("%s ended %v early: %v", name, end.Sub(now), err)
-				} else if err := refusedBy(err, waivedID); err != nil {
+				} else if err := ringfencetest.RefusedBy(err, waivedID); err != nil {
 					t.Errorf("%s at its end: %v", name, err)
 				}
 				return
@@ -462,7 +463,7 @@ func TestEnds(t *testing.T) {
 		}
 	}
 	until("watched", ask("watched", 15*time.Second))
-	eventually(t, "the Guard to lose it", func() error {
+	ringfencetest.Eventually(t, "the Guard to lose it", func() error {
 		var guard v1alpha1.Guard
 		if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.GuardName}, &guard); err != nil {
 			return err
