@@ -341,7 +341,7 @@ func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
 		return err
 	}
 	if !s.cfg.Replicas.WebhookOnly {
-		if err := errors.Join(install.CRDs(ctx, c, v1alpha1.CRDs()), install.Namespace(ctx, c)); err != nil {
+		if err := s.answered(ctx, func() error { return s.install(ctx, c) }); err != nil {
 			return err
 		}
 	}
@@ -356,6 +356,14 @@ func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
 		return fmt.Errorf("run the reconcilers: %w", err)
 	}
 	return nil
+}
+
+// install puts Ringfence's kinds and namespace into the cluster.
+func (s *Server) install(ctx context.Context, c client.Client) error {
+	if err := install.CRDs(ctx, c, v1alpha1.CRDs()); err != nil {
+		return err
+	}
+	return install.Namespace(ctx, c)
 }
 
 // manager is the reconcilers, ready to start.

@@ -47,7 +47,10 @@ func newTeam() *v1alpha1.Tenant {
 func TestFaults(t *testing.T) {
 	b := newBed(t)
 	dir := t.TempDir()
+	road, api := b.roadblock(t)
 	stop := b.ringfence(t, server.Config{Evidence: dir})
+	ringfencetest.Eventually(t, "it to ask for an API server that is away", road.asked)
+	road.to(api)
 	b.furnish(t)
 	if err := b.Create(t.Context(), newTeam()); err != nil {
 		t.Fatal(err)

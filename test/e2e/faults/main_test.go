@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,6 +121,19 @@ func (b *bed) enforced(t *testing.T) func() error {
 	}
 }
 
+// roadblock puts a front between Ringfence and the API server, which passes nothing on until it is told of the address api.
+func (b *bed) roadblock(t *testing.T) (road *front, api string) {
+	t.Helper()
+	at, err := url.Parse(b.config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	road = newFront(t)
+	b.config = rest.CopyConfig(b.config)
+	b.config.Host = "https://" + road.listener.Addr().String()
+	return road, at.Host
+}
+
 // ringfence runs the control plane in this process until stop is called or the test ends. Its door is behind the front.
 func (b *bed) ringfence(t *testing.T, cfg server.Config) (stop func()) {
 	t.Helper()
@@ -186,6 +200,16 @@ func pod(namespace string) *corev1.Pod {
 type front struct {
 	listener net.Listener
 	target   atomic.Pointer[string]
+	// connections counts those that came.
+	connections atomic.Int64
+}
+
+// asked is nil where somebody has connected.
+func (f *front) asked() error {
+	if f.connections.Load() == 0 {
+		return errors.New("nobody has connected")
+	}
+	return nil
 }
 
 // newFront listens until the test ends.
@@ -203,6 +227,7 @@ func newFront(t *testing.T) *front {
 			if err != nil {
 				return
 			}
+			f.connections.Add(1)
 			go f.pass(c)
 		}
 	}()
