@@ -6,14 +6,14 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: up test check bench soak fuzz generate clean build devcluster need
+.PHONY: up test check bench soak fuzz generate clean build registry devcluster need
 
 # The platform on this machine, in the foreground; ARGS are those of `ringfence up`, for instance ARGS=--once.
 up: build
 	@./bin/ringfence up $(ARGS)
 
 # Every test, those on the real API server too. What takes longest begins first.
-test: build
+test: build registry
 	@.ci/step "go vet" go vet ./... && .ci/step "go test" go test -p 2 -timeout 14m ./test/e2e/up ./... && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
 
 # Form, vet, staticcheck, race detector.
@@ -42,6 +42,10 @@ clean:
 
 build: devcluster
 	@.ci/step "build ringfence" go build -o bin/ringfence ./cmd/ringfence
+
+# The registry that tests push to and pull from.
+registry: need
+	@.ci/step "build registry" go -C tools build -o ../bin/registry ./registry
 
 devcluster: need
 	@sh devcluster/build.sh

@@ -7,9 +7,9 @@ import (
 // newImage is `ringfence image`: what is known of container images.
 func newImage(env Env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "image", Short: "Read what scanners report of images",
+		Use: "image", Short: "Judge container images by what scanners report; sign them and verify signatures",
 		Args: cobra.ArbitraryArgs, RunE: group,
 	}
-	cmd.AddCommand(newImageReport(env), newImageVerdict(env), newImageForecast(env), newImageAdvisories(env))
+	cmd.AddCommand(newImageReport(env), newImageVerdict(env), newImageForecast(env), newImageAdvisories(env), newImageSign(env), newImageVerify(env), newImageLs(env), newImageWhere(env), newImagePreflight(env))
 	return cmd
 }

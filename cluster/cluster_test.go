@@ -253,7 +253,7 @@ func TestTrim(t *testing.T) {
 	c, _ := connect(t, server.URL, time.Second)
 	deployments := cluster.Resource{Kind: control.Kind{APIGroup: "apps", Kind: "Deployment", Resource: "deployments"}, Version: "v1"}
 	for r, want := range map[*cluster.Resource]string{
-		&pods:        "map[apiVersion:v1 kind:Pod metadata:map[annotations:map[a:b] name:x uid:u] spec:map[n:7] status:map[conditions:[]]]",
+		&pods:        "map[apiVersion:v1 kind:Pod metadata:map[annotations:map[a:b] name:x uid:u] spec:map[n:7] status:map[conditions:[] phase:Running]]",
 		&deployments: "map[apiVersion:apps/v1 kind:Deployment metadata:map[annotations:map[a:b] name:x uid:u] spec:map[n:7]]",
 	} {
 		for value, err := range c.List(t.Context(), *r, "") {

@@ -185,7 +185,7 @@ func (p *page) delimiter(want json.Delim) error {
 }
 
 // trim takes away what no rule reads: who wrote which field, what kubectl apply repeats, and the status. A Pod keeps the
-// conditions of its status, which tell a Pod that the scheduler has seen, and a Waiver its approval.
+// conditions of its status, which tell a Pod that the scheduler has seen, its phase, and which images nodes run; a Waiver its approval.
 func trim(value map[string]any) {
 	if meta, ok := value["metadata"].(map[string]any); ok {
 		delete(meta, "managedFields")
@@ -198,11 +198,34 @@ func trim(value map[string]any) {
 	}
 	status, _ := value["status"].(map[string]any)
 	delete(value, "status")
-	if conditions, ok := status["conditions"]; ok && value["kind"] == "Pod" && value["apiVersion"] == "v1" {
-		value["status"] = map[string]any{"conditions": conditions}
+	if len(status) > 0 && value["kind"] == "Pod" && value["apiVersion"] == "v1" {
+		value["status"] = trimPod(status)
 	}
 	apiVersion, _ := value["apiVersion"].(string)
 	if approval, ok := status["approval"]; ok && value["kind"] == "Waiver" && strings.HasPrefix(apiVersion, "ringfence.dev/") {
 		value["status"] = map[string]any{"approval": approval}
 	}
+}
+
+// trimPod is what is kept of a Pod's status.
+func trimPod(status map[string]any) map[string]any {
+	kept := map[string]any{}
+	for _, name := range []string{"conditions", "phase"} {
+		if v, ok := status[name]; ok {
+			kept[name] = v
+		}
+	}
+	for _, name := range []string{"containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"} {
+		containers, _ := status[name].([]any)
+		var images []any
+		for _, c := range containers {
+			if c, ok := c.(map[string]any); ok {
+				images = append(images, map[string]any{"name": c["name"], "imageID": c["imageID"]})
+			}
+		}
+		if images != nil {
+			kept[name] = images
+		}
+	}
+	return kept
 }

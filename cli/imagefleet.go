@@ -1,0 +1,306 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringfence.dev/ringfence/cluster"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/image"
+	"ringfence.dev/ringfence/image/fleet"
+)
+
+// imagesSchema is the version of the JSON of `ringfence image ls`, where and preflight. Fields are only added.
+const imagesSchema = "ringfence.dev/images/v1"
+
+// fleetOptions are the flags of what lists the images that run.
+type fleetOptions struct {
+	imageJudging
+	kubeconfig, context, namespace string
+}
+
+func (o *fleetOptions) register(cmd *cobra.Command) {
+	o.imageJudging.register(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
+	flags.StringVar(&o.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	flags.StringVarP(&o.namespace, "namespace", "n", "", "only what runs in this namespace (default: in all)")
+}
+
+// newImageLs is `ringfence image ls`.
+func newImageLs(env Env) *cobra.Command {
+	var o fleetOptions
+	cmd := &cobra.Command{
+		Use: "ls [REPORT...]", Short: "List the images that run in a cluster, with the verdict of reports",
+		Long: `List the images that run in a cluster, by digest: how many workloads and pods run each, in how many namespaces, and, where reports of
+scanners are given, whether it may run. An image of which no node and no reference says the digest is listed by its reference. The
+cluster is only read.
+
+Exit codes: 0 listed; 2 the cluster or a report cannot be read.`,
+		Example: "  ringfence image ls\n  ringfence image ls reports/*.json --platform platform.yaml -n payments-prod",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := o.list(cmd.Context(), env, "ringfence image ls", args)
+			if err != nil {
+				return err
+			}
+			return l.tell(env, o.output, func(listedImage) bool { return true }, finding.ExitAllowed)
+		},
+	}
+	o.register(cmd)
+	return cmd
+}
+
+// newImageWhere is `ringfence image where`.
+func newImageWhere(env Env) *cobra.Command {
+	var o fleetOptions
+	cmd := &cobra.Command{
+		Use: "where DIGEST|REPOSITORY", Short: "Say which workloads run an image",
+		Long: `Say which workloads of a cluster run an image, by its digest or by a part of its name. The cluster is only read.
+
+Exit codes: 0 something runs it; 1 nothing does; 2 the cluster cannot be read.`,
+		Example: "  ringfence image where sha256:1f0c...\n  ringfence image where payments/api -o json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 || args[0] == "" {
+				return usagef("ringfence image where", "found %d arguments; want one digest, or a part of a name", len(args))
+			}
+			l, err := o.list(cmd.Context(), env, "ringfence image where", nil)
+			if err != nil {
+				return err
+			}
+			l.places = true
+			return l.tell(env, o.output, func(i listedImage) bool {
+				return i.Digest != nil && strings.HasPrefix(*i.Digest, args[0]) ||
+					slices.ContainsFunc(i.References, func(r string) bool { return strings.Contains(r, args[0]) })
+			}, finding.ExitRefused)
+		},
+	}
+	o.register(cmd)
+	return cmd
+}
+
+// newImagePreflight is `ringfence image preflight`.
+func newImagePreflight(env Env) *cobra.Command {
+	var o fleetOptions
+	cmd := &cobra.Command{
+		Use: "preflight REPORT...", Short: "Say what runs now and would be refused if it started new now",
+		Long: `Judge the images that run in a cluster by the bank's rule and the reports given, and list those that would be refused if they started
+new now, with the workloads that run them. An image that no report names is not scanned, and so refused. Whether one that already ran
+may start again for a while is shown too. The cluster is only read.
+
+Exit codes: 0 none would be refused; 1 at least one; 2 the cluster, a report or a setting cannot be read; 3 one could not be decided.`,
+		Example: "  ringfence image preflight reports/*.json --platform platform.yaml --advisories advisories.gz",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := o.list(cmd.Context(), env, "ringfence image preflight", args)
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return usagef("ringfence image preflight", "no report named; want files of scanners, or - for standard input")
+			}
+			l.places = true
+			refused := func(i listedImage) bool {
+				return i.Outcome != nil && *i.Outcome != image.Allow && *i.Outcome != image.Warn
+			}
+			code := finding.ExitAllowed
+			for _, i := range slices.DeleteFunc(slices.Clone(l.Images), func(i listedImage) bool { return !refused(i) }) {
+				if *i.Outcome == image.Deny {
+					code = finding.ExitRefused
+				} else if code == finding.ExitAllowed {
+					code = finding.ExitUndecided
+				}
+			}
+			if l.Invalid > 0 {
+				code = finding.ExitUsage
+			}
+			if err := l.tell(env, o.output, refused, finding.ExitAllowed); err != nil {
+				return err
+			}
+			return exit(code)
+		},
+	}
+	o.register(cmd)
+	return cmd
+}
+
+// listedImages is the JSON of all three.
+type listedImages struct {
+	SchemaVersion string        `json:"schemaVersion"`
+	At            time.Time     `json:"at"`
+	Pods          int           `json:"pods"`
+	Invalid       int           `json:"invalid"` // reports that could not be read
+	Images        []listedImage `json:"images"`
+
+	places bool // the text names workloads
+}
+
+// listedImage is one image that runs.
+type listedImage struct {
+	Digest     *string          `json:"digest"`
+	References []string         `json:"references"`
+	Workloads  []fleet.Workload `json:"workloads"`
+	Pods       int              `json:"pods"`
+	// Outcome is null where no report was given; Why are its reasons but allow's.
+	Outcome *image.Outcome `json:"outcome"`
+	Why     []string       `json:"why"`
+	// Until is the first instant at which the clock changes the outcome's reasons; RunsUntil until when what is refused may start again.
+	Until     *time.Time `json:"until"`
+	RunsUntil *time.Time `json:"runsUntil"`
+}
+
+// list reads the cluster and judges what runs by reports, if any are given.
+func (o *fleetOptions) list(ctx context.Context, env Env, command string, reports []string) (*listedImages, error) {
+	if o.output != "text" && o.output != "json" {
+		return nil, usagef(command, "--output %q: want text or json", finding.Value(o.output))
+	}
+	l := &listedImages{SchemaVersion: imagesSchema, At: env.Now().UTC(), Images: []listedImage{}}
+	var judged *judgedImages
+	known := map[string]image.Facts{}
+	if len(reports) > 0 {
+		var err error
+		if judged, err = o.judge(ctx, env, command, reports); err != nil {
+			return nil, err
+		}
+		l.At, l.Invalid = judged.at, judged.invalid
+		for _, f := range judged.facts {
+			for _, digest := range f.Digests {
+				known[digest] = f
+			}
+		}
+	}
+	running, err := o.running(ctx, env, command)
+	if err != nil {
+		return nil, err
+	}
+	l.Pods = running.Pods()
+	for _, r := range running.Running() {
+		one := listedImage{References: r.References, Workloads: r.Workloads, Why: []string{}}
+		if r.Digest != "" {
+			one.Digest = &r.Digest
+		}
+		for _, w := range r.Workloads {
+			one.Pods += w.Pods
+		}
+		if judged != nil {
+			one.judge(known[r.Digest], judged)
+		}
+		l.Images = append(l.Images, one)
+	}
+	return l, nil
+}
+
+// judge is what the rule says of facts, which are empty of what no report names.
+func (i *listedImage) judge(f image.Facts, j *judgedImages) {
+	v := image.Judge(f, j.rule, j.known, j.at)
+	outcome := v.Outcome()
+	i.Outcome = &outcome
+	for _, r := range slices.Concat(v.Scan, v.Vulnerabilities) {
+		if r.Outcome != image.Allow {
+			i.Why = append(i.Why, r.Text)
+		}
+	}
+	if until, _ := v.Until(); !until.IsZero() {
+		i.Until = &until
+	}
+	if o, end := v.Rescheduled(j.rule, time.Time{}); o == image.Warn && outcome == image.Deny {
+		i.RunsUntil = &end
+	}
+}
+
+// running are the images of the cluster's pods.
+func (o *fleetOptions) running(ctx context.Context, env Env, command string) (*fleet.Fleet, error) {
+	c, err := cluster.Connect(cluster.Config{Kubeconfig: o.kubeconfig, Context: o.context, UserAgent: "ringfence-image/" + cmp.Or(moduleVersion(), "devel"),
+		Note: func(text string) { env.note("%s", text) }})
+	if err != nil {
+		return nil, &exitError{finding.ExitUsage, fmt.Errorf("%s: %w", command, err)}
+	}
+	resources, faults, err := c.Resources(ctx, []control.Kind{{Kind: "Pod", Version: "v1"}})
+	if err = cmp.Or(err, errors.Join(faults...)); err != nil {
+		return nil, &exitError{finding.ExitUsage, fmt.Errorf("%s: %w", command, err)}
+	}
+	all := &fleet.Fleet{}
+	for _, r := range resources {
+		for pod, fault := range c.List(ctx, r, o.namespace) {
+			if fault != nil {
+				return nil, &exitError{finding.ExitUsage, fmt.Errorf("%s: %w", command, fault)}
+			}
+			all.Add(pod)
+		}
+	}
+	return all, nil
+}
+
+// tell writes the images that are wanted; none at all ends with the code none.
+func (l *listedImages) tell(env Env, output string, wanted func(listedImage) bool, none int) error {
+	l.Images = slices.DeleteFunc(l.Images, func(i listedImage) bool { return !wanted(i) })
+	code := finding.ExitAllowed
+	if len(l.Images) == 0 {
+		code = none
+	}
+	if output == "json" {
+		if err := indented(env, l); err != nil {
+			return fmt.Errorf("write the images: %w", err)
+		}
+		return exit(code)
+	}
+	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+	if len(l.Images) > 0 {
+		fmt.Fprintln(w, "DIGEST\tIMAGE\tVERDICT\tNAMESPACES\tWORKLOADS\tPODS")
+	}
+	for _, i := range l.Images {
+		i.row(w)
+		if l.places {
+			i.placed(w)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the images: %w", err)
+	}
+	env.note("%s of %s", count(len(l.Images), "image"), count(l.Pods, "pod"))
+	return exit(code)
+}
+
+// row is an image in the table.
+func (i listedImage) row(w *tabwriter.Writer) {
+	digest, verdict := "unknown", "-"
+	if i.Digest != nil {
+		digest = (*i.Digest)[:len("sha256:")+12]
+	}
+	if i.Outcome != nil {
+		verdict = string(*i.Outcome)
+	}
+	namespaces := map[string]bool{}
+	for _, at := range i.Workloads {
+		namespaces[at.Namespace] = true
+	}
+	name := finding.Value(i.References[0])
+	if more := len(i.References) - 1; more > 0 {
+		name += fmt.Sprintf(" and %d more", more)
+	}
+	fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\n", digest, name, verdict, len(namespaces), len(i.Workloads), i.Pods)
+}
+
+// placed is what the text says of an image below its row: why it is refused, and who runs it.
+func (i listedImage) placed(w *tabwriter.Writer) {
+	for n, why := range i.Why {
+		if n == maxReasons {
+			fmt.Fprintf(w, "  ... and %d more; -o json has all\n", len(i.Why)-n)
+			break
+		}
+		fmt.Fprintf(w, "  %s\n", finding.Clean(why))
+	}
+	if i.RunsUntil != nil {
+		fmt.Fprintf(w, "  where it ran before it may start again until %s\n", i.RunsUntil.Format(time.RFC3339))
+	}
+	for _, at := range i.Workloads {
+		fmt.Fprintf(w, "  %s %s/%s, %s\n", at.Namespace, at.Kind, at.Name, count(at.Pods, "pod"))
+	}
+}
