@@ -2,6 +2,11 @@ package identity_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -125,6 +130,31 @@ func TestRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAlgorithms: every kind of key that the standards name for tokens, and none in another algorithm than its own.
+func TestAlgorithms(t *testing.T) {
+	p := idptest.Start(t)
+	rsaKey, err1 := rsa.GenerateKey(rand.Reader, 2048)
+	curve, err2 := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	_, edwards, err3 := ed25519.GenerateKey(rand.Reader)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	for algorithm, key := range map[jose.SignatureAlgorithm]any{jose.RS256: rsaKey, jose.PS256: rsaKey, jose.RS512: rsaKey, jose.ES384: curve, jose.EdDSA: edwards} {
+		p.Use(key, algorithm)
+		v := verifier(t, p, nil)
+		if _, err := v.Verify(t.Context(), p.Token(nil)); err != nil {
+			t.Errorf("%s: %v", algorithm, err)
+		}
+	}
+	p.Use(rsaKey, jose.PS256)
+	v := verifier(t, p, nil)
+	other := p.Key()
+	other.Algorithm = string(jose.RS256)
+	if _, err := v.Verify(t.Context(), idptest.Sign(other, p.Claims(nil))); err == nil {
+		t.Error("a key for PS256 was taken for RS256")
 	}
 }
 

@@ -27,7 +27,7 @@ type IdentityRules struct {
 	UserClaim string `json:"userClaim,omitempty"`
 	// UserPrefix is put before the user's name, and must be what the API server puts there. Default "oidc:".
 	// +kubebuilder:default="oidc:"
-	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:MaxLength=160
 	// +kubebuilder:validation:XValidation:rule="self == '' || (!self.startsWith('system:') && !'system:'.startsWith(self))",message="a prefix of system: would let the identity provider name Kubernetes' own users; choose another"
 	// +optional
 	UserPrefix *string `json:"userPrefix,omitempty"`
@@ -49,7 +49,7 @@ type IdentityRules struct {
 	MFA string `json:"mfa,omitempty"`
 	// GroupPrefix is put before each group of the provider in RBAC, and must be what the API server puts there. Default "oidc:".
 	// +kubebuilder:default="oidc:"
-	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:MaxLength=160
 	// +kubebuilder:validation:XValidation:rule="self == '' || (!self.startsWith('system:') && !'system:'.startsWith(self))",message="a prefix of system: would let the identity provider name Kubernetes' own groups; choose another"
 	// +optional
 	GroupPrefix *string `json:"groupPrefix,omitempty"`

@@ -107,10 +107,15 @@ func (p *Provider) Rotate() {
 	if err != nil {
 		panic(err) // there is no randomness on this machine
 	}
+	p.Use(key, jose.ES256)
+}
+
+// Use makes another private key, of whatever kind, that of the provider; the old one is shown no more.
+func (p *Provider) Use(key any, algorithm jose.SignatureAlgorithm) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rotated++
-	p.key = jose.JSONWebKey{Key: key, KeyID: "key-" + strconv.Itoa(p.rotated), Algorithm: string(jose.ES256), Use: "sig"}
+	p.key = jose.JSONWebKey{Key: key, KeyID: "key-" + strconv.Itoa(p.rotated), Algorithm: string(algorithm), Use: "sig"}
 }
 
 // Asked is how often a path was asked for.
