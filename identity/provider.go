@@ -220,25 +220,34 @@ func (p *provider) readKeys(ctx context.Context, address string, k *knowledge) e
 	if err != nil {
 		return err
 	}
+	k.keys, err = parseKeys(body)
+	if err != nil {
+		return undecided("%s: %s", hostOf(address), err)
+	}
+	return nil
+}
+
+// parseKeys reads a set of keys (RFC 7517).
+func parseKeys(body []byte) (keys []jose.JSONWebKey, err error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(body, &set); err != nil {
-		return undecided("what %s answered is no set of keys", hostOf(address))
+		return nil, errors.New("what it answered is no set of keys")
 	}
 	if len(set.Keys) > maxKeys {
-		return undecided("%s shows %d keys; want at most %d", hostOf(address), len(set.Keys), maxKeys)
+		return nil, fmt.Errorf("it shows %d keys; want at most %d", len(set.Keys), maxKeys)
 	}
 	for _, text := range set.Keys {
 		var key jose.JSONWebKey
 		if json.Unmarshal(text, &key) == nil && key.Valid() && key.IsPublic() && key.Use != "enc" {
-			k.keys = append(k.keys, key)
+			keys = append(keys, key)
 		}
 	}
-	if len(k.keys) == 0 {
-		return undecided("%s shows no public key that signatures can be checked with", hostOf(address))
+	if len(keys) == 0 {
+		return nil, errors.New("it shows no public key that signatures can be checked with")
 	}
-	return nil
+	return keys, nil
 }
 
 // ahead is how far now is ahead of the clock of whoever answered; 0 where he does not say.

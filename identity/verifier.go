@@ -191,7 +191,7 @@ func (v *Verifier) signed(ctx context.Context, raw string) (*oidc.IDToken, strin
 	if len(raw) > maxToken {
 		return nil, "", refused("it is longer than %d bytes", maxToken)
 	}
-	jws, err := jose.ParseSigned(raw, algorithms)
+	jws, err := jose.ParseSignedCompact(raw, algorithms)
 	if err != nil || len(jws.Signatures) != 1 {
 		return nil, "", refused("want a signed token with one of the algorithms %s; found none such: no token, no signature, alg none, or a shared key (HS256)", algorithmNames())
 	}
