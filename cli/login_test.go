@@ -172,6 +172,27 @@ func TestLoginWithoutRefresh(t *testing.T) {
 	s.run(2, "login", "--exec-credential")
 }
 
+// TestLoginAtOnce: kubectl runs many times at once when a token has ended; what renews it can be used once, and every run gets a token.
+func TestLoginAtOnce(t *testing.T) {
+	s, platform := newSeat(t)
+	s.run(0, "login", "--platform", platform, "--ca", s.p.CAFile, "--no-browser")
+	before := s.p.Asked("/token")
+	s.ahead.Store(int64(2 * time.Hour))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			var out, prose bytes.Buffer
+			if code := Main(t.Context(), []string{"login", "--exec-credential"}, Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: s.now}); code != 0 || out.Len() == 0 {
+				t.Errorf("exit %d: %s", code, prose.String())
+			}
+		})
+	}
+	wg.Wait()
+	if n := s.p.Asked("/token") - before; n != 1 {
+		t.Errorf("renewed %d times, want once", n)
+	}
+}
+
 // TestLoginOverage: a token that could not hold the groups is not one of a person without groups.
 func TestLoginOverage(t *testing.T) {
 	s, platform := newSeat(t)
