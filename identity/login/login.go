@@ -19,7 +19,7 @@ import (
 )
 
 // ErrSignIn is wrapped where only the person helps, by signing in again.
-var ErrSignIn = errors.New("sign in again")
+var ErrSignIn = errors.New("you must sign in")
 
 // patience is how long a person is waited for.
 const patience = 10 * time.Minute
