@@ -54,6 +54,7 @@ Native policies keep refusing while it is down.`,
 	flags.StringVar(&cfg.MetricsTokens, "metrics-token-file", "", "file of tokens, one a line; whoever scrapes /metrics of --listen must show one (default: no metrics there)")
 	flags.DurationVar(&cfg.DebugTime, "debug-time", remediate.DefaultDebugTime, "how long a debug container may be in a pod until the pod is evicted, where the control on debug containers denies")
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
+	flags.BoolVar(&cfg.NoScan, "no-scan", false, "do not judge what lies in the cluster in the background; what fails there is then unknown")
 	flags.StringVar(&cfg.ImageFacts, "image-facts", "", "folder of .json and .yaml files of kind ImageAdmission, by which images are judged (default: nothing is claimed of images)")
 	webhookFlags(cmd, &cfg.Webhook)
 	tracesFlags(cmd, &cfg.Traces)

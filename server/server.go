@@ -48,6 +48,7 @@ import (
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/remediate"
+	"ringfence.dev/ringfence/scan"
 	"ringfence.dev/ringfence/store"
 	"ringfence.dev/ringfence/tenant"
 )
@@ -106,6 +107,8 @@ type Config struct {
 	Now func() time.Time
 	// Replicas says whether others run beside this process.
 	Replicas ReplicasConfig
+	// NoScan has no background scan: what stands in the cluster is then not known.
+	NoScan bool
 	// ImageFacts is a folder of files of kind ImageAdmission, by which images are judged; it is looked at twice a second. Empty:
 	// nothing is claimed of images.
 	ImageFacts string
@@ -131,6 +134,7 @@ type Server struct {
 	doors     string
 	listeners []listener
 	guards    atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
+	scan      atomic.Pointer[scan.Scan]     // nil while none runs here
 
 	doorMetrics *doorMetrics
 	facts       facts
@@ -258,7 +262,7 @@ func (s *Server) listenSocket(path string) error {
 // metricsHandler answers with the metrics of all that this process does.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s.metrics, s.kinds, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s})
+	registry.MustRegister(scan.NewMetrics(s.scan.Load, s.severity), s.metrics, s.kinds, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s})
 	if s.traces != nil {
 		registry.MustRegister(s.traces.sender)
 	}
@@ -411,7 +415,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.keepKinds(mgr), s.facts.watch(mgr)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
-	if err := s.standBy(mgr, bundles); err != nil {
+	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr)); err != nil {
 		return err
 	}
 	if s.evidence == nil {

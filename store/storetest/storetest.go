@@ -32,6 +32,7 @@ type Store interface {
 	FindingsOf(ctx context.Context, id string) ([]store.Finding, error)
 	History(ctx context.Context, of finding.Subject, r store.Range, p store.Page) ([]store.Decision, string, error)
 	Standing(ctx context.Context, f store.StandingFilter) ([]store.Standing, string, error)
+	Scanned(ctx context.Context, f store.ScannedFilter) ([]store.Scanned, string, error)
 	StandingCounts(ctx context.Context) ([]store.StandingCount, error)
 	Daily(ctx context.Context, f store.DailyFilter) ([]store.DayCount, string, error)
 	Changes(ctx context.Context, f store.ChangeFilter) ([]store.Change, string, error)
@@ -148,7 +149,15 @@ func (g *generator) record(i int) record.Record {
 	for range g.IntN(4) {
 		fails = append(fails, Fail{g.text("example-", 6), g.of("Fail", "Fail", "Errored"), g.of("Deny", "Warn", "Audit"), g.text("value", 5), g.text("/spec/", 3)})
 	}
-	switch g.IntN(16) {
+	switch g.IntN(17) {
+	case 16:
+		r.Kind = "scan-finding.v1"
+		changes := []map[string]any{}
+		for range 1 + g.IntN(4) {
+			changes = append(changes, map[string]any{"what": g.of("opened", "opened", "stays", "waived", "closed"), "subject": subject, "control": g.text("example-", 6),
+				"outcome": "Fail", "action": "Deny", "value": g.text("value", 5), "path": g.text("/spec/", 3), "why": g.of("fixed", "deleted")})
+		}
+		r.Body = Body(map[string]any{"changes": changes})
 	case 0:
 		r.Kind = "change.v1"
 		subject.Kind, subject.Namespace = g.of("Tenant", "Platform", "Guard"), ""
@@ -285,6 +294,10 @@ func (a *asking) ranged(name string, r store.Range, p store.Page) {
 		pages(a, fmt.Sprint("standing ", i, name), func(after string) ([]store.Standing, string, error) {
 			p.After = after
 			return a.s.Standing(ctx, store.StandingFilter{Closed: i%2 == 1, Namespaces: f.Namespaces, Controls: f.Controls, Range: r, Page: p})
+		})
+		pages(a, fmt.Sprint("scanned ", i, name), func(after string) ([]store.Scanned, string, error) {
+			p.After = after
+			return a.s.Scanned(ctx, store.ScannedFilter{State: store.ScanState(i % 3), Namespaces: f.Namespaces, Controls: f.Controls, Range: r, Page: p})
 		})
 	}
 	for i, f := range []store.ChangeFilter{{}, {Kind: "Tenant"}, {Kind: "Tenant", Name: "app-1"}, {Actor: Ref("user1")}} {
