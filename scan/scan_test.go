@@ -324,6 +324,8 @@ func TestRules(t *testing.T) {
 	b.turn(0, func(g *scan.Guard) { *g = guarded(t, "2", "Warn") })
 	b.wants("stays ConfigMap/a 1 Warn")
 	b.turn(0, func(g *scan.Guard) { *g = scan.Guard{Version: "gone"} }) // the Guard is gone: what stood goes on
+	for deadline := time.Now().Add(10 * time.Second); b.scan.State().Unjudged == 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	}
 	b.wants()
 	if len(b.scan.Standing()) != 1 || b.scan.State().Unjudged != 1 {
 		t.Errorf("without a Guard any more: %v stand, %+v", b.scan.Standing(), b.scan.State())
@@ -343,6 +345,7 @@ func TestRules(t *testing.T) {
 	b.turn(0, waived(end))
 	b.wants("waived ConfigMap/a 1 Deny")
 	b.turn(time.Hour-time.Nanosecond, func(*scan.Guard) {})
+	time.Sleep(300 * time.Millisecond) // time in which it could open too early
 	b.wants()
 	b.turn(time.Nanosecond, func(*scan.Guard) {}) // to the second, and nobody wrote the Guard
 	b.wants("opened ConfigMap/a 1 Deny")

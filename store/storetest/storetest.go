@@ -108,9 +108,13 @@ func hostile() []string {
 // kind says, kinds that nobody knows.
 func Generate(seed uint64, n int) []record.Record {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), seq: map[string]uint64{}}
+	scans := &generator{Rand: rand.New(rand.NewPCG(seed, 2))}
 	var out []record.Record
 	for i := range n {
 		r := g.record(i)
+		if i >= 40 && i%11 == 3 { // later than all records of the stores of earlier versions in testdata
+			scans.scan(&r)
+		}
 		if len(out) > 0 && g.IntN(40) == 0 {
 			r = out[g.IntN(len(out))] // it came a second time
 		}
@@ -149,15 +153,7 @@ func (g *generator) record(i int) record.Record {
 	for range g.IntN(4) {
 		fails = append(fails, Fail{g.text("example-", 6), g.of("Fail", "Fail", "Errored"), g.of("Deny", "Warn", "Audit"), g.text("value", 5), g.text("/spec/", 3)})
 	}
-	switch g.IntN(17) {
-	case 16:
-		r.Kind = "scan-finding.v1"
-		changes := []map[string]any{}
-		for range 1 + g.IntN(4) {
-			changes = append(changes, map[string]any{"what": g.of("opened", "opened", "stays", "waived", "closed"), "subject": subject, "control": g.text("example-", 6),
-				"outcome": "Fail", "action": "Deny", "value": g.text("value", 5), "path": g.text("/spec/", 3), "why": g.of("fixed", "deleted")})
-		}
-		r.Body = Body(map[string]any{"changes": changes})
+	switch g.IntN(16) {
 	case 0:
 		r.Kind = "change.v1"
 		subject.Kind, subject.Namespace = g.of("Tenant", "Platform", "Guard"), ""
@@ -184,6 +180,17 @@ func (g *generator) record(i int) record.Record {
 		r.Body = Body(map[string]any{"operation": g.of("CREATE", "CREATE", "UPDATE", "DELETE"), "refused": g.IntN(3) > 0, "subject": subject, "actor": who, "notPassed": fails})
 	}
 	return r
+}
+
+// scan makes of a record one of a background scan.
+func (g *generator) scan(r *record.Record) {
+	changes := []map[string]any{}
+	for range 1 + g.IntN(4) {
+		subject := finding.Subject{APIVersion: "apps/v1", Kind: "Deployment", Namespace: g.text("ns-", 4), Name: g.text("app-", 3)}
+		changes = append(changes, map[string]any{"what": g.of("opened", "opened", "stays", "waived", "closed"), "subject": subject, "control": g.text("example-", 3),
+			"outcome": "Fail", "action": g.of("Deny", "Warn"), "value": g.text("value", 5), "path": g.text("/spec/", 2), "why": g.of("fixed", "deleted")})
+	}
+	r.Kind, r.Body = "scan-finding.v1", Body(map[string]any{"changes": changes})
 }
 
 // Answers are the answers to every query over records, page after page, as text. Two stores that were filled with the same
