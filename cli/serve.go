@@ -35,7 +35,7 @@ Native policies keep refusing while it is down.`,
 	flags := cmd.Flags()
 	flags.StringVar(&kubeconfig, "kubeconfig", "", "cluster to run on (default: the pod's own, then KUBECONFIG)")
 	flags.StringVar(&cfg.AuditAddress, "audit-address", "", "loopback host:port on which the API server's audit events arrive (default: none)")
-	flags.StringVar(&cfg.Socket, "socket", "", "unix socket that answers /findings, /ledger, /evidence/status, /metrics and /healthz (default: none)")
+	flags.StringVar(&cfg.Socket, "socket", "", "unix socket that answers /findings, /outcomes, /ledger, /evidence/status, /metrics and /healthz (default: none)")
 	flags.StringVar(&cfg.Evidence, "evidence", "", "folder in which every refusal is kept, below signed checkpoints (default: none)")
 	flags.StringVar(&cfg.LedgerKey, "ledger-key", "", ledgerKeyUsage)
 	flags.StringToStringVar(&keep, "store-keep", nil, storeKeepUsage)

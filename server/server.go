@@ -58,7 +58,7 @@ type Config struct {
 	// AuditAddress is the loopback host:port on which the API server's audit events arrive; port 0 takes a free one.
 	// Empty receives none, and findings then say that refusals are not observed.
 	AuditAddress string
-	// Socket is the path of the unix socket that answers /findings, /ledger, /evidence/status, /metrics and /healthz. Only its owner may open it.
+	// Socket is the path of the unix socket that answers /findings, /outcomes, /ledger, /evidence/status, /metrics and /healthz. Only its owner may open it.
 	// Empty answers nobody.
 	Socket string
 	// Evidence is the folder of the ledger, in which every refusal is kept, and of its keys; it is made where it is missing.
@@ -249,6 +249,7 @@ func (s *Server) listenSocket(path string) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /findings", s.doorMetrics.measured("findings", record.Handler(s.asked(), time.Now)))
+	mux.Handle("GET /outcomes", s.doorMetrics.measured("outcomes", http.HandlerFunc(s.outcomes)))
 	mux.Handle("GET /metrics", s.doorMetrics.measured("metrics", s.metricsHandler()))
 	if s.evidence != nil {
 		mux.Handle("GET /evidence/status", s.doorMetrics.measured("status", http.HandlerFunc(s.evidence.status)))

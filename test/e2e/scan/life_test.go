@@ -12,6 +12,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -73,14 +74,18 @@ func TestScan(t *testing.T) {
 // waiverEnds: what a waiver lets in is waived, and opens at the second of its end.
 func (b *bed) waiverEnds() {
 	b.Helper()
-	end := time.Now().Add(15 * time.Second).Truncate(time.Second).Add(time.Second)
-	b.waive("vendor", end)
+	b.waive("vendor", time.Now().Add(time.Hour))
 	ringfencetest.Eventually(b.T, "the waived Deployment", func() error {
 		return client.IgnoreAlreadyExists(b.admin.Create(b.Context(), deployment(team, "vendor", true)))
 	})
 	if f := b.one("waived", hostID, "Deployment/vendor"); f.Waiver == nil || f.Waiver.Name != "vendor" || f.Stands.State != "waived" {
 		b.Errorf("waived as %+v, %+v", f.Waiver, f.Stands)
 	}
+	end := time.Now().Add(6 * time.Second).Truncate(time.Second) // an end may only come nearer
+	ringfencetest.Eventually(b.T, "the waiver to end soon", func() error {
+		return b.admin.Patch(b.Context(), &v1alpha1.Waiver{ObjectMeta: metav1.ObjectMeta{Name: "vendor", Namespace: team}},
+			client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"expires":%q}}`, end.UTC().Format(time.RFC3339))))
+	})
 	f := b.one("open", hostID, "Deployment/vendor")
 	if late := f.Stands.Since.Sub(end); late < 0 || late > 2*time.Second {
 		b.Errorf("it opened %v after the end of its waiver", late)

@@ -1,9 +1,9 @@
-// Package outcome says what became better, from what the evidence holds of a time: what stands open, how fast it is fixed, who has
+// Package outcomes says what became better, from what the evidence holds of a time: what stands open, how fast it is fixed, who has
 // nothing open, what is waived and since when, and where mistakes were stopped.
 //
 // It only counts: package server gathers what it counts from the store and the cluster, the command line shows it. What was not
 // observed is said beside every number that it bears on, never counted as none.
-package outcome
+package outcomes
 
 import (
 	"slices"
