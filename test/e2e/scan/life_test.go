@@ -68,6 +68,7 @@ func TestScan(t *testing.T) {
 	b.kindComesLater()
 	b.restarts(opened)
 	b.commands()
+	b.outcomes()
 	b.metrics()
 }
 
@@ -211,6 +212,22 @@ func (b *bed) commands() {
 	if err != nil || answer.Scan == nil || answer.Scan.Objects < 10 || len(answer.Scan.Unread) > 0 || len(answer.Scan.Unguarded) > 0 || answer.From != "store" {
 		b.Errorf("the scan is %+v, %v", answer.Scan, err)
 	}
+}
+
+// outcomes: what was fixed is counted, and what nobody observed is said.
+func (b *bed) outcomes() {
+	b.Helper()
+	out, _ := b.ringfence(0, "outcomes", "--since", "1d")
+	for _, want := range []string{`open +[1-9]\d* critical`, `tenants +0 of 1 have nothing open`, `fixed +[1-9]`, `time to fix +mean`, `stopped in pipelines +0 of 0 runs`,
+		`unknown +what the cluster refused: no audit event`, `unknown +what pipelines stopped`} {
+		if !regexp.MustCompile(want).MatchString(out) {
+			b.Errorf("outcomes lack %q: %s", want, out)
+		}
+	}
+	if out, _ := b.ringfence(0, "outcomes", "-o", "json"); !strings.Contains(out, `"schemaVersion": "ringfence.dev/outcomes/v1"`) {
+		b.Errorf("-o json: %.500s", out)
+	}
+	b.ringfence(2, "outcomes", "--since", "moon")
 }
 
 // metrics: the numbers that docs/metrics.md names are there.

@@ -1,5 +1,6 @@
 // Package scan shows on a real API server that what lies in it is judged as it changes and as the clock passes, that each finding is
-// recorded once when it opens and once when it closes, and that a restart repeats and loses none.
+// recorded once when it opens and once when it closes, and that a restart repeats and loses none. It prints what many objects at rest
+// cost.
 package scan
 
 import (
@@ -159,17 +160,26 @@ func (b *bed) waive(name string, end time.Time) {
 // command runs ringfence findings on the folder.
 func (b *bed) command(want int, args ...string) (stdout, stderr string) {
 	b.Helper()
+	return b.ringfence(want, append([]string{"findings"}, args...)...)
+}
+
+// ringfence runs a command on the folder.
+func (b *bed) ringfence(want int, args ...string) (stdout, stderr string) {
+	b.Helper()
 	var out, prose bytes.Buffer
-	code := cli.Main(b.Context(), append([]string{"findings", "--dir", b.dir}, args...), cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: time.Now})
+	code := cli.Main(b.Context(), append(args, "--dir", b.dir), cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: time.Now})
 	if code != want {
-		b.Errorf("findings %v: exit code %d, want %d: %s", args, code, want, prose.String())
+		b.Errorf("%v: exit code %d, want %d: %s", args, code, want, prose.String())
 	}
 	return out.String(), prose.String()
 }
 
 // deployment runs nothing, and has one fault or none of the control hostID.
 func deployment(namespace, name string, hostPID bool) *appsv1.Deployment {
-	app, zero := map[string]string{"app": name}, int32(0)
+	app, zero, yes, no := map[string]string{"app": name}, int32(0), true, false
 	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: appsv1.DeploymentSpec{Replicas: &zero, Selector: &metav1.LabelSelector{MatchLabels: app},
-		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: app}, Spec: corev1.PodSpec{HostPID: hostPID, Containers: []corev1.Container{{Name: "api", Image: "registry.bank.example/payments/api:1"}}}}}}
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: app}, Spec: corev1.PodSpec{HostPID: hostPID, AutomountServiceAccountToken: &no,
+			SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+			Containers: []corev1.Container{{Name: "api", Image: "registry.bank.example/payments/api:1",
+				SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}}}}}}}}
 }
