@@ -129,11 +129,14 @@ func (s *Scan) follow(ctx context.Context, i int, r cluster.Resource) {
 			if heard {
 				wait, broken = firstWait, 0
 			}
-			if broken++; errors.Is(err, cluster.ErrForgotten) || err != nil && broken > maxBroken {
+			if err != nil {
+				broken++
+			}
+			if errors.Is(err, cluster.ErrForgotten) || broken > maxBroken {
 				version, broken = "", 0
 			}
 		}
-		s.heard(ctx, i, version != "" || err == nil, err)
+		s.heard(ctx, i, err == nil || version != "" && broken <= 2, err)
 		if err == nil {
 			wait = firstWait
 			sleep(ctx, breath)

@@ -35,6 +35,12 @@ func (*rule) Match(_, kind string) (control.Kind, bool) {
 	return control.Kind{Kind: kind}, slices.Contains([]string{"Pod", "ConfigMap", "Secret"}, kind) || kind == "ReplicaSet"
 }
 
+func (r *rule) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked
+}
+
 func (r *rule) Judge(in policy.Input) []policy.Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -278,16 +284,18 @@ func TestLife(t *testing.T) {
 	s.put("replicasets", "rs", bad("r"))
 	s.put("pods", "rs-1", map[string]any{"annotations": map[string]any{"bad": "r"}, "ownerReferences": []any{map[string]any{"controller": true, "apiVersion": "apps/v1", "kind": "ReplicaSet", "uid": "uid-rs"}}})
 	b := start(t, s, guarded(t, "1", "Deny"))
+	b.mu.Lock()
 	b.fails = 1
+	b.mu.Unlock()
 	b.wants("opened ConfigMap/old 1 Deny", "opened ReplicaSet/rs r Deny", "opened Secret/s s Deny")
-	asked := b.rule.asked
+	asked := b.rule.count()
 	s.put("configmaps", "old", bad("1")) // a heartbeat: version and status alone
 	s.put("configmaps", "new", nil)
 	s.put("configmaps", "new", map[string]any{"labels": map[string]any{"a": "b"}})
 	b.wants()
 	time.Sleep(300 * time.Millisecond) // time in which too much could be told
 	b.wants()
-	if got := b.rule.asked - asked; got != 1 {
+	if got := b.rule.count() - asked; got != 1 {
 		t.Errorf("the rule was asked %d times for what changed nothing and one new object; want once", got)
 	}
 	s.put("configmaps", "old", bad("2"))

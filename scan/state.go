@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -15,7 +16,7 @@ type State struct {
 	AsOf time.Time
 	// Objects are there, Waiting are to be judged; Unjudged lie in namespaces without Guard.
 	Objects, Waiting, Unjudged int
-	// Unguarded are those namespaces, sorted.
+	// Unguarded are those namespaces, sorted; what lies in none has words.
 	Unguarded []string
 	// Unread are resources that cannot be listed or watched, sorted: nothing is known of their objects.
 	Unread []string
@@ -41,7 +42,7 @@ func (s *Scan) State() State {
 		}
 		if o.unjudged {
 			out.Unjudged++
-			out.Unguarded = append(out.Unguarded, o.namespace)
+			out.Unguarded = append(out.Unguarded, cmp.Or(o.namespace, "(what lies in none)"))
 		}
 	}
 	slices.Sort(out.Unguarded)

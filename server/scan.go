@@ -73,7 +73,10 @@ func (r scanner) Start(ctx context.Context) error {
 	if err == nil {
 		err = r.listen(ctx, running)
 	}
-	if err != nil && ctx.Err() == nil {
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	r.scan.Store(running)
