@@ -157,6 +157,24 @@ func (b *bed) restarts(was finding.Finding) {
 	if f := b.one("open", hostID, "Deployment/stays"); !f.Stands.Since.Equal(was.Stands.Since) {
 		b.Errorf("after the restart it stands since %v; want %v", f.Stands.Since, was.Stands.Since)
 	}
+	b.same(before, "Deployment/deleted ")
+
+	// Killed at the moment in which the last finding came, it forgets none and repeats none either.
+	b.stop()
+	kill := b.apart()
+	if err := b.admin.Create(b.Context(), deployment(lone, "late", false)); err != nil {
+		b.Fatal(err)
+	}
+	b.one("open", rootID, "Deployment/late")
+	before = b.records()
+	kill()
+	b.run()
+	b.same(before, "")
+}
+
+// same holds what is found to what was, but for what closed since, and for those of a name.
+func (b *bed) same(before map[string]bool, but string) {
+	b.Helper()
 	again := b.records()
 	for key := range again {
 		if !before[key] && !strings.Contains(key, " closed ") {
@@ -164,7 +182,7 @@ func (b *bed) restarts(was finding.Finding) {
 		}
 	}
 	for key := range before {
-		if !again[key] && !strings.Contains(key, "Deployment/deleted ") {
+		if !again[key] && (but == "" || !strings.Contains(key, but)) {
 			b.Errorf("%s: lost in the restart", key)
 		}
 	}

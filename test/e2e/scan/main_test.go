@@ -7,11 +7,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +30,7 @@ import (
 	"ringfence.dev/ringfence/cli"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/internal/clustertest"
+	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/local"
 	"ringfence.dev/ringfence/record"
@@ -37,13 +41,19 @@ import (
 const (
 	// lone is a namespace that no tenant owns and that was there before Ringfence; team is a tenant's.
 	lone, team = "lone", "payments-dev"
-	// hostID is the control on host namespaces, which denies; dnsID one on CiliumNetworkPolicies.
-	hostID, dnsID = "RF-WL-02", "RF-NW-05"
+	// hostID is the control on host namespaces, which denies; rootID one on root filesystems and dnsID one on CiliumNetworkPolicies warn.
+	hostID, rootID, dnsID = "RF-WL-02", "RF-WL-15", "RF-NW-05"
 )
 
 var cluster *clustertest.Cluster
 
+// envServe names a kubeconfig and a folder: the test program is then Ringfence, a process of its own that can be killed.
+const envServe = "RINGFENCE_SCAN_SERVE"
+
 func TestMain(m *testing.M) {
+	if kubeconfig, dir, ok := strings.Cut(os.Getenv(envServe), "\n"); ok {
+		os.Exit(serve(kubeconfig, dir))
+	}
 	os.Exit(clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }))
 }
 
@@ -68,10 +78,58 @@ func newBed(t *testing.T) *bed {
 	return &bed{T: t, admin: ringfencetest.Client(t, cluster.Config), dir: dir}
 }
 
+// settings are those of a Ringfence in a folder.
+func settings(dir string) server.Config {
+	return server.Config{Socket: local.SocketPath(dir), Evidence: dir + "/evidence"}
+}
+
 // run starts Ringfence.
 func (b *bed) run() {
 	b.Helper()
-	_, b.stop = ringfencetest.Start(b.T, cluster.Config, server.Config{Socket: local.SocketPath(b.dir), Evidence: b.dir + "/evidence"}, slog.LevelWarn)
+	_, b.stop = ringfencetest.Start(b.T, cluster.Config, settings(b.dir), slog.LevelWarn)
+}
+
+// serve is Ringfence until its standard input ends, with whoever started it.
+func serve(kubeconfig, dir string) int {
+	ctx, stop := context.WithCancel(context.Background())
+	go func() { // ends with the process
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
+	config, err := kube.Config(kubeconfig)
+	var srv *server.Server
+	if err == nil {
+		srv, err = server.New(settings(dir), slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	}
+	if err == nil {
+		err = srv.Run(ctx, config)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// apart runs Ringfence as a process of its own; what it returns kills it.
+func (b *bed) apart() (kill func()) {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env, cmd.Stderr = append(os.Environ(), envServe+"="+cluster.Kubeconfig+"\n"+b.dir), b.Output()
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+		_ = in.Close()
+	})
+	b.Cleanup(kill)
+	return kill
 }
 
 func (b *bed) http() *http.Client {
