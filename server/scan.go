@@ -30,6 +30,8 @@ const (
 	scanProducer = "scan"
 	// scanLook is how often it is looked whether the store has read on, or the queue of records has room.
 	scanLook = 200 * time.Millisecond
+	// scanSlow is after how long it is told that the store has not read on.
+	scanSlow = time.Minute
 )
 
 // scanner is the background scan as a manager runs it: on the replica that leads, once its caches know the cluster.
@@ -187,13 +189,16 @@ func (s *Server) stood(ctx context.Context) (known []scan.Known, err error) {
 		return nil, nil
 	}
 	from, size := s.evidence.answers.store, s.evidence.ledger.Size()
-	for {
+	for waited := time.Duration(0); ; waited += scanLook {
 		state, err := from.State(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if state.Next >= size {
 			break
+		}
+		if waited == scanSlow {
+			s.log.Warn("the background scan waits for the store to read the ledger to its end", "entries", size-state.Next)
 		}
 		select {
 		case <-ctx.Done():
