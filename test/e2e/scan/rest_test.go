@@ -1,7 +1,9 @@
 package scan
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"strconv"
@@ -14,8 +16,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/internal/ringfencetest"
+	"ringfence.dev/ringfence/local"
 	"ringfence.dev/ringfence/record"
+	"ringfence.dev/ringfence/server"
 )
 
 // TestAtRest judges many objects and then watches them lie there: none is judged again. With -v it prints what that costs this process,
@@ -34,7 +39,8 @@ func TestAtRest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.run()
+	// No evidence is kept here: what stands is held in memory, and what closed is not known.
+	_, b.stop = ringfencetest.Start(t, cluster.Config, server.Config{Socket: local.SocketPath(b.dir)}, slog.LevelWarn)
 	b.onboard()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "rest"}}
 	ringfencetest.Eventually(t, "the namespace", func() error { return client.IgnoreAlreadyExists(b.admin.Create(t.Context(), ns)) })
@@ -59,6 +65,15 @@ func TestAtRest(t *testing.T) {
 			return nil
 		})
 		return s
+	}
+	if err := b.admin.Create(t.Context(), deployment("rest", "late", false)); client.IgnoreAlreadyExists(err) != nil {
+		t.Fatal(err)
+	}
+	if f := b.one("open", rootID, "Deployment/late"); f.Stands.State != "open" || f.Action != finding.Warn || f.Title == "" {
+		t.Errorf("from memory: %+v, %+v", f, f.Stands)
+	}
+	if _, err := b.found("closed", rootID); !errors.Is(err, record.ErrRefused) {
+		t.Errorf("what closed, without evidence: %v", err)
 	}
 	whole := state()
 	before, cpu, start := judged(b), processor(t), time.Now()
