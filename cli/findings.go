@@ -24,21 +24,33 @@ type findingsOptions struct {
 	dir, output string
 	query       record.Query
 	limit       int
+	standing    standingOptions
 }
 
-// newFindings is `ringfence findings`: what the API server refused and warned of, as its audit stream told.
+// newFindings is `ringfence findings`: what the API server refused and warned of, as its audit stream told, and what lies in the
+// cluster, as the background scan found.
 func newFindings(env Env) *cobra.Command {
 	var o findingsOptions
 	cmd := &cobra.Command{
 		Use:   "findings",
-		Short: "Show what the cluster refused and warned of",
+		Short: "Show what the cluster refused and warned of, and what fails in it",
 		Long: `Show what the API server refused and warned of, newest last. A native refusal reaches no webhook: Ringfence reads it from
 the audit stream, a second or two later. Where the cluster sends no audit events this says so; it never shows "none". Times of
-which something is not known are told too. Dry runs are shown as such: nothing would have been stored.`,
-		Example: "  ringfence findings --since 10m\n  ringfence findings --namespace payments-dev -o json",
+which something is not known are told too. Dry runs are shown as such: nothing would have been stored.
+
+With --open it shows what lies in the cluster and fails now, judged in the background as objects and rules change and as waivers end; with
+--waived what is waived, with --closed what was fixed, deleted or is no longer asked for. It says of which moment that is, and what was not
+looked at: that is unknown, never clean.`,
+		Example: "  ringfence findings --since 10m\n  ringfence findings --namespace payments-dev -o json\n  ringfence findings --open --tenant payments\n  ringfence findings --closed --since 24h",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return findings(cmd.Context(), env, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.standing.query(&o.query, cmd.Flags().Changed("since")); err != nil {
+				return err
+			}
+			return findings(cmd.Context(), env, o)
+		},
 	}
+	o.standing.register(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&o.dir, "dir", defaultDir, "the directory of the running ringfence up")
 	flags.DurationVar(&o.query.Since, "since", time.Hour, "how far back to look, for instance 10m")
@@ -47,14 +59,18 @@ which something is not known are told too. Dry runs are shown as such: nothing w
 	flags.StringVar(&o.query.Tenant, "tenant", "", "only the namespaces <tenant>-<environment> of this tenant")
 	flags.StringVar(&o.query.Request, "request", "", "only the request with this id: the one at the end of a webhook's refusal, or an audit event's auditID (the header Audit-Id of kubectl -v=8)")
 	flags.IntVar(&o.limit, "limit", 1000, "how many at most, the newest")
-	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
+	flags.StringVarP(&o.output, "output", "o", "text", "text or json; of what lies in the cluster policyreport or openreports too")
 	_ = cmd.RegisterFlagCompletionFunc("control", completeIDs(env))
 	return cmd
 }
 
 func findings(ctx context.Context, env Env, o findingsOptions) error {
-	if o.output != "text" && o.output != "json" {
+	reported := o.output == "policyreport" || o.output == "openreports"
+	if o.output != "text" && o.output != "json" && !reported {
 		return usagef("ringfence findings", "-o %q: want text or json", finding.Value(o.output))
+	}
+	if reported && o.query.Source != record.SourceScan {
+		return usagef("ringfence findings", "-o %s is of what lies in the cluster; add --open, --waived or --closed", o.output)
 	}
 	if o.limit < 1 {
 		return usagef("ringfence findings", "--limit %d: want 1 or more", o.limit)
@@ -71,8 +87,16 @@ func findings(ctx context.Context, env Env, o findingsOptions) error {
 		out.SetIndent("", "  ")
 		return out.Encode(answer)
 	}
+	if reported {
+		tellScan(env, answer)
+		return writeReport(env, o.output, answer)
+	}
 	dry := 0
 	for _, f := range answer.Findings {
+		if f.Stands != nil {
+			fmt.Fprintln(env.Stdout, standingLine(f, env.Now()))
+			continue
+		}
 		fmt.Fprintln(env.Stdout, findingLine(f))
 		if f.Observed != nil && f.Observed.DryRun {
 			dry++
@@ -107,6 +131,8 @@ func fetchFindings(ctx context.Context, o findingsOptions) (record.Answer, bool,
 // tellAnswer says how far an answer reaches.
 func tellAnswer(env Env, o findingsOptions, answer record.Answer) {
 	switch {
+	case o.query.Source == record.SourceScan:
+		tellScan(env, answer)
 	case answer.Observed.LastEvent == nil:
 		env.note("refusals not observed: no audit event has arrived; the API server must be started with --audit-webhook-config-file")
 	case len(answer.Findings) == 0 && answer.Behind == 0:

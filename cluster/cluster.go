@@ -1,7 +1,7 @@
 // Package cluster reads what a live cluster holds, for those who judge it: the kinds asked for, a page and an object at a time.
 //
 // It only ever sends GET, and every request ends: by its answer or by its deadline. It judges nothing and never asks for
-// what is in a Secret. The command line calls it.
+// what is in a Secret. The command line and the background scan call it.
 package cluster
 
 import (
@@ -89,23 +89,10 @@ func Connect(config Config) (*Cluster, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %s; check it with: kubectl config view", from, short(err.Error()))
 	}
-	c := &Cluster{agent: config.UserAgent, timeout: config.Timeout, note: config.Note}
-	if c.timeout == 0 {
-		c.timeout = requestTimeout
-	}
-	if c.note == nil {
-		c.note = func(string) {}
-	}
-	how.WarningHandlerWithContext, how.Timeout = rest.NoWarnings{}, 0
-	if c.base, _, err = rest.DefaultServerUrlFor(how); err == nil {
-		c.server = (&url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: c.base.Path}).String() // without a password
-		c.http, err = rest.HTTPClientFor(how)
-	}
+	c, err := Of(how, config)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s; check it with: kubectl config view", from, short(err.Error()))
 	}
-	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // credentials stay with this server
-	c.name = c.server
 	if raw, err := loader.RawConfig(); err == nil {
 		if context := config.Context; context != "" || raw.CurrentContext != "" {
 			if context == "" {
@@ -114,6 +101,30 @@ func Connect(config Config) (*Cluster, error) {
 			c.name = finding.Value(context)
 		}
 	}
+	return c, nil
+}
+
+// Of is the cluster that a configuration of client-go reaches; of config, Kubeconfig and Context do not count.
+func Of(how *rest.Config, config Config) (*Cluster, error) {
+	c := &Cluster{agent: config.UserAgent, timeout: config.Timeout, note: config.Note}
+	if c.timeout == 0 {
+		c.timeout = requestTimeout
+	}
+	if c.note == nil {
+		c.note = func(string) {}
+	}
+	how = rest.CopyConfig(how)
+	how.WarningHandlerWithContext, how.Timeout = rest.NoWarnings{}, 0
+	var err error
+	if c.base, _, err = rest.DefaultServerUrlFor(how); err == nil {
+		c.server = (&url.URL{Scheme: c.base.Scheme, Host: c.base.Host, Path: c.base.Path}).String() // without a password
+		c.http, err = rest.HTTPClientFor(how)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // credentials stay with this server
+	c.name = c.server
 	return c, nil
 }
 

@@ -31,11 +31,21 @@ type list struct {
 	seen  map[string]bool
 	yield func(map[string]any, error) bool
 	ended bool // nobody wants more
+	// version is that of the first page: what changed since may be watched from there.
+	version string
 }
 
 // List yields the objects of a resource, of one namespace or of all ("") and of none, each once, without what only the
 // server and its clients need: see trim. An error ends the sequence: what was yielded before it counts, the rest was not seen.
 func (c *Cluster) List(ctx context.Context, r Resource, namespace string) iter.Seq2[map[string]any, error] {
+	all, _ := c.Snapshot(ctx, r, namespace)
+	return all
+}
+
+// Snapshot is List, and the version of the resource from which Watch tells what changed since; it is known when the sequence has ended
+// without an error.
+func (c *Cluster) Snapshot(ctx context.Context, r Resource, namespace string) (all iter.Seq2[map[string]any, error], version func() string) {
+	var at string
 	return func(yield func(map[string]any, error) bool) {
 		l := &list{Cluster: c, Resource: r, namespace: namespace, seen: map[string]bool{}, yield: yield}
 		if err := l.pages(ctx); err != nil && !l.ended {
@@ -45,8 +55,10 @@ func (c *Cluster) List(ctx context.Context, r Resource, namespace string) iter.S
 				err = explain(fmt.Errorf("list %s: %w", r, err))
 			}
 			yield(nil, err)
+			return
 		}
-	}
+		at = l.version
+	}, func() string { return at }
 }
 
 // pages reads page after page.
@@ -100,7 +112,9 @@ func (l *list) page(ctx context.Context, token string) (next string, err error) 
 	err = l.get(ctx, l.path(l.namespace), query, accept, func(body io.Reader) error {
 		p := page{in: &bounded{from: body}, hidden: l.hidden(), each: l.object}
 		err := p.read()
-		next = p.next
+		if next = p.next; token == "" {
+			l.version = p.version
+		}
 		return err
 	})
 	return next, err

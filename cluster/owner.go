@@ -20,26 +20,39 @@ func ByOwner(workloads []Resource) []Resource {
 // shows it every workload, owners before what they own: see ByOwner. The zero value knows no object.
 type Owners struct {
 	// seen holds group, kind and uid of every workload, as a hash: 16 bytes each, of which there may be a million.
-	seen map[[16]byte]bool
+	seen map[Identity]bool
 }
 
 // Made reports whether a workload was made by the controller of one that was shown before, of which it is a replica. A
 // reference to an object that was not seen proves nothing: anybody can write one. Nor is a Pod a replica that somebody
 // added a container to, or one that names as its controller a kind that makes no Pods.
 func (o *Owners) Made(value map[string]any) bool {
+	self, makers := Makers(value)
+	if o.seen == nil {
+		o.seen = map[Identity]bool{}
+	}
+	if self != (Identity{}) {
+		o.seen[self] = true
+	}
+	return slices.ContainsFunc(makers, func(m Identity) bool { return o.seen[m] })
+}
+
+// Identity stands for one object: the hash of its group, kind and uid. Its zero value stands for none.
+type Identity [16]byte
+
+// Makers are the identity of a workload, and those of the controllers that it names and of which it may be a replica: it is one where
+// such an object is there. A Pod that somebody added a container to is none.
+func Makers(value map[string]any) (self Identity, makers []Identity) {
 	apiVersion, _ := value["apiVersion"].(string)
 	kind, _ := value["kind"].(string)
 	meta, _ := value["metadata"].(map[string]any)
 	uid, _ := meta["uid"].(string)
-	if o.seen == nil {
-		o.seen = map[[16]byte]bool{}
-	}
 	if uid != "" {
-		o.seen[identity(apiVersion, kind, uid)] = true
+		self = identity(apiVersion, kind, uid)
 	}
 	pod := apiVersion == "v1" && kind == "Pod"
 	if spec, ok := value["spec"].(map[string]any); ok && pod && spec["ephemeralContainers"] != nil {
-		return false
+		return self, nil
 	}
 	references, _ := meta["ownerReferences"].([]any)
 	for _, r := range references {
@@ -53,11 +66,9 @@ func (o *Owners) Made(value map[string]any) bool {
 		if pod && (kind == "Deployment" || kind == "CronJob") || of == uid {
 			continue
 		}
-		if o.seen[identity(version, kind, of)] {
-			return true
-		}
+		makers = append(makers, identity(version, kind, of))
 	}
-	return false
+	return self, makers
 }
 
 // OfKubernetes reports whether Kubernetes itself made an object and keeps it as it is: nobody can do otherwise.
@@ -77,11 +88,11 @@ func OfKubernetes(value map[string]any) bool {
 }
 
 // identity is the hash of group, kind and uid.
-func identity(apiVersion, kind, uid string) [16]byte {
+func identity(apiVersion, kind, uid string) Identity {
 	group, _, grouped := strings.Cut(apiVersion, "/")
 	if !grouped {
 		group = ""
 	}
 	sum := sha256.Sum256([]byte(group + "\x00" + kind + "\x00" + uid))
-	return [16]byte(sum[:16])
+	return Identity(sum[:16])
 }

@@ -46,6 +46,8 @@ type page struct {
 	hidden bool
 	each   func(map[string]any) bool
 	next   string
+	// version is that of the list.
+	version string
 
 	decoder *json.Decoder
 	typed   int // the column of a table that holds the type, -1 for none
@@ -95,10 +97,11 @@ func (p *page) field(key json.Token) error {
 	switch key {
 	case "metadata":
 		var meta struct {
-			Continue string `json:"continue"`
+			Continue        string `json:"continue"`
+			ResourceVersion string `json:"resourceVersion"`
 		}
 		err := p.decoder.Decode(&meta)
-		p.next = meta.Continue
+		p.next, p.version = meta.Continue, meta.ResourceVersion
 		return err
 	case "columnDefinitions":
 		var columns []struct {

@@ -133,6 +133,19 @@ type Waiver struct {
 	Approver string `json:"approver"`
 }
 
+// Stands is how long a finding of an object that lies in a cluster has stood.
+type Stands struct {
+	// State is open, waived or closed.
+	State string `json:"state"`
+	// Since is when it was first seen so, Last when it was last told of.
+	Since time.Time `json:"since"`
+	Last  time.Time `json:"last"`
+	// Until is when it was no more; null while it stands.
+	Until *time.Time `json:"until"`
+	// Why it closed: fixed, deleted, rules, owner, start, or waived and opened where it went on so; "" while it stands.
+	Why string `json:"why"`
+}
+
 // Observed is the request in which a finding was seen, told by the door that saw it. Texts come from outside: whoever makes
 // an Observed has replaced control characters and cut them.
 type Observed struct {
@@ -192,6 +205,8 @@ type Finding struct {
 	Observed *Observed `json:"observed"`
 	// Fingerprint identifies the finding across moved lines and renamed files; see Fingerprint.
 	Fingerprint string `json:"fingerprint"`
+	// Stands is of a finding that a background scan made: since when it stands. It is absent of all others.
+	Stands *Stands `json:"stands,omitempty"`
 }
 
 // Blocks reports whether this finding refuses its subject: a Fail with action Deny that is not waived, or no outcome at all.

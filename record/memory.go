@@ -78,6 +78,9 @@ func InTenant(namespace, tenant string) bool {
 	return ok && environmentForm.MatchString(rest)
 }
 
+// Selects reports whether a finding is selected.
+func (f Filter) Selects(g finding.Finding) bool { return f.match(g) }
+
 // match reports whether a finding is selected.
 func (f Filter) match(g finding.Finding) bool {
 	return (f.Namespace == "" || g.Subject.Namespace == f.Namespace) && (f.Control == "" || g.Control == f.Control) &&
@@ -105,6 +108,9 @@ func (m *Memory) Since(t time.Time, filter Filter) []finding.Finding {
 // everything at once, so there is no other page.
 func FromMemory(m *Memory, observed func() (time.Time, bool)) Ask {
 	return func(_ context.Context, from time.Time, q Query) (Answer, error) {
+		if q.Source == SourceAdmission {
+			return Answer{}, fmt.Errorf("%w: source: found admission; want audit: decisions of the admission door stand in the evidence, and none is kept", ErrInvalid)
+		}
 		if q.After != "" {
 			return Answer{}, fmt.Errorf("%w: after: want none: the findings in memory are one page", ErrInvalid)
 		}

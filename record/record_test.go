@@ -175,6 +175,10 @@ func TestHandlerRefuses(t *testing.T) {
 		{"GET", "/findings?request=a%20b", 400},
 		{"GET", "/findings?request=" + strings.Repeat("a", 65), 400},
 		{"GET", "/findings?severity=a", 400},
+		{"GET", "/findings?source=moon", 400},
+		{"GET", "/findings?source=admission", 400}, // memory has none
+		{"GET", "/findings?source=scan&state=shut", 400},
+		{"GET", "/findings?state=open", 400},
 		{"GET", "/findings?after=1.2.3", 400},
 		{"GET", "/findings?since=%zz", 400},
 		{"POST", "/findings", 405},

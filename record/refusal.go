@@ -80,6 +80,9 @@ func failed(f finding.Finding) (notPassed, bool) {
 	return n, f.Outcome == finding.Fail || f.Outcome == finding.Errored
 }
 
+// Shorten is a text as bodies keep it.
+func Shorten(s string) string { return cut(s) }
+
 // cut shortens a text.
 func cut(s string) string {
 	if runes := []rune(s); len(runes) > maxText {

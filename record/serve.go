@@ -32,7 +32,35 @@ type Answer struct {
 	Next string `json:"next"`
 	// Unknown are times within the question of which something is not known, oldest first, and at most 100. Never null.
 	Unknown []Gap `json:"unknown"`
+	// Scan is how far the background scan is, where it is asked; absent where none runs: then nothing is known.
+	Scan *Scanned `json:"scan,omitempty"`
 }
+
+// MaxScanNames is how many namespaces Scanned names at most.
+const MaxScanNames = 100
+
+// Scanned is how far the background scan is.
+type Scanned struct {
+	Started time.Time `json:"started"`
+	// Whole is when everything was judged for the first time since; null before: what is not found then may still be there.
+	Whole *time.Time `json:"whole"`
+	// AsOf is the moment of which the findings are.
+	AsOf time.Time `json:"asOf"`
+	// Objects are there, Waiting are to be judged.
+	Objects int `json:"objects"`
+	Waiting int `json:"waiting"`
+	// Unguarded are namespaces without Guard, at most MaxScanNames, and Unread resources that cannot be read: nothing is known of them. Never null.
+	Unguarded []string `json:"unguarded"`
+	Unread    []string `json:"unread"`
+}
+
+// The sources of findings: what the audit stream told of requests, what the admission door decided, and what the background scan found
+// in the cluster.
+const (
+	SourceAudit     = "audit"
+	SourceAdmission = "admission"
+	SourceScan      = "scan"
+)
 
 // Gap is time of which something is not known: it is not clean.
 type Gap struct {
@@ -55,6 +83,10 @@ type Query struct {
 	Filter
 	// After is the Next of another page; "" is the newest one.
 	After string
+	// Source is SourceAudit, SourceAdmission or SourceScan; "" is the first two.
+	Source string
+	// State is open, waived or closed, of SourceScan alone; "" is open. Of what closed, Since counts to its end.
+	State string
 }
 
 // Ask answers a question about findings from an instant on; the zero time is as far back as there is. Answers are of the newest
@@ -64,7 +96,8 @@ type Ask func(ctx context.Context, from time.Time, q Query) (Answer, error)
 // values is the query as parameters of a URL.
 func (q Query) values() url.Values {
 	values := url.Values{}
-	for key, value := range map[string]string{"namespace": q.Namespace, "control": q.Control, "tenant": q.Tenant, "request": q.Request, "after": q.After} {
+	for key, value := range map[string]string{"namespace": q.Namespace, "control": q.Control, "tenant": q.Tenant, "request": q.Request, "after": q.After,
+		"source": q.Source, "state": q.State} {
 		if value != "" {
 			values.Set(key, value)
 		}
@@ -81,7 +114,7 @@ var namespacePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 // requestPattern is what ids of requests are: API servers give UUIDs, and take others from their callers.
 var requestPattern = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
 
-// parseQuery reads the parameters since, namespace, control, tenant, request and after, each at most once; an empty one
+// parseQuery reads the parameters since, namespace, control, tenant, request, source, state and after, each at most once; an empty one
 // is any. Its errors are meant for the user.
 func parseQuery(raw string) (Query, error) {
 	var q Query
@@ -90,8 +123,8 @@ func parseQuery(raw string) (Query, error) {
 		return q, fmt.Errorf("query: found %s; want key=value&key=value", finding.Value(raw))
 	}
 	for key, all := range values {
-		if !slices.Contains([]string{"since", "namespace", "control", "tenant", "request", "after"}, key) {
-			return q, fmt.Errorf("query: found %s; want since, namespace, control, tenant, request or after", finding.Value(key))
+		if !slices.Contains([]string{"since", "namespace", "control", "tenant", "request", "after", "source", "state"}, key) {
+			return q, fmt.Errorf("query: found %s; want since, namespace, control, tenant, request, source, state or after", finding.Value(key))
 		}
 		if len(all) > 1 {
 			return q, fmt.Errorf("%s: found it %d times; want it once", key, len(all))
@@ -114,11 +147,17 @@ func parseQuery(raw string) (Query, error) {
 	if q.Request = values.Get("request"); q.Request != "" && !requestPattern.MatchString(q.Request) {
 		return q, fmt.Errorf("request: found %q; want the id of a request: at the end of a refusal, or an audit event's auditID", finding.Value(q.Request))
 	}
-	q.After = values.Get("after")
+	q.After, q.Source, q.State = values.Get("after"), values.Get("source"), values.Get("state")
+	switch {
+	case !slices.Contains([]string{"", SourceAudit, SourceAdmission, SourceScan}, q.Source):
+		return q, fmt.Errorf("source: found %s; want audit, admission or scan", finding.Value(q.Source))
+	case !slices.Contains([]string{"", "open", "waived", "closed"}, q.State) || q.State != "" && q.Source != SourceScan:
+		return q, fmt.Errorf("state: found %s; want open, waived or closed, of source scan", finding.Value(q.State))
+	}
 	return q, nil
 }
 
-// Handler answers GET /findings?since=10m&namespace=&control=&tenant=&request=&after= as JSON. Errors are one line of JSON,
+// Handler answers GET /findings?since=10m&namespace=&control=&tenant=&request=&source=&state=&after= as JSON. Errors are one line of JSON,
 // {"error": ...}: 400 for a bad parameter, 404 and 405 for what is not served, 503 where there is no answer now. It does not
 // authenticate: who serves it does.
 func Handler(ask Ask, now func() time.Time) http.Handler {

@@ -22,10 +22,16 @@ const pageLimit, pageTries = 1000, 20
 
 // asked is who answers GET /findings: the store where evidence is kept, so that a restart forgets nothing; memory elsewhere.
 func (s *Server) asked() record.Ask {
+	requests := s.askStore
 	if s.findings != nil {
-		return record.FromMemory(s.findings, s.audit.LastEvent)
+		requests = record.FromMemory(s.findings, s.audit.LastEvent)
 	}
-	return s.askStore
+	return func(ctx context.Context, from time.Time, q record.Query) (record.Answer, error) {
+		if q.Source == record.SourceScan {
+			return s.askScan(ctx, from, q)
+		}
+		return requests(ctx, from, q)
+	}
 }
 
 // askStore answers from the store.
@@ -58,7 +64,7 @@ func (s *Server) askStore(ctx context.Context, from time.Time, q record.Query) (
 			return answer, err
 		}
 		for _, g := range some {
-			if g.Operation == "CHECK" || q.Tenant != "" && !record.InTenant(g.Subject.Namespace, q.Tenant) {
+			if g.Operation == "CHECK" || !fromSource(g.Kind, q.Source) || q.Tenant != "" && !record.InTenant(g.Subject.Namespace, q.Tenant) {
 				continue // what pipelines sent in, the cluster has not refused
 			}
 			if _, known := requests[g.Index]; !known {
@@ -77,6 +83,11 @@ func (s *Server) askStore(ctx context.Context, from time.Time, q record.Query) (
 	}
 	slices.Reverse(answer.Findings)
 	return answer, nil
+}
+
+// fromSource says that records of a kind are of a source that is asked for.
+func fromSource(kind, source string) bool {
+	return source == "" || (kind == "admission-decision.v1") == (source == record.SourceAdmission)
 }
 
 // behind is how many records wait for the ledger, or are in it and not in the store.

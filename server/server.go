@@ -48,6 +48,7 @@ import (
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/remediate"
+	"ringfence.dev/ringfence/scan"
 	"ringfence.dev/ringfence/store"
 	"ringfence.dev/ringfence/tenant"
 )
@@ -57,7 +58,7 @@ type Config struct {
 	// AuditAddress is the loopback host:port on which the API server's audit events arrive; port 0 takes a free one.
 	// Empty receives none, and findings then say that refusals are not observed.
 	AuditAddress string
-	// Socket is the path of the unix socket that answers /findings, /ledger, /evidence/status, /metrics and /healthz. Only its owner may open it.
+	// Socket is the path of the unix socket that answers /findings, /outcomes, /ledger, /evidence/status, /metrics and /healthz. Only its owner may open it.
 	// Empty answers nobody.
 	Socket string
 	// Evidence is the folder of the ledger, in which every refusal is kept, and of its keys; it is made where it is missing.
@@ -106,6 +107,8 @@ type Config struct {
 	Now func() time.Time
 	// Replicas says whether others run beside this process.
 	Replicas ReplicasConfig
+	// NoScan has no background scan: what stands in the cluster is then not known.
+	NoScan bool
 	// ImageFacts is a folder of files of kind ImageAdmission, by which images are judged; it is looked at twice a second. Empty:
 	// nothing is claimed of images.
 	ImageFacts string
@@ -131,6 +134,7 @@ type Server struct {
 	doors     string
 	listeners []listener
 	guards    atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
+	scan      atomic.Pointer[scan.Scan]     // nil while none runs here
 
 	doorMetrics *doorMetrics
 	facts       facts
@@ -245,6 +249,7 @@ func (s *Server) listenSocket(path string) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /findings", s.doorMetrics.measured("findings", record.Handler(s.asked(), time.Now)))
+	mux.Handle("GET /outcomes", s.doorMetrics.measured("outcomes", http.HandlerFunc(s.outcomes)))
 	mux.Handle("GET /metrics", s.doorMetrics.measured("metrics", s.metricsHandler()))
 	if s.evidence != nil {
 		mux.Handle("GET /evidence/status", s.doorMetrics.measured("status", http.HandlerFunc(s.evidence.status)))
@@ -258,7 +263,7 @@ func (s *Server) listenSocket(path string) error {
 // metricsHandler answers with the metrics of all that this process does.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s.metrics, s.kinds, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s})
+	registry.MustRegister(scan.NewMetrics(s.scan.Load, s.severity), s.metrics, s.kinds, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s})
 	if s.traces != nil {
 		registry.MustRegister(s.traces.sender)
 	}
@@ -419,7 +424,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.keepKinds(mgr), s.facts.watch(mgr)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
-	if err := s.standBy(mgr, bundles); err != nil {
+	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr)); err != nil {
 		return err
 	}
 	if s.evidence == nil {

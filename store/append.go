@@ -169,6 +169,8 @@ func (f *filling) add(e Entry) error {
 		return f.change(v, fs.change)
 	case fs.gap != nil:
 		return f.gap(v, 0, fs.gap)
+	case fs.scan != nil:
+		return f.scan(v, fs.scan)
 	}
 	return nil
 }

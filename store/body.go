@@ -15,6 +15,7 @@ type facts struct {
 	decision *decision
 	change   *change
 	gap      *gap
+	scan     []record.ScanChange
 }
 
 // decision is what a record says was judged.
@@ -123,6 +124,8 @@ func read(r record.Record) (facts, bool) {
 			return facts{}, false
 		}
 		return facts{change: &change{b.Subject, b.Operation, b.Actor.Ref, b.Before, b.After, b.Fields}}, true
+	case "scan-finding.v1":
+		return readScan(r)
 	case "silence.v1", "overflow.v1", "policy-gap.v1":
 		var b gapBody
 		if json.Unmarshal(r.Body, &b) != nil || b.Since.IsZero() {

@@ -21,7 +21,7 @@ func TestNoFullScan(t *testing.T) {
 		"findings of": seen(sqlFindingsOf, sqlFindingColumns, sqlFindingJoin) + " ORDER BY f.n", "findings at": findingsAtSQL(3), "standing at": standingAtSQL(3), "daily": sqlDaily, "daily of": sqlDailyOf,
 		"digests": sqlDigests, "gaps": sqlGaps, "subjects": sqlSubjects, "word": sqlWord, "producers": sqlProducers, "totals": sqlTotals, "person": sqlPerson,
 		"state": sqlMeta, "horizons": sqlHorizons, "old": sqlOld, "old standing": sqlOldStanding, "open of": sqlOpenOf, "end gap": sqlEndGap,
-		"seen again": sqlSeenAgain, "standing counts": sqlStandingCounts}
+		"scan stays": sqlScanStays, "scan close": sqlScanClose, "old scanned": sqlOldScanned, "seen again": sqlSeenAgain, "standing counts": sqlStandingCounts}
 	for _, newest := range []bool{false, true} {
 		for i := range 8 {
 			var columns []string
@@ -34,6 +34,7 @@ func TestNoFullScan(t *testing.T) {
 			texts["findings "+name] = findingsSQL(columns, newest)
 			if i < 4 {
 				texts["standing "+name] = standingSQL(columns, newest)
+				texts["scanned "+name] = scannedSQL(columns, newest)
 			}
 		}
 		texts["history"+map[bool]string{true: " newest"}[newest]] = historySQL(newest)

@@ -38,19 +38,29 @@ func (s *Store) Retain(ctx context.Context, keep Retention, now time.Time) (remo
 			}
 		}
 	}
-	for n := int64(removeAtOnce); n == removeAtOnce && len(keep) > 0; {
+	for _, text := range []string{sqlOldStanding, sqlOldScanned} {
+		if err := s.removeClosed(ctx, text, oldest, len(keep) > 0); err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
+// removeClosed removes what closed before an instant, some at a time.
+func (s *Store) removeClosed(ctx context.Context, text string, before time.Time, wanted bool) error {
+	for n := int64(removeAtOnce); n == removeAtOnce && wanted; {
 		err := s.change(ctx, func(tx *sql.Tx) error {
-			result, err := tx.ExecContext(ctx, sqlOldStanding, micros(oldest), removeAtOnce)
+			result, err := tx.ExecContext(ctx, text, micros(before), removeAtOnce)
 			if err == nil {
 				n, err = result.RowsAffected()
 			}
 			return err
 		})
 		if err != nil {
-			return removed, fmt.Errorf("remove closed findings: %w", err)
+			return fmt.Errorf("remove closed findings: %w", err)
 		}
 	}
-	return removed, nil
+	return nil
 }
 
 // removeSome removes some records of a kind, and notes from when on all are there.

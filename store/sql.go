@@ -52,6 +52,11 @@ const (
 	sqlClose         = `UPDATE standing SET open = 0, last = ?, latest = ? WHERE subject = ? AND control = ? AND path = ?`
 	sqlCountStanding = `INSERT INTO standing_counts (control, namespace, n) VALUES (?, ?, ?)
 		ON CONFLICT (control, namespace) DO UPDATE SET n = standing_counts.n + excluded.n`
+	sqlScanStays = `UPDATE scanned SET last = ?, latest = ?, outcome = ?, action = ?, value = ?, waiver = ?, expires = ?
+		WHERE subject = ? AND control = ? AND path = ? AND state > 0`
+	sqlScanClose = `UPDATE scanned SET state = 0, moment = ?, last = ?, latest = ?, why = ? WHERE subject = ? AND control = ? AND path = ? AND state > 0`
+	sqlScanOpen  = `INSERT INTO scanned (subject, control, path, since, state, was, moment, namespace, first, n, last, latest, outcome, action, value, why, waiver, expires)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?)`
 	sqlAddChange = `INSERT INTO changes (idx, at, operation, kind, subject, actor, before, after, fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	sqlAddGap    = `INSERT INTO gaps (idx, n, what, cluster, producer, why, since, until, wide, lost, detail)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
@@ -90,6 +95,11 @@ const (
 		JOIN words w ON w.id = f.control LEFT JOIN records ra ON ra.idx = f.first LEFT JOIN records rl ON rl.idx = f.latest`
 	sqlStandingPlaces = `SELECT since, first, n, subject, control, path FROM standing {index} WHERE open = ?{where}{between}
 		ORDER BY since {order}, first {order}, n {order} LIMIT ?`
+	sqlScannedRows = `SELECT * FROM scanned {index} WHERE state = ?{where}{between} ORDER BY moment {order}, first {order}, n {order} LIMIT ?`
+	sqlScanned     = `SELECT f.moment, f.first, f.n, f.since, f.state, f.was, f.last, wc.text, s.api, s.kind, wn.text, s.name,
+		w.text, f.outcome, f.action, f.value, f.path, f.why, f.waiver, f.expires, coalesce(ra.id, ''), coalesce(rl.id, '') FROM ({from}) f
+		JOIN subjects s ON s.id = f.subject JOIN words wc ON wc.id = s.cluster JOIN words wn ON wn.id = f.namespace
+		JOIN words w ON w.id = f.control LEFT JOIN records ra ON ra.idx = f.first LEFT JOIN records rl ON rl.idx = f.latest`
 	sqlStandingCounts = `SELECT w.text, wn.text, c.n FROM standing_counts c JOIN words w ON w.id = c.control
 		JOIN words wn ON wn.id = c.namespace WHERE c.n > 0`
 
@@ -128,7 +138,9 @@ const (
 	sqlHorizons   = `SELECT kind, before FROM horizons ORDER BY kind`
 	sqlSetHorizon = `INSERT INTO horizons (kind, before) VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET
 		before = CASE WHEN excluded.before > horizons.before THEN excluded.before ELSE horizons.before END`
-	sqlOld         = `SELECT idx FROM records WHERE kind = ? AND at < ? ORDER BY at, idx LIMIT ?`
+	sqlOld        = `SELECT idx FROM records WHERE kind = ? AND at < ? ORDER BY at, idx LIMIT ?`
+	sqlOldScanned = `DELETE FROM scanned WHERE (subject, control, path, since, first, n) IN
+		(SELECT subject, control, path, since, first, n FROM scanned WHERE state = 0 AND moment < ? LIMIT ?)`
 	sqlOldStanding = `DELETE FROM standing WHERE (subject, control, path) IN
 		(SELECT subject, control, path FROM standing WHERE open = 0 AND last < ? LIMIT ?)`
 )

@@ -20,7 +20,7 @@ import (
 func Run(t *testing.T, open func(t *testing.T) Store) {
 	for name, test := range map[string]func(*testing.T, func(*testing.T) Store){
 		"findings": testFindings, "batches": testBatches, "once": testOnce, "standing": testStanding, "gaps": testGaps, "force": testForce,
-		"people": testPeople, "retain": testRetain, "hostile": testHostile, "bounds": testBounds,
+		"people": testPeople, "retain": testRetain, "scanned": testScanned, "hostile": testHostile, "bounds": testBounds,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
 	}
@@ -97,7 +97,7 @@ func plain(records []record.Record, f store.FindingFilter) []string {
 		}
 		twice := seen[r.ID]
 		seen[r.ID] = true
-		if twice || json.Unmarshal(r.Body, &b) != nil || r.Kind == "change.v1" || r.Kind == "silence.v1" {
+		if twice || json.Unmarshal(r.Body, &b) != nil || r.Kind == "change.v1" || r.Kind == "silence.v1" || r.Kind == "scan-finding.v1" {
 			continue
 		}
 		refused := b.Refused == true || b.Allowed != nil && !*b.Allowed || r.Kind == "check-run.v1" && b.ExitCode == 1

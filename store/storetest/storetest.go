@@ -32,6 +32,7 @@ type Store interface {
 	FindingsOf(ctx context.Context, id string) ([]store.Finding, error)
 	History(ctx context.Context, of finding.Subject, r store.Range, p store.Page) ([]store.Decision, string, error)
 	Standing(ctx context.Context, f store.StandingFilter) ([]store.Standing, string, error)
+	Scanned(ctx context.Context, f store.ScannedFilter) ([]store.Scanned, string, error)
 	StandingCounts(ctx context.Context) ([]store.StandingCount, error)
 	Daily(ctx context.Context, f store.DailyFilter) ([]store.DayCount, string, error)
 	Changes(ctx context.Context, f store.ChangeFilter) ([]store.Change, string, error)
@@ -107,9 +108,13 @@ func hostile() []string {
 // kind says, kinds that nobody knows.
 func Generate(seed uint64, n int) []record.Record {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), seq: map[string]uint64{}}
+	scans := &generator{Rand: rand.New(rand.NewPCG(seed, 2))}
 	var out []record.Record
 	for i := range n {
 		r := g.record(i)
+		if i >= 40 && i%11 == 3 { // later than all records of the stores of earlier versions in testdata
+			scans.scan(&r)
+		}
 		if len(out) > 0 && g.IntN(40) == 0 {
 			r = out[g.IntN(len(out))] // it came a second time
 		}
@@ -175,6 +180,17 @@ func (g *generator) record(i int) record.Record {
 		r.Body = Body(map[string]any{"operation": g.of("CREATE", "CREATE", "UPDATE", "DELETE"), "refused": g.IntN(3) > 0, "subject": subject, "actor": who, "notPassed": fails})
 	}
 	return r
+}
+
+// scan makes of a record one of a background scan.
+func (g *generator) scan(r *record.Record) {
+	changes := []map[string]any{}
+	for range 1 + g.IntN(4) {
+		subject := finding.Subject{APIVersion: "apps/v1", Kind: "Deployment", Namespace: g.text("ns-", 4), Name: g.text("app-", 3)}
+		changes = append(changes, map[string]any{"what": g.of("opened", "opened", "stays", "waived", "closed"), "subject": subject, "control": g.text("example-", 3),
+			"outcome": "Fail", "action": g.of("Deny", "Warn"), "value": g.text("value", 5), "path": g.text("/spec/", 2), "why": g.of("fixed", "deleted")})
+	}
+	r.Kind, r.Body = "scan-finding.v1", Body(map[string]any{"changes": changes})
 }
 
 // Answers are the answers to every query over records, page after page, as text. Two stores that were filled with the same
@@ -285,6 +301,10 @@ func (a *asking) ranged(name string, r store.Range, p store.Page) {
 		pages(a, fmt.Sprint("standing ", i, name), func(after string) ([]store.Standing, string, error) {
 			p.After = after
 			return a.s.Standing(ctx, store.StandingFilter{Closed: i%2 == 1, Namespaces: f.Namespaces, Controls: f.Controls, Range: r, Page: p})
+		})
+		pages(a, fmt.Sprint("scanned ", i, name), func(after string) ([]store.Scanned, string, error) {
+			p.After = after
+			return a.s.Scanned(ctx, store.ScannedFilter{State: store.ScanState(i % 3), Namespaces: f.Namespaces, Controls: f.Controls, Range: r, Page: p})
 		})
 	}
 	for i, f := range []store.ChangeFilter{{}, {Kind: "Tenant"}, {Kind: "Tenant", Name: "app-1"}, {Actor: Ref("user1")}} {
