@@ -10,6 +10,6 @@ func newAccess(env Env) *cobra.Command {
 		Use: "access", Short: "Sign-in and rights: what a cluster must be told",
 		Args: cobra.ArbitraryArgs, RunE: group,
 	}
-	cmd.AddCommand(newAccessAuthn(env))
+	cmd.AddCommand(newAccessAuthn(env), newAccessReview(env))
 	return cmd
 }
