@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/cel-go/cel"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/version"
@@ -231,6 +232,46 @@ func TestDemands(t *testing.T) {
 		}
 	} else if got != table.String() {
 		t.Errorf("%s says otherwise than the code; fix: go test ./access -update", file)
+	}
+}
+
+// TestManaged holds what is written for others' API servers to what they say of it: AKS takes a subset of Kubernetes' own form,
+// with its prefix before every name, and Google's condition is CEL over the assertion.
+func TestManaged(t *testing.T) {
+	for _, a := range forms(t) {
+		switch c := a.Configuration.(type) {
+		case aksAuthenticator:
+			text, err := marshal(map[string]any{"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": []any{c}}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := load(text, compiler(FirstServer)); err != nil {
+				t.Errorf("%s: %v", a.Form, err)
+			}
+			if m := c.ClaimMappings; !strings.HasPrefix(m.Username.Expression, `"aks:jwt:`) || !strings.Contains(m.Groups.Expression, `"aks:jwt:" + `) || m.Username.Claim+m.Groups.Claim+m.UID.Claim != "" {
+				t.Errorf("%s: %+v", a.Form, m)
+			}
+		case workforceProvider:
+			env, err := cel.NewEnv(cel.Variable("assertion", cel.MapType(cel.StringType, cel.DynType)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range []string{c.AttributeCondition, c.AttributeMapping["google.subject"], c.AttributeMapping["google.groups"]} {
+				if _, issues := env.Compile(text); issues.Err() != nil {
+					t.Errorf("%s: %s: %v", a.Form, text, issues.Err())
+				}
+			}
+			ast, _ := env.Compile(c.AttributeCondition)
+			program, err := env.Program(ast)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for want, assertion := range map[bool]map[string]any{true: {"tid": tenantID, "amr": []string{"pwd", "mfa"}}, false: {"tid": tenantID, "amr": []string{"pwd"}}} {
+				if got, _, err := program.Eval(map[string]any{"assertion": assertion}); err != nil || got.Value() != want {
+					t.Errorf("%s: %v for %v: %v", a.Form, got, assertion, err)
+				}
+			}
+		}
 	}
 }
 

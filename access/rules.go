@@ -68,8 +68,12 @@ func (o *Options) claimRules() (rules []rule) {
 		add("this token is of another directory; sign in to the bank's own, "+directory, `%s == %s`, claim("tid", `""`), strconv.Quote(directory))
 	}
 	add(fmt.Sprintf("claim %s, which names the user, is missing, empty or no text", o.Identity.UserClaim), `type(%s) == string && %[1]s != ""`, claim(o.Identity.UserClaim, `""`))
+	leftOut := fmt.Sprintf(`!(%s in %s)`, strconv.Quote(groups), claim("_claim_names", "{}"))
+	if groups == "groups" { // hasgroups speaks of no other claim: who uses application roles is not kept out by it
+		leftOut += fmt.Sprintf(` && %s == false`, claim("hasgroups", "false"))
+	}
 	add("the provider left the groups out of this token because there are too many of them; have it send the groups that are assigned to the application, or application roles, and sign in again",
-		`!(%s in %s) && %s == false`, strconv.Quote(groups), claim("_claim_names", "{}"), claim("hasgroups", "false"))
+		`%s`, leftOut)
 	add(fmt.Sprintf("claim %s is missing or is no list; have the provider send the groups as a list of names", groups), `%s`, isList(groups))
 	add(fmt.Sprintf("claim %s holds something else than names; have the provider send the groups as a list of names", groups),
 		`!(%s) || %s.all(g, type(g) == string)`, isList(groups), claim(groups, "[]"))

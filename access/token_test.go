@@ -90,6 +90,8 @@ func TestTokens(t *testing.T) {
 	without.UserPrefix, without.GroupPrefix = pointer(""), pointer("")
 	hostile := bank()
 	hostile.MFA, hostile.GroupPrefix, hostile.GroupsClaim = "mfa\"\n\\'`{}", pointer(`") + ("`), "https://bank.example/groups"
+	roles := entra()
+	roles.GroupsClaim = "roles"
 	email := bank()
 	email.UserClaim = "email"
 	for name, c := range map[string]struct {
@@ -108,6 +110,8 @@ func TestTokens(t *testing.T) {
 		"numbers":            {o: Options{Identity: bank()}, claims: map[string]any{"groups": []any{"a", 1.0}}, refusal: "something else than names"},
 		"left out":           {o: Options{Identity: bank()}, claims: map[string]any{"groups": nil, "_claim_names": map[string]any{"groups": "src1"}}, refusal: "left the groups out"},
 		"marked as left out": {o: Options{Identity: bank()}, claims: map[string]any{"groups": nil, "hasgroups": true}, refusal: "left the groups out"},
+		"application roles":  {o: Options{Identity: roles}, claims: map[string]any{"groups": nil, "hasgroups": true, "roles": []any{"a"}}, groups: []string{"oidc:a"}},
+		"roles left out":     {o: Options{Identity: roles}, claims: map[string]any{"roles": nil, "_claim_names": map[string]any{"roles": "src1"}}, refusal: "left the groups out"},
 		"5,000":              {o: Options{Identity: bank()}, claims: map[string]any{"groups": slices.Repeat([]any{"g"}, 5000)}, refusal: "more than 2048"},
 		"a whole lifetime":   {o: Options{Identity: bank()}, claims: map[string]any{"exp": 1000.0 + maxLifetime}, groups: []string{"oidc:a", "oidc:b"}},
 		"too long":           {o: Options{Identity: bank()}, claims: map[string]any{"exp": 1001.0 + maxLifetime}, refusal: "12 hours"},
