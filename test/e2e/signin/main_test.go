@@ -55,7 +55,7 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	world.file = filepath.Join(dir, "authentication.yaml")
 	if world.provider, err = newProvider(); err == nil {
-		defer world.provider.stop()
+		defer world.provider.listener.Close()
 		err = configure("", "oidc:")
 	}
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"maps"
 	"math/big"
 	"net"
@@ -24,19 +26,21 @@ import (
 	"time"
 )
 
-// provider is an OpenID Connect provider over HTTPS on loopback. It comes and goes, at the same address.
+// provider is an OpenID Connect provider over HTTPS on loopback. It comes and goes, at the same address, which it never gives up:
+// while it is down, connections are closed as soon as they are made.
 type provider struct {
 	url, address string
 	certificate  tls.Certificate
 	ca           string // PEM
+	listener     net.Listener
 	// fetched counts what was asked of the address that tokens name for groups that were left out.
 	fetched atomic.Int32
 
-	mu      sync.Mutex
-	serving *http.Server  // nil while it is down; under mu
-	keys    []*key        // those it publishes; under mu
-	age     string        // Cache-Control of its keys; under mu
-	done    chan struct{} // closed when serving has ended; under mu
+	mu    sync.Mutex
+	up    bool       // under mu
+	conns []net.Conn // those that were taken; under mu
+	keys  []*key     // those it publishes; under mu
+	age   string     // Cache-Control of its keys; under mu
 }
 
 // key is a signing key of a provider.
@@ -56,17 +60,58 @@ func newProvider() (*provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &provider{address: listener.Addr().String()}
+	p := &provider{address: listener.Addr().String(), listener: listener}
 	p.url = "https://" + p.address + "/directory/v2.0"
-	if err := listener.Close(); err != nil {
-		return nil, err
-	}
 	first, err := newKey("first")
 	if err != nil {
 		return nil, err
 	}
 	p.keys = []*key{first}
-	return p, p.certify()
+	if err := p.certify(); err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /directory/v2.0/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]any{"issuer": p.url, "jwks_uri": p.url + "/keys", "id_token_signing_alg_values_supported": []string{"RS256"}})
+	})
+	mux.HandleFunc("GET /directory/v2.0/keys", p.publish)
+	mux.HandleFunc("/groups", func(w http.ResponseWriter, _ *http.Request) {
+		p.fetched.Add(1)
+		http.Error(w, "gone", http.StatusGone)
+	})
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() {
+		// It ends with the process.
+		_ = s.Serve(tls.NewListener(door{listener, p}, &tls.Config{Certificates: []tls.Certificate{p.certificate}, MinVersion: tls.VersionTLS12}))
+	}()
+	return p, nil
+}
+
+// door lets connections in while its provider is up.
+type door struct {
+	net.Listener
+	p *provider
+}
+
+// Accept returns the next connection that may come in.
+func (d door) Accept() (net.Conn, error) {
+	for {
+		conn, err := d.Listener.Accept()
+		if err != nil || d.p.take(conn) {
+			return conn, err
+		}
+		conn.Close()
+	}
+}
+
+// take keeps a connection, if the provider is up.
+func (p *provider) take(conn net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.up {
+		p.conns = append(p.conns, conn)
+	}
+	return p.up
 }
 
 // certify makes a certificate that signs itself.
@@ -91,39 +136,21 @@ func (p *provider) certify() error {
 }
 
 // start lets it answer.
-func (p *provider) start() error {
+func (p *provider) start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	listener, err := tls.Listen("tcp", p.address, &tls.Config{Certificates: []tls.Certificate{p.certificate}, MinVersion: tls.VersionTLS12})
-	if err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /directory/v2.0/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, map[string]any{"issuer": p.url, "jwks_uri": p.url + "/keys", "id_token_signing_alg_values_supported": []string{"RS256"}})
-	})
-	mux.HandleFunc("GET /directory/v2.0/keys", p.publish)
-	mux.HandleFunc("/groups", func(w http.ResponseWriter, _ *http.Request) {
-		p.fetched.Add(1)
-		http.Error(w, "gone", http.StatusGone)
-	})
-	p.serving, p.done = &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}, make(chan struct{})
-	go func(s *http.Server, done chan struct{}) {
-		defer close(done)
-		_ = s.Serve(listener) // it ends when it is closed
-	}(p.serving, p.done)
-	return nil
+	p.up = true
 }
 
 // stop takes it away, with every connection.
 func (p *provider) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.serving != nil {
-		_ = p.serving.Close() // nothing is left to say
-		<-p.done
-		p.serving = nil
+	p.up = false
+	for _, conn := range p.conns {
+		conn.Close()
 	}
+	p.conns = nil
 }
 
 // rotate publishes other keys. age is what it says of how long they may be kept, "" for nothing.
