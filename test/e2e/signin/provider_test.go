@@ -41,6 +41,22 @@ type provider struct {
 	conns []net.Conn // those that were taken; under mu
 	keys  []*key     // those it publishes; under mu
 	age   string     // Cache-Control of its keys; under mu
+	hold  *hold      // what its keys wait for; nil for nothing; under mu
+}
+
+// hold lets a provider take its time.
+type hold struct {
+	asked, release chan struct{}
+	once           sync.Once
+}
+
+// slow lets it answer nothing about its keys until release is closed; asked is closed when it was asked.
+func (p *provider) slow() *hold {
+	h := &hold{asked: make(chan struct{}), release: make(chan struct{})}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hold = h
+	return h
 }
 
 // key is a signing key of a provider.
@@ -167,7 +183,18 @@ func (p *provider) signer() *key {
 	return p.keys[0]
 }
 
-func (p *provider) publish(w http.ResponseWriter, _ *http.Request) {
+func (p *provider) publish(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	h := p.hold
+	p.mu.Unlock()
+	if h != nil {
+		h.once.Do(func() { close(h.asked) })
+		select {
+		case <-h.release:
+		case <-r.Context().Done():
+			return
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var keys []map[string]string

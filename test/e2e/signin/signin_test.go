@@ -306,6 +306,10 @@ func rotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	fourth, err := newKey("fourth")
+	if err != nil {
+		t.Fatal(err)
+	}
 	good, n := hostile{user: "alice@bank.example"}, 0
 	// The API server remembers for 10 s that it took a token; each of these is another.
 	signed := func(k *key) string { n++; return k.sign(alice().with(claims{"jti": fmt.Sprint("r", n)})) }
@@ -321,6 +325,17 @@ func rotation(t *testing.T) {
 		{name: "a token of a withdrawn key", token: signed(first)},
 		{name: "of the other", token: signed(second)},
 	})
+	p.rotate("", second, third)
+	h, token, answered := p.slow(), signed(second), make(chan reply, 1)
+	go func() { answered <- whoami(t, token) }()
+	<-h.asked
+	check(t, "the provider slow", []hostile{as("a token of a known key, meanwhile", signed(third))})
+	close(h.release)
+	if err := (hostile{user: "alice@bank.example"}).judge(<-answered); err != nil {
+		t.Errorf("a token that waited for its key: %v", err)
+	}
+	p.rotate("", third)
+	check(t, "the provider there again", []hostile{as("a known key", signed(third)), {name: "a key nobody published", token: signed(fourth)}})
 	p.stop()
 	check(t, "the provider down", []hostile{
 		as("a token of a known key", signed(third)), {name: "of an unknown one", token: signed(second)},
