@@ -2,13 +2,12 @@ package cli
 
 import "github.com/spf13/cobra"
 
-// newAccess is `ringfence access`.
+// newAccess is `ringfence access`: who signs in, and with which rights.
 func newAccess(env Env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "access", Short: "Who you are, and what that lets you do",
-		Long: `What there is to know of people and their rights.`,
+		Use: "access", Short: "Who you are, who signs in, and with which rights",
 		Args: cobra.ArbitraryArgs, RunE: group,
 	}
-	cmd.AddCommand(newAccessWhoami(env))
+	cmd.AddCommand(newAccessWhoami(env), newAccessAuthn(env), newAccessReview(env))
 	return cmd
 }

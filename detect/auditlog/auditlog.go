@@ -56,7 +56,8 @@ type Event struct {
 
 // User is a name from authentication. It is the identity provider's or the client's text: any characters.
 type User struct {
-	Username string `json:"username"`
+	Username string   `json:"username"`
+	Groups   []string `json:"groups"`
 }
 
 // ObjectRef names an object by its resource. Name is empty where the client sent only a generateName.

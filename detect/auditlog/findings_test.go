@@ -212,7 +212,7 @@ func replace(e *Event, old, with string) {
 func TestHostileNames(t *testing.T) {
 	e := events(t, "testdata/events/refused.json")[0]
 	bad := "a\x1b[2J\n\u202e" + strings.Repeat("é", 2000)
-	e.AuditID, e.User.Username, e.ImpersonatedUser = bad, bad, &User{bad}
+	e.AuditID, e.User.Username, e.ImpersonatedUser = bad, bad, &User{Username: bad}
 	e.ObjectRef = &ObjectRef{Resource: bad, Namespace: bad, Name: bad, APIGroup: bad, APIVersion: bad}
 	for _, f := range Findings(e, Knowledge{}) {
 		for _, s := range []string{f.Subject.APIVersion, f.Subject.Kind, f.Subject.Namespace, f.Subject.Name, f.Observed.User, f.Observed.ImpersonatedUser, f.Observed.AuditID} {

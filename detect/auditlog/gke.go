@@ -91,7 +91,7 @@ func DecodeGKE(r io.Reader, each func(Event, error)) error {
 func (e entry) event() (Event, error) {
 	p := e.Payload
 	out := Event{
-		AuditID: e.Operation.ID, Stage: "ResponseComplete", User: User{p.Authentication.Principal}, ObjectRef: objectOf(p.Resource),
+		AuditID: e.Operation.ID, Stage: "ResponseComplete", User: User{Username: p.Authentication.Principal}, ObjectRef: objectOf(p.Resource),
 		Verb: p.Method[strings.LastIndex(p.Method, ".")+1:], RequestReceivedTimestamp: e.Timestamp, StageTimestamp: e.Timestamp, Annotations: e.Labels,
 	}
 	if out.AuditID == "" {
