@@ -59,6 +59,8 @@ func (m *Memory) Add(fs []finding.Finding) {
 type Filter struct {
 	// Namespace is the subject's namespace; empty is any.
 	Namespace string
+	// Namespaces are the subject's namespaces, any of them; nil is any there is, and an empty list is none.
+	Namespaces []string
 	// Control is a control's id; empty is any.
 	Control string
 	// Tenant is a tenant, by its namespaces; see InTenant. Empty is any.
@@ -81,6 +83,7 @@ func InTenant(namespace, tenant string) bool {
 // match reports whether a finding is selected.
 func (f Filter) match(g finding.Finding) bool {
 	return (f.Namespace == "" || g.Subject.Namespace == f.Namespace) && (f.Control == "" || g.Control == f.Control) &&
+		(f.Namespaces == nil || slices.Contains(f.Namespaces, g.Subject.Namespace)) &&
 		(f.Tenant == "" || InTenant(g.Subject.Namespace, f.Tenant)) && (f.Request == "" || g.Observed != nil && g.Observed.AuditID == f.Request)
 }
 
