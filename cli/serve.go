@@ -55,6 +55,7 @@ Native policies keep refusing while it is down.`,
 	flags.DurationVar(&cfg.DebugTime, "debug-time", remediate.DefaultDebugTime, "how long a debug container may be in a pod until the pod is evicted, where the control on debug containers denies")
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
 	flags.StringVar(&cfg.ImageFacts, "image-facts", "", "folder of .json and .yaml files of kind ImageAdmission, by which images are judged (default: nothing is claimed of images)")
+	apiFlags(cmd, &cfg.API)
 	webhookFlags(cmd, &cfg.Webhook)
 	tracesFlags(cmd, &cfg.Traces)
 	replicaFlags(cmd, &cfg.Replicas)
