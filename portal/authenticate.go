@@ -123,7 +123,9 @@ func (p *Portal) refuse(w http.ResponseWriter, r *http.Request, why string) {
 		why = whyTooOften
 	}
 	p.metrics.refused.WithLabelValues(why).Inc()
-	p.cfg.Log.Warn("a request to the API was not let in", "why", why, "from", from)
+	if why != whyTooOften { // who fails too often does not fill the log too
+		p.cfg.Log.Warn("a request to the API was not let in", "why", why, "from", from)
+	}
 	switch why {
 	case whyTooOften:
 		answer(w, problem(http.StatusTooManyRequests, "too-many", "too many requests; wait some seconds, then come again"))

@@ -60,9 +60,10 @@ func (p *Portal) signIn(ctx context.Context, in *signInInput) (*signedIn, error)
 	shown, hash := secret("")
 	_, id := secret("")
 	s := session{ID: id[:16], Hash: hash, Began: now, Used: now, SignedIn: who.SignedIn, MFA: who.MFA, Agent: finding.Value(in.Agent)}
-	if before := p.accounts.of(who); before != nil && !who.SignedIn.After(before.Revoked) {
-		p.metrics.signIns.WithLabelValues("refused").Inc()
-		return nil, problem(http.StatusUnauthorized, "revoked", "the access of this person was revoked after they authenticated; authenticate anew at the identity provider (prompt=login), then sign in with that ID token")
+	if before := p.accounts.of(who); before != nil {
+		if err := p.revoked(before, who); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.recorded(ctx, &caller{who: who}, record.Accessed{What: record.AccessSignedIn, ID: s.ID}); err != nil {
 		return nil, err
@@ -71,6 +72,9 @@ func (p *Portal) signIn(ctx context.Context, in *signInInput) (*signedIn, error)
 		return nil, err
 	}
 	err = p.accounts.change(who, now, func(a *account) error {
+		if err := p.revoked(a, who); err != nil { // it may have been meanwhile
+			return err
+		}
 		if !who.Expires.Before(a.Person.Expires) { // an older ID token says nothing new of groups
 			a.Person, a.Verified = who, now
 		}
@@ -87,6 +91,15 @@ func (p *Portal) signIn(ctx context.Context, in *signInInput) (*signedIn, error)
 	p.metrics.signIns.WithLabelValues("ok").Inc()
 	out := &signedIn{SetCookie: cookie(shown, int(s.Began.Add(absolute).Sub(now).Seconds())), Body: viewOf(s, p.accounts.of(who), s.ID)}
 	return out, nil
+}
+
+// revoked is a problem where somebody authenticated before their access was revoked.
+func (p *Portal) revoked(a *account, who identity.Person) error {
+	if a.Revoked.IsZero() || who.SignedIn.After(a.Revoked) {
+		return nil
+	}
+	p.metrics.signIns.WithLabelValues("refused").Inc()
+	return problem(http.StatusUnauthorized, "revoked", "the access of this person was revoked after they authenticated; authenticate anew at the identity provider (prompt=login), then sign in with that ID token")
 }
 
 // oldest is the place of the session that was used longest ago.
