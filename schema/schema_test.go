@@ -90,7 +90,7 @@ func TestDefault(t *testing.T) {
 	s.Default(got)
 	want := object(t, platform(`{profile: mvp, images: {maxScanAge: 720h, denySeverity: 4, grace: 720h, undatedAs: old, rescheduleGrace: 168h},
   resources: {cpuLimit: Required}, network: {model: kubernetes},
-  defaults: {seccompProfile: Enabled, dropCapabilities: Enabled, privilegeEscalation: Enabled, serviceAccountToken: Enabled}, identity: {groupPrefix: "oidc:"}}`))
+  defaults: {seccompProfile: Enabled, dropCapabilities: Enabled, privilegeEscalation: Enabled, serviceAccountToken: Enabled}, identity: {groupPrefix: "oidc:", groupsClaim: groups, userClaim: sub, userPrefix: "oidc:"}}`))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Default(Platform) (-want +got):\n%s", diff)
 	}

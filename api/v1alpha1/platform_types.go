@@ -402,46 +402,6 @@ type Proxy struct {
 	Ports []Port `json:"ports"`
 }
 
-// IdentityRules names the bank's identity provider. They are carried for sign-in, which reads them once installed.
-type IdentityRules struct {
-	// Issuer is the OpenID Connect issuer URL: https, without query or fragment.
-	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:Pattern=`^https://[^/?#@\s]+(/[^?#\s]*)?$`
-	// +optional
-	Issuer string `json:"issuer,omitempty"`
-	// MFA is the acr or amr value that proves a second factor.
-	// +kubebuilder:validation:MaxLength=128
-	// +optional
-	MFA string `json:"mfa,omitempty"`
-	// GroupPrefix is put before each group of the provider in RBAC, and must be what the API server puts there. Default "oidc:".
-	// +kubebuilder:default="oidc:"
-	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:XValidation:rule="self == '' || (!self.startsWith('system:') && !'system:'.startsWith(self))",message="a prefix of system: would let the identity provider name Kubernetes' own groups; choose another"
-	// +optional
-	GroupPrefix *string `json:"groupPrefix,omitempty"`
-	// BreakGlassGroups are the groups, with their prefix, that may be bound to cluster-admin. Default none.
-	// +kubebuilder:validation:MaxItems=10
-	// +kubebuilder:validation:items:MaxLength=300
-	// +listType=set
-	// +optional
-	BreakGlassGroups []string `json:"breakGlassGroups,omitempty"`
-	// Auditors are the groups, as the provider names them (no prefix), whose members see every namespace in the signed-in API. They
-	// change nothing. Default none.
-	// +kubebuilder:validation:MaxItems=10
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=256
-	// +listType=set
-	// +optional
-	Auditors []string `json:"auditors,omitempty"`
-	// Administrators are the groups, without prefix too, whose members may end sessions and tokens of others in the signed-in API. Default none.
-	// +kubebuilder:validation:MaxItems=10
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=256
-	// +listType=set
-	// +optional
-	Administrators []string `json:"administrators,omitempty"`
-}
-
 // Action says what happens to a subject that fails a control.
 //
 // +kubebuilder:validation:Enum=Deny;Warn;Audit
