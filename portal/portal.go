@@ -38,7 +38,7 @@ var (
 
 // Elevations give out the short-lived tokens of break-glass sessions.
 type Elevations interface {
-	// Token is a token of a named elevation for the person who asked for it, and when it ends.
+	// Token is a token of an elevation, NAMESPACE/NAME, for the person who asked for it, and when it ends.
 	Token(ctx context.Context, who identity.Person, name string) (token string, expires time.Time, err error)
 }
 
@@ -210,7 +210,7 @@ func (p *Portal) register(api huma.API) {
 	huma.Register(api, route("GET", "/tokens", "listTokens", "The person's own tokens", ""), p.listTokens)
 	huma.Register(api, route("DELETE", "/tokens/{id}", "revokeToken", "Revoke one of them", "", http.StatusNotFound), p.revokeToken)
 	huma.Register(api, route("DELETE", "/people/{subject}/access", "revokeAccess", "End all sessions and tokens of somebody", "", http.StatusNotFound), p.revokeAccess)
-	huma.Register(api, route("POST", "/elevations/{name}/token", "elevationToken", "A token of a break-glass elevation", "", http.StatusNotFound), p.elevationToken)
+	huma.Register(api, route("POST", "/elevations/{namespace}/{name}/token", "elevationToken", "A token of a break-glass elevation", "", http.StatusNotFound), p.elevationToken)
 }
 
 // now is the time, without what a process alone knows of it: it is compared with what was read from files.

@@ -61,7 +61,7 @@ func operations(t *testing.T, document []byte) (out []operation) {
 	}
 	for path, methods := range doc.Paths {
 		for method, op := range methods {
-			path := strings.NewReplacer("{id}", "0123456789abcdef", "{name}", "payments", "{subject}", "sub-jane").Replace(path)
+			path := strings.NewReplacer("{id}", "0123456789abcdef", "{name}", "payments", "{namespace}", "payments-prod", "{subject}", "sub-jane").Replace(path)
 			out = append(out, operation{strings.ToUpper(method), path, op.Security})
 		}
 	}
@@ -207,19 +207,19 @@ func TestElevation(t *testing.T) {
 	b := newBank(t)
 	b.elevate = func(who identity.Person, name string) (string, time.Time, error) {
 		switch {
-		case name != "night":
+		case name != "payments-prod/night":
 			return "", time.Time{}, ErrNotThere
 		case !who.MFA:
 			return "", time.Time{}, ErrForbidden
 		}
 		return "kube-token", b.now.Add(10 * time.Minute), nil
 	}
-	path := "/api/v1/elevations/night/token"
+	path := "/api/v1/elevations/payments-prod/night/token"
 	if r := b.wants("with a factor", 200, "", "POST", path, "", b.in("jane")...); !strings.Contains(r.body, "kube-token") {
 		t.Errorf("got %s", r.body)
 	}
 	b.wants("without", 403, "not-allowed", "POST", path, "", b.in("rob")...)
-	b.wants("another", 404, "not-found", "POST", "/api/v1/elevations/day/token", "", b.in("jane")...)
+	b.wants("another", 404, "not-found", "POST", "/api/v1/elevations/payments-prod/day/token", "", b.in("jane")...)
 	jane := b.in("jane")
 	b.set(func() { b.lost = errors.New("the ledger is full") })
 	if r := b.wants("unrecorded", 503, "not-recorded", "POST", path, "", jane...); strings.Contains(r.body, "kube-token") {

@@ -122,7 +122,8 @@ func (p *Portal) revokeToken(ctx context.Context, in *idInput) (*nothing, error)
 
 // elevationInput names an elevation.
 type elevationInput struct {
-	Name string `path:"name" pattern:"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" doc:"The elevation's name."`
+	Namespace string `path:"namespace" pattern:"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" doc:"The elevation's namespace."`
+	Name      string `path:"name" pattern:"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" doc:"The elevation's name."`
 }
 
 // elevated is a token of an elevation.
@@ -139,17 +140,17 @@ func (p *Portal) elevationToken(ctx context.Context, in *elevationInput) (*eleva
 	if p.cfg.Elevations == nil {
 		return nil, problem(http.StatusNotFound, "not-found", "break-glass is not set up on this control plane; ask the platform team")
 	}
-	shown, expires, err := p.cfg.Elevations.Token(ctx, c.who, in.Name)
+	shown, expires, err := p.cfg.Elevations.Token(ctx, c.who, in.Namespace+"/"+in.Name)
 	switch {
 	case errors.Is(err, ErrNotThere):
 		return nil, problem(http.StatusNotFound, "not-found", "there is no such elevation of yours; ask for one: ringfence access elevate")
 	case errors.Is(err, ErrForbidden):
 		return nil, problem(http.StatusForbidden, "not-allowed", finding.Clean(err.Error()))
 	case err != nil:
-		p.cfg.Log.Error("a token of an elevation is not given out", "elevation", in.Name, "err", err)
+		p.cfg.Log.Error("a token of an elevation is not given out", "namespace", in.Namespace, "elevation", in.Name, "err", err)
 		return nil, problem(http.StatusServiceUnavailable, "undecided", "the token cannot be made now; try again, and tell the platform team if it lasts")
 	}
-	if err := p.recorded(ctx, c, record.Accessed{What: record.AccessElevationToken, Name: in.Name, Expires: expires}); err != nil {
+	if err := p.recorded(ctx, c, record.Accessed{What: record.AccessElevationToken, Name: in.Namespace + "/" + in.Name, Expires: expires}); err != nil {
 		return nil, err
 	}
 	out := &elevated{}

@@ -26,7 +26,7 @@ type Accessed struct {
 	What string
 	// By is the user who acted, Of the one whose access it was; "" for the same.
 	By, Of string
-	// ID names the session or token, Name is the token's or the elevation's; "" for none.
+	// ID names the session or token, Name is the token's, or the elevation's namespace and name; "" for none.
 	ID, Name string
 	// Scopes are the token's; nil for none.
 	Scopes []string

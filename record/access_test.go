@@ -18,7 +18,7 @@ func TestAccess(t *testing.T) {
 	for _, a := range []record.Accessed{
 		{What: record.AccessSignedIn, ID: "0123456789abcdef"}, {What: record.AccessSignedOut, ID: "0123456789abcdef"}, {What: record.AccessSessionRevoked, ID: "0123456789abcdef"},
 		{What: record.AccessTokenMade, ID: "t", Name: "ci", Scopes: []string{"push:runs"}, Expires: at.Add(time.Hour), MFA: true}, {What: record.AccessTokenRevoked, ID: "t"},
-		{What: record.AccessRevoked, Of: "oidc:eve"}, {What: record.AccessElevationToken, Name: "night", Expires: at.Add(time.Hour)},
+		{What: record.AccessRevoked, Of: "oidc:eve"}, {What: record.AccessElevationToken, Name: "payments-prod/night", Expires: at.Add(time.Hour)},
 	} {
 		a.By, a.At = "oidc:erin", at
 		r, err := record.Access(a, key)

@@ -13,19 +13,22 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/identity"
 	"ringfence.dev/ringfence/portal"
 	"ringfence.dev/ringfence/record"
 )
 
-// APIConfig is the signed-in API: where it listens and who says whom an ID token speaks for.
+// APIConfig is the signed-in API: where it listens, and what of the identity provider is in no Platform.
 type APIConfig struct {
 	// Listen is the host:port of /api/v1 and /healthz, over TLS 1.3. Empty is none.
 	Listen string
 	// Cert and Key are files with its certificate and key; they are read anew when they are renewed.
 	Cert, Key string
-	// Verifier verifies ID tokens; nil lets nobody sign in. Undecided is what its errors wrap where it cannot know now.
-	Verifier  portal.Verifier
-	Undecided error
+	// ProviderCA is a file with the CA of the identity provider's certificate; "" trusts the machine's.
+	ProviderCA string
+	// GraphClient and GraphSecret are the application that asks Microsoft Graph and the file of its secret; "" is the client that people
+	// sign in with, and never to ask.
+	GraphClient, GraphSecret string
 	// Elevations give out tokens of break-glass sessions; nil for none.
 	Elevations portal.Elevations
 }
@@ -49,8 +52,8 @@ type api struct {
 func checkAPI(cfg Config) error {
 	a := cfg.API
 	switch {
-	case a.Listen == "" && (a.Cert != "" || a.Key != ""):
-		return errors.New("signed-in API: certificate and key are for an address to listen on; want that too")
+	case a.Listen == "" && a != (APIConfig{}):
+		return errors.New("signed-in API: certificates, keys and secrets are for an address to listen on; want that too")
 	case a.Listen == "":
 		return nil
 	case a.Cert == "" || a.Key == "":
@@ -71,7 +74,7 @@ func (s *Server) listenAPI() error {
 	if err != nil {
 		return err
 	}
-	p, err := portal.New(portal.Config{Dir: filepath.Join(s.cfg.Evidence, "portal"), Verifier: cfg.Verifier, Undecided: cfg.Undecided, Estate: estate{s},
+	p, err := portal.New(portal.Config{Dir: filepath.Join(s.cfg.Evidence, "portal"), Verifier: &signIn{estate: estate{s}, cfg: cfg}, Undecided: identity.ErrUndecided, Estate: estate{s},
 		Findings: s.asked(), Elevations: cfg.Elevations, Record: s.evidence.accessed, Now: s.cfg.Now, Log: s.log})
 	if err != nil {
 		return err

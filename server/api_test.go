@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,14 +20,15 @@ import (
 	"ringfence.dev/ringfence/admission"
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/finding"
-	"ringfence.dev/ringfence/identity"
+	"ringfence.dev/ringfence/internal/idptest"
 	"ringfence.dev/ringfence/record"
 )
 
 // cachedCluster is what a cluster's cache holds.
 type cachedCluster struct {
-	tenants []v1alpha1.Tenant
-	guards  []v1alpha1.Guard
+	platform v1alpha1.Platform
+	tenants  []v1alpha1.Tenant
+	guards   []v1alpha1.Guard
 }
 
 // Get implements client.Reader; nothing is asked for by name.
@@ -39,25 +39,14 @@ func (c cachedCluster) Get(_ context.Context, key client.ObjectKey, _ client.Obj
 // List implements client.Reader.
 func (c cachedCluster) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
 	switch all := into.(type) {
+	case *v1alpha1.PlatformList:
+		all.Items = []v1alpha1.Platform{c.platform}
 	case *v1alpha1.TenantList:
 		all.Items = c.tenants
 	case *v1alpha1.GuardList:
 		all.Items = c.guards
 	}
 	return nil
-}
-
-// people are those whom ID tokens speak for.
-type people map[string]identity.Person
-
-var errNobody = errors.New("of nobody")
-
-func (p people) Verify(_ context.Context, raw string) (identity.Person, error) {
-	if who, ok := p[raw]; ok {
-		who.Issuer, who.Subject, who.Name, who.SignedIn, who.Expires = "https://idp", raw, "oidc:"+raw, time.Now(), time.Now().Add(time.Hour)
-		return who, nil
-	}
-	return identity.Person{}, errNobody
 }
 
 // askAPI asks the API and is the status, the body and the cookie as a header.
@@ -84,38 +73,76 @@ func askAPI(t *testing.T, c *http.Client, method, url, body string, headers ...s
 	return got.StatusCode, string(text), cookie
 }
 
-// withAPI is a control plane with the signed-in API for people, on a cluster with a tenant.
-func withAPI(t *testing.T, a authority) *Server {
+// withAPI is a control plane with the signed-in API, for people of a provider.
+func withAPI(t *testing.T, a authority, p *idptest.Provider) *Server {
 	t.Helper()
-	s, err := New(Config{Evidence: filepath.Join(t.TempDir(), "evidence"), Listen: "127.0.0.1:0", TLSCert: a.cert, TLSKey: a.key, API: APIConfig{Listen: "127.0.0.1:0", Cert: a.cert, Key: a.key,
-		Verifier: people{"jane": {Groups: []string{"payments-admins"}}, "eve": {}}}}, slog.New(slog.DiscardHandler))
+	s, err := New(Config{Evidence: filepath.Join(t.TempDir(), "evidence"), Listen: "127.0.0.1:0", TLSCert: a.cert, TLSKey: a.key,
+		API: APIConfig{Listen: "127.0.0.1:0", Cert: a.cert, Key: a.key, ProviderCA: p.CAFile}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// TestAPI: over TLS 1.3 alone a person signs in, sees the findings that the store has of their namespaces and no others, and makes a token with which a
-// pipeline sends runs in until it is revoked; all of it is in the ledger, without a name or a credential.
-func TestAPI(t *testing.T) {
-	a := makeAuthority(t)
-	s := withAPI(t, a)
-	defer startEvidence(t, s)()
-	c, base := a.client(t), "https://"+s.APIAddress()+"/api/v1"
-	if code, _, cookie := askAPI(t, c, "POST", base+"/sessions", `{"idToken":"jane"}`); code != 201 {
-		t.Fatalf("sign in: %d %s", code, cookie)
+// hasTenant makes the control plane's cache hold a Platform of the provider and the tenant payments, with its namespace payments-dev.
+func hasTenant(s *Server, issuer string) {
+	cluster := cachedCluster{
+		platform: v1alpha1.Platform{Spec: v1alpha1.PlatformSpec{Identity: v1alpha1.IdentityRules{Issuer: issuer, ClientID: idptest.ClientID}}},
+		tenants:  []v1alpha1.Tenant{{Spec: v1alpha1.TenantSpec{Groups: v1alpha1.TenantGroups{Admin: "payments-admins", ReadOnly: "payments-readers"}, Environments: []v1alpha1.Environment{{Name: "dev"}}}}},
+		guards:   []v1alpha1.Guard{{Spec: v1alpha1.GuardSpec{Tenant: "payments", Environment: "dev"}}},
 	}
-	_, _, jane := askAPI(t, c, "POST", base+"/sessions", `{"idToken":"jane"}`)
-	_, _, eve := askAPI(t, c, "POST", base+"/sessions", `{"idToken":"eve"}`)
-	if code, text, _ := askAPI(t, c, "GET", base+"/findings", "", "Cookie", jane); code != 503 || !strings.Contains(text, "undecided") {
-		t.Errorf("before the cluster is read: %d %s", code, text)
-	}
-	cluster := cachedCluster{tenants: []v1alpha1.Tenant{{Spec: v1alpha1.TenantSpec{Groups: v1alpha1.TenantGroups{Admin: "payments-admins", ReadOnly: "payments-readers"}, Environments: []v1alpha1.Environment{{Name: "dev"}}}}},
-		guards: []v1alpha1.Guard{{Spec: v1alpha1.GuardSpec{Tenant: "payments", Environment: "dev"}}}}
 	cluster.tenants[0].Name, cluster.guards[0].Name, cluster.guards[0].Namespace = "payments", v1alpha1.GuardName, "payments-dev"
 	reader := client.Reader(cluster)
 	s.guards.Store(&reader)
+}
 
+// TestAPISignIn: with tokens of a real provider; what is not one of its for Ringfence is refused, and what cannot be known is neither.
+func TestAPISignIn(t *testing.T) {
+	a, p := makeAuthority(t), idptest.Start(t)
+	s := withAPI(t, a, p)
+	defer startEvidence(t, s)()
+	c, base := a.client(t), "https://"+s.APIAddress()+"/api/v1"
+	is := func(what string, code int, kind, raw string) {
+		t.Helper()
+		if got, text, _ := askAPI(t, c, "POST", base+"/sessions", `{"idToken":"`+raw+`"}`); got != code || !strings.Contains(text, kind) {
+			t.Errorf("%s: %d %s; want %d %s", what, got, text, code, kind)
+		}
+	}
+	good := p.Token(nil)
+	is("before the cluster is read", 503, "undecided", good)
+	hasTenant(s, "")
+	is("no provider", 503, "undecided", good)
+	hasTenant(s, p.URL)
+	is("good", 201, "lastUsed", good)
+	is("of another audience", 401, "token-refused", p.Token(map[string]any{"aud": "payroll"}))
+	is("of another issuer", 401, "token-refused", p.Token(map[string]any{"iss": "https://evil.example"}))
+	is("ended", 401, "token-refused", p.Token(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}))
+	is("no token", 401, "token-refused", "jane")
+	is("groups that it could not hold, and no Graph", 503, "undecided", p.Token(map[string]any{"oid": idptest.Object, "tid": idptest.Directory, "_claim_names": map[string]any{"groups": "src1"},
+		"_claim_sources": map[string]any{"src1": map[string]any{"endpoint": p.URL + "/gone"}}}))
+	p.Set(func(now *idptest.Settings) {
+		now.Before = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true }
+	})
+	hasTenant(s, p.URL+"/")
+	is("a provider that is down", 503, "undecided", p.Token(nil))
+}
+
+// TestAPI: over TLS 1.3 alone a person signs in, sees the findings that the store has of their namespaces and no others, and makes a token with which a
+// pipeline sends runs in until it is revoked; all of it is in the ledger, without a name or a credential.
+func TestAPI(t *testing.T) {
+	a, p := makeAuthority(t), idptest.Start(t)
+	s := withAPI(t, a, p)
+	defer startEvidence(t, s)()
+	hasTenant(s, p.URL)
+	c, base := a.client(t), "https://"+s.APIAddress()+"/api/v1"
+	in := func(sub, group string) (cookie string) {
+		code, text, cookie := askAPI(t, c, "POST", base+"/sessions", `{"idToken":"`+p.Token(map[string]any{"sub": sub, "groups": []string{group}})+`"}`)
+		if code != 201 {
+			t.Fatalf("sign in: %d %s", code, text)
+		}
+		return cookie
+	}
+	jane, eve := in("jane", "payments-admins"), in("eve", "strangers")
 	for _, namespace := range []string{"payments-dev", "cards-dev"} {
 		pod := finding.Subject{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: "p"}
 		s.evidence.decided(t.Context(), admission.Decision{UID: "uid-" + namespace, Operation: "CREATE", Subject: pod, User: "jane", Findings: []finding.Finding{{Control: "RF-WL-01", Outcome: finding.Fail, Subject: pod}}})
@@ -157,7 +184,7 @@ func TestAPI(t *testing.T) {
 		}
 		what = append(what, body.What)
 	}
-	if got := strings.Join(what, " "); got != "signed-in signed-in signed-in token-made token-revoked" {
+	if got := strings.Join(what, " "); got != "signed-in signed-in token-made token-revoked" {
 		t.Errorf("recorded: %s", got)
 	}
 	old := a.client(t)
