@@ -29,7 +29,7 @@ const issuer = "https://idp.bank.example"
 
 // bank is a portal with people, tenants and findings, a clock that stands, and a way to ask.
 type bank struct {
-	t   *testing.T
+	t   testing.TB
 	cfg Config
 	*Portal
 	url string
@@ -151,7 +151,7 @@ func found(namespace string) finding.Finding {
 		Observed: &finding.Observed{Time: time.Now().UTC(), User: "oidc:somebody"}}
 }
 
-func newBank(t *testing.T) *bank {
+func newBank(t testing.TB) *bank {
 	t.Helper()
 	b := &bank{t: t, now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), people: map[string]identity.Person{},
 		platform: &v1alpha1.Platform{Spec: v1alpha1.PlatformSpec{Identity: v1alpha1.IdentityRules{Auditors: []string{"audit"}, Administrators: []string{"security"}, MFA: "mfa"}}},
