@@ -59,6 +59,8 @@ func (m *Memory) Add(fs []finding.Finding) {
 type Filter struct {
 	// Namespace is the subject's namespace; empty is any.
 	Namespace string
+	// Namespaces are the subject's namespaces, any of them; nil is any there is, and an empty list is none.
+	Namespaces []string
 	// Control is a control's id; empty is any.
 	Control string
 	// Tenant is a tenant, by its namespaces; see InTenant. Empty is any.
@@ -84,6 +86,7 @@ func (f Filter) Selects(g finding.Finding) bool { return f.match(g) }
 // match reports whether a finding is selected.
 func (f Filter) match(g finding.Finding) bool {
 	return (f.Namespace == "" || g.Subject.Namespace == f.Namespace) && (f.Control == "" || g.Control == f.Control) &&
+		(f.Namespaces == nil || slices.Contains(f.Namespaces, g.Subject.Namespace)) &&
 		(f.Tenant == "" || InTenant(g.Subject.Namespace, f.Tenant)) && (f.Request == "" || g.Observed != nil && g.Observed.AuditID == f.Request)
 }
 

@@ -53,6 +53,8 @@ func TestSince(t *testing.T) {
 		{time.Time{}, record.Filter{}, "RF-NW-08@ RF-WL-04@pay-dev RF-WL-04@pay-roll-dev RF-WL-01@b RF-WL-01@a RF-WL-02@a RF-WL-03@a"},
 		{noon.Add(-5 * time.Minute), record.Filter{}, "RF-NW-08@ RF-WL-01@a RF-WL-02@a RF-WL-03@a"},
 		{noon, record.Filter{Namespace: "a"}, ""},
+		{time.Time{}, record.Filter{Namespaces: []string{"b", "pay-dev"}}, "RF-WL-04@pay-dev RF-WL-01@b"},
+		{time.Time{}, record.Filter{Namespaces: []string{}}, ""},
 		{time.Time{}, record.Filter{Control: "RF-WL-01"}, "RF-WL-01@b RF-WL-01@a"},
 		{time.Time{}, record.Filter{Control: "RF-WL-01", Namespace: "a"}, "RF-WL-01@a"},
 		{time.Time{}, record.Filter{Namespace: "c"}, ""},

@@ -40,7 +40,7 @@ func checkDoors(cfg Config) error {
 	}
 	secured := cfg.AuditTokens != "" || cfg.AuditClientCA != ""
 	fault(cfg.Listen != "" && (cfg.TLSCert == "" || cfg.TLSKey == ""), "listen for audit events: want a certificate and its key too: what comes in proves itself by a token")
-	fault(cfg.Listen != "" && !secured && len(cfg.WitnessFor) == 0 && cfg.PushTokens == "" && cfg.MetricsTokens == "" && cfg.LedgerTokens == "", "listen for audit events: want a file of tokens or a CA of clients too: whoever may send audit events may invent refusals")
+	fault(cfg.Listen != "" && !secured && len(cfg.WitnessFor) == 0 && cfg.PushTokens == "" && cfg.MetricsTokens == "" && cfg.LedgerTokens == "" && cfg.API.Listen == "", "listen for audit events: want a file of tokens or a CA of clients too: whoever may send audit events may invent refusals")
 	fault(cfg.Listen == "" && (secured || cfg.PushTokens != "" || cfg.MetricsTokens != "" || cfg.LedgerTokens != "" || cfg.TLSCert != "" || cfg.TLSKey != ""), "tokens, certificates and CAs are for an address to listen on; want that too")
 	fault(cfg.Listen == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want an address to listen on too")
 	fault(cfg.Evidence == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want a folder for evidence too: what was seen is kept in it")
@@ -85,7 +85,7 @@ func (s *Server) listenDoors() error {
 	if s.cfg.LedgerTokens != "" {
 		mux.Handle("GET /ledger/", s.doorMetrics.measured("ledger", authenticated("the ledger", s.showing(s.cfg.LedgerTokens), http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger)))))
 	}
-	if s.cfg.PushTokens != "" {
+	if s.cfg.PushTokens != "" || s.api != nil {
 		mux.Handle("POST /records/check-run", s.taken("check-run", bounded(http.HandlerFunc(s.takePush))))
 	}
 	if len(s.cfg.WitnessFor) > 0 {

@@ -48,8 +48,13 @@ func (s *Server) askStore(ctx context.Context, from time.Time, q record.Query) (
 		return answer, err
 	}
 	f := store.FindingFilter{Range: store.Range{From: from}, Page: store.Page{After: q.After, Limit: pageLimit, Newest: true}}
-	if q.Namespace != "" {
+	switch {
+	case q.Namespace != "":
 		f.Namespaces = []string{q.Namespace}
+	case q.Namespaces != nil && len(q.Namespaces) == 0:
+		return answer, nil
+	default:
+		f.Namespaces = q.Namespaces
 	}
 	if q.Control != "" {
 		f.Controls = []string{q.Control}

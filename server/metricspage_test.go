@@ -59,9 +59,10 @@ func scraped(text string) map[string]metric {
 // TestMetricsPage: docs/metrics.md names every metric of a control plane in which everything happened, with its type and labels, and
 // no other.
 func TestMetricsPage(t *testing.T) {
-	r, dir := receive(t), shortDir(t)
+	r, dir, a := receive(t), shortDir(t), makeAuthority(t)
 	s, stop := traced(t, Config{AuditAddress: "127.0.0.1:0", Socket: filepath.Join(dir, "s"), Witnesses: []string{"folder:" + filepath.Join(dir, "outside")},
-		Webhook: WebhookConfig{Listen: "127.0.0.1:0", URL: "https://127.0.0.1:1"}, Traces: otlp.Config{Endpoint: r.URL, Sample: 1}}, slog.New(slog.DiscardHandler))
+		Webhook: WebhookConfig{Listen: "127.0.0.1:0", URL: "https://127.0.0.1:1"}, Traces: otlp.Config{Endpoint: r.URL, Sample: 1},
+		API: APIConfig{Listen: "127.0.0.1:0", Cert: a.cert, Key: a.key}}, slog.New(slog.DiscardHandler))
 	defer stop()
 	if says := judge(judging(t, s), review("7c5e", true), ""); !strings.Contains(says, "RF-WL-01") {
 		t.Fatal(says)

@@ -83,10 +83,17 @@ func checkPush(cfg Config) error {
 	return nil
 }
 
-// sender is whose token a request shows. The file is read at every request: a token that is taken out is refused at once.
+// sender is whose token a request shows: one of the signed-in API, or of the file, which is read at every request: a token that is taken
+// out is refused at once.
 func (s *Server) sender(r *http.Request) (string, bool) {
 	shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok || shown == "" {
+		return "", false
+	}
+	if s.api != nil && strings.HasPrefix(shown, "rf_") {
+		return s.api.portal.Pipeline(r.Context(), shown)
+	}
+	if s.cfg.PushTokens == "" {
 		return "", false
 	}
 	tokens, err := readPushTokens(s.cfg.PushTokens)

@@ -98,6 +98,8 @@ type Config struct {
 	LedgerTokens string
 	// WitnessFor are keyrings of other ledgers whose checkpoints are witnessed here.
 	WitnessFor []string
+	// API is the signed-in API.
+	API APIConfig
 	// Webhook is the admission door.
 	Webhook WebhookConfig
 	// Traces say where spans of what the doors take go; the zero value sends none.
@@ -129,6 +131,7 @@ type Server struct {
 	kinds     *install.Metrics
 	evidence  *evidence // nil for none
 	webhook   *webhook  // nil for none
+	api       *api      // nil for none
 	running   atomic.Bool
 	auditURL  string
 	doors     string
@@ -178,7 +181,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 		s.webhook, err = openWebhook(cfg.Webhook, cfg.Now, cat, s.traces, log)
 	}
 	if err == nil {
-		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenSocket(cfg.Socket), s.listenDoors())
+		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenAPI(), s.listenSocket(cfg.Socket), s.listenDoors())
 	}
 	if err != nil {
 		s.Close()
@@ -202,7 +205,7 @@ func check(cfg Config) ([]place, error) {
 	if cfg.Evidence == "" && len(cfg.Witnesses) > 0 {
 		err = errors.Join(err, errors.New("publish checkpoints: want a folder for evidence too: they are of the ledger in it"))
 	}
-	return places, errors.Join(err, checkDoors(cfg), checkWebhook(cfg.Webhook), checkReplicas(cfg))
+	return places, errors.Join(err, checkDoors(cfg), checkWebhook(cfg.Webhook), checkReplicas(cfg), checkAPI(cfg))
 }
 
 // AuditURL is where the API server is to send audit events, or "". It holds a random path that only the API server is
@@ -269,6 +272,9 @@ func (s *Server) metricsHandler() http.Handler {
 	}
 	if s.webhook != nil {
 		registry.MustRegister(s.webhook.metrics, s.webhook.fillMeters)
+	}
+	if s.api != nil {
+		registry.MustRegister(s.api.portal)
 	}
 	if s.evidence != nil {
 		registry.MustRegister(s.evidence.queue, s.evidence.appends, s.evidence.publisher, storeMetrics{s.evidence}, forward.NewMetrics(s.evidence.sinks.followers...))

@@ -59,4 +59,19 @@ type IdentityRules struct {
 	// +listType=set
 	// +optional
 	BreakGlassGroups []string `json:"breakGlassGroups,omitempty"`
+	// Auditors are the groups, as the provider names them (no prefix), whose members see every namespace in the signed-in API. They
+	// change nothing. Default none.
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +listType=set
+	// +optional
+	Auditors []string `json:"auditors,omitempty"`
+	// Administrators are the groups, without prefix too, whose members may end sessions and tokens of others in the signed-in API. Default none.
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=256
+	// +listType=set
+	// +optional
+	Administrators []string `json:"administrators,omitempty"`
 }
