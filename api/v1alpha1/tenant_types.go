@@ -229,7 +229,7 @@ type Environment struct {
 	// Quota replaces single amounts of the tenant's quota in this environment. Empty: the tenant's. At most 30.
 	// +kubebuilder:validation:MaxProperties=30
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k.contains('/') || k.startsWith('hugepages-') || k.startsWith('requests.hugepages-') || k in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'resourcequotas', 'services', 'replicationcontrollers', 'secrets', 'persistentvolumeclaims', 'configmaps', 'services.nodeports', 'services.loadbalancers'])",message="a quota limits what a ResourceQuota can: cpu, memory, requests.cpu, limits.memory, requests.storage, pods, services.loadbalancers, count/deployments.apps and the like"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, type(self[k]) == int ? self[k] >= 0 : (isQuantity(self[k]) && !self[k].startsWith('-')))",message="a quota is an amount of zero or more, such as 8, 500m or 16Gi"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, type(self[k]) == int ? self[k] >= 0 : !self[k].startsWith('-'))",message="a quota is an amount of zero or more, such as 8, 500m or 16Gi"
 	// +optional
 	Quota map[string]resource.Quantity `json:"quota,omitempty"`
 }

@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -322,10 +323,10 @@ func TestOffboard(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, 60*time.Second, func() error {
-		err := admin.Get(t.Context(), client.ObjectKey{Name: "leaving-dev"}, &corev1.Namespace{})
-		if apierrors.IsNotFound(err) {
+		ns := &corev1.Namespace{}
+		if err := admin.Get(t.Context(), client.ObjectKey{Name: "leaving-dev"}, ns); apierrors.IsNotFound(err) || ns.DeletionTimestamp != nil {
 			return nil
 		}
-		return fmt.Errorf("the namespace is still there: %v", err)
+		return errors.New("the namespace is still there")
 	})
 }
