@@ -33,8 +33,10 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"ringfence": func() { os.Exit(run(os.Args[1:])) },
 		"exits":     exits,
-		"make":      makeFile,
-		"ledger":    makeLedger,
+		// as kubectl calls it
+		"kubectl-ringfence": func() { os.Exit(run(os.Args[1:])) },
+		"make":              makeFile,
+		"ledger":            makeLedger,
 	})
 }
 

@@ -71,7 +71,7 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 // be used; the others are.
 func loadSettings(paths []string, stdin io.Reader, schemas *schemas, controls []control.Control, now time.Time) (*settings, [][]error) {
 	s := &settings{controls: controls, now: now, guards: map[string]*policy.Guard{}}
-	l := loader{settings: s, schemas: schemas, places: map[string]finding.Location{}}
+	l := loader{settings: s, schemas: schemas, places: map[string]finding.Location{}, named: map[string]*manifest.Object{}}
 	for _, in := range expand(paths, nil) {
 		file, err := in.open(stdin)
 		if err != nil {
@@ -87,6 +87,9 @@ func loadSettings(paths []string, stdin io.Reader, schemas *schemas, controls []
 		}
 		file.Close()
 	}
+	for _, f := range tenant.Faults(s.platform, s.tenants) {
+		l.faults = append(l.faults, []error{&manifest.Error{Location: l.named[f.Tenant].Locate(f.Path), Message: f.Text}})
+	}
 	return s, l.faults
 }
 
@@ -94,6 +97,7 @@ type loader struct {
 	*settings
 	schemas *schemas
 	places  map[string]finding.Location // of what was read, by kind and name
+	named   map[string]*manifest.Object // the tenants, by name
 	faults  [][]error
 }
 
@@ -151,7 +155,7 @@ func (l *loader) decode(o *manifest.Object) error {
 	if err := json.Unmarshal(text, &t); err != nil {
 		return err
 	}
-	l.tenants = append(l.tenants, t)
+	l.tenants, l.named[t.Name] = append(l.tenants, t), o
 	return nil
 }
 

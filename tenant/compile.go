@@ -59,7 +59,7 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	spec.BreakGlassGroups = platform.Spec.Identity.BreakGlassGroups
 	spec.RequiredLabels, spec.CopyAnnotations = platform.Spec.Metadata.RequiredLabels, platform.Spec.Metadata.CopyAnnotations
 	spec.Defaults = defaults(platform.Spec.Defaults)
-	spec.StorageClasses = platform.Spec.Storage.EncryptedClasses
+	spec.StorageClasses, spec.IngressClasses = storageClasses(platform, tenant), ingressClasses(tenant)
 	spec.DataClassLabel, spec.Elsewhere = platform.Spec.Separation.DataClassLabel, *platform.Spec.Separation.Production.DeepCopy()
 	if spec.Production {
 		spec.Elsewhere = *platform.Spec.Separation.NonProduction.DeepCopy()
@@ -71,6 +71,7 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 		prefix := groupPrefix(platform)
 		groups := GroupsOf(tenant, *env)
 		spec.Groups = []string{prefix + groups.Admin, prefix + groups.ReadOnly}
+		spec.Pipelines = pipelineUsers(tenant, *env)
 		spec.Grants = *tenant.Spec.Grants.DeepCopy()
 		spec.Egress, spec.EgressCIDRs = egress(tenant.Spec.Egress)
 		spec.Waivers = waivers(all, namespace, spec.Unwaivable)
@@ -115,13 +116,22 @@ func NamespaceOf(t *v1alpha1.Tenant, env v1alpha1.Environment) string {
 	return t.Name + "-" + env.Name
 }
 
+// liesAt reports whether NamespaceOf is a namespace, and makes no text for it: each event of a namespace asks it of every tenant.
+func liesAt(t *v1alpha1.Tenant, env v1alpha1.Environment, namespace string) bool {
+	if env.Namespace != "" {
+		return string(env.Namespace) == namespace
+	}
+	rest, ok := strings.CutPrefix(namespace, t.Name)
+	return ok && len(rest) == len(env.Name)+1 && rest[0] == '-' && rest[1:] == env.Name
+}
+
 // environmentOf is the environment of t whose namespace this is, nil if there is none or t is nil.
 func environmentOf(t *v1alpha1.Tenant, namespace string) *v1alpha1.Environment {
 	if t == nil {
 		return nil
 	}
 	for i, env := range t.Spec.Environments {
-		if NamespaceOf(t, env) == namespace {
+		if liesAt(t, env, namespace) {
 			return &t.Spec.Environments[i]
 		}
 	}
@@ -222,6 +232,23 @@ func registries(platform *v1alpha1.Platform, tenant *v1alpha1.Tenant) []v1alpha1
 		}
 	}
 	return narrowed
+}
+
+// storageClasses are the platform's, or those of them that the tenant names.
+func storageClasses(platform *v1alpha1.Platform, tenant *v1alpha1.Tenant) []string {
+	all := slices.Clone(platform.Spec.Storage.EncryptedClasses)
+	if tenant == nil || len(tenant.Spec.StorageClasses) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(all, func(class string) bool { return !slices.Contains(tenant.Spec.StorageClasses, class) })
+}
+
+// ingressClasses are the tenant's, and any where it names none.
+func ingressClasses(tenant *v1alpha1.Tenant) []string {
+	if tenant == nil || len(tenant.Spec.IngressClasses) == 0 {
+		return []string{v1alpha1.AnyClass}
+	}
+	return slices.Clone(tenant.Spec.IngressClasses)
 }
 
 // egress is the allowed destinations: names by "fqdn:port", networks in order. Of a destination listed twice the later end

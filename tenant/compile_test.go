@@ -342,7 +342,7 @@ func TestGroupsOfAnEnvironment(t *testing.T) {
 		if got := Compile(nil, platform, o, nil, NamespaceOf(o, env)).Spec.Groups; !slices.Equal(got, want) {
 			t.Errorf("%s: the Guard names %v, want %v", env.Name, got, want)
 		}
-		for _, b := range bindings(platform, o, env) {
+		for _, b := range bindings(Input{Platform: platform, Tenant: o}, env) {
 			group := want[0]
 			if b.Name == RoleReadOnly {
 				group = want[1]
@@ -351,5 +351,32 @@ func TestGroupsOfAnEnvironment(t *testing.T) {
 				t.Errorf("%s: %s is bound to %s, want %s", env.Name, b.Name, got, group)
 			}
 		}
+	}
+}
+
+// TestClasses: a tenant narrows the Platform's storage classes and cannot add to them; of Ingresses it may name any class unless it says
+// which; without a Platform there is none.
+func TestClasses(t *testing.T) {
+	platform := newPlatform(func(p *v1alpha1.Platform) { p.Spec.Storage.EncryptedClasses = []string{"fast", "slow"} })
+	narrow := newTenant(func(t *v1alpha1.Tenant) {
+		t.Spec.StorageClasses, t.Spec.IngressClasses = []string{"slow", "mine"}, []string{"internal"}
+	})
+	for _, tc := range []struct {
+		name             string
+		platform         *v1alpha1.Platform
+		tenant           *v1alpha1.Tenant
+		storage, ingress []string
+	}{
+		{"narrowed", platform, narrow, []string{"slow"}, []string{"internal"}},
+		{"the platform's", platform, newTenant(nil), []string{"fast", "slow"}, []string{"*"}},
+		{"nobody's", platform, nil, []string{"fast", "slow"}, []string{"*"}},
+		{"no platform", nil, narrow, nil, nil},
+	} {
+		if got := Compile(nil, tc.platform, tc.tenant, nil, "payments-dev").Spec; !slices.Equal(got.StorageClasses, tc.storage) || !slices.Equal(got.IngressClasses, tc.ingress) {
+			t.Errorf("%s: storage %v and ingress %v, want %v and %v", tc.name, got.StorageClasses, got.IngressClasses, tc.storage, tc.ingress)
+		}
+	}
+	if len(platform.Spec.Storage.EncryptedClasses) != 2 {
+		t.Error("the Platform was changed")
 	}
 }

@@ -65,6 +65,8 @@ func CacheByObject() map[client.Object]cache.ByObject {
 		&corev1.ResourceQuota{}:       own,
 		&corev1.LimitRange{}:          own,
 		&rbacv1.RoleBinding{}:         own,
+		&rbacv1.ClusterRole{}:         own,
+		&rbacv1.ClusterRoleBinding{}:  own,
 		&networkingv1.NetworkPolicy{}: own,
 		&corev1.ServiceAccount{}:      {Field: fields.OneTermEqualSelector("metadata.name", defaultAccount)},
 	}
@@ -107,7 +109,21 @@ func (r *Reconciler) gather(ctx context.Context, t *v1alpha1.Tenant, platform *v
 		}
 		in.Namespaces[ns.Name] = live
 	}
-	return in, nil
+	return in, r.gatherQuotas(ctx, in)
+}
+
+// gatherQuotas asks the server for the quotas of a divided total that is about to be divided anew; see quotasDiffer.
+func (r *Reconciler) gatherQuotas(ctx context.Context, in Input) (err error) {
+	if !quotasDiffer(in) {
+		return nil
+	}
+	for name, live := range in.Namespaces {
+		if live.Quota, err = find(ctx, r.live, name, limitsName, &corev1.ResourceQuota{}); err != nil {
+			return fmt.Errorf("read the quota of namespace %s: %w", name, err)
+		}
+		in.Namespaces[name] = live
+	}
+	return nil
 }
 
 // gatherNamespace reads what Ringfence has written in one namespace.

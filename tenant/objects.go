@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -140,54 +138,20 @@ func account(namespace string, own bool) *unstructured.Unstructured {
 	return u
 }
 
-// quota is the tenant's hard limit, nil where it has none.
-func quota(t *v1alpha1.Tenant, namespace string) *corev1.ResourceQuota {
-	if len(t.Spec.Quota) == 0 {
-		return nil
-	}
-	hard := corev1.ResourceList{}
-	for name, amount := range t.Spec.Quota {
-		hard[corev1.ResourceName(name)] = amount
-	}
-	return &corev1.ResourceQuota{ObjectMeta: metaOf(namespace, limitsName), Spec: corev1.ResourceQuotaSpec{Hard: hard}}
-}
-
 // limitRange bounds single volume claims and never fills in a default.
 //
 // Only the type Container makes defaults, of max and min even where none are given; a max for the type Pod refuses every
 // pod that states no limit, before any control could say so with its own words. So it speaks of claims alone: at least
 // 1 MiB, and no larger than all that the quota allows.
-func limitRange(t *v1alpha1.Tenant, namespace string) *corev1.LimitRange {
+func limitRange(hard corev1.ResourceList, namespace string) *corev1.LimitRange {
 	item := corev1.LimitRangeItem{
 		Type: corev1.LimitTypePersistentVolumeClaim,
 		Min:  corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Mi")},
 	}
-	if most, ok := t.Spec.Quota[string(corev1.ResourceRequestsStorage)]; ok && most.Cmp(item.Min[corev1.ResourceStorage]) >= 0 {
-		item.Max = corev1.ResourceList{corev1.ResourceStorage: most}
+	if most := claimMost(hard); most != nil {
+		item.Max = corev1.ResourceList{corev1.ResourceStorage: *most}
 	}
 	return &corev1.LimitRange{ObjectMeta: metaOf(namespace, limitsName), Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{item}}}
-}
-
-// bindings give the two groups their rights in one namespace, by name of the ClusterRole and of the RoleBinding alike.
-func bindings(platform *v1alpha1.Platform, t *v1alpha1.Tenant, env v1alpha1.Environment) []rbacv1.RoleBinding {
-	namespace := NamespaceOf(t, env)
-	bind := func(role, group string) rbacv1.RoleBinding {
-		return rbacv1.RoleBinding{
-			ObjectMeta: metaOf(namespace, role),
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: groupPrefix(platform) + group}},
-		}
-	}
-	groups := GroupsOf(t, env)
-	all := []rbacv1.RoleBinding{
-		bind(RoleAdmin, groups.Admin),
-		bind(networkRole(modelOf(platform)), groups.Admin),
-		bind(RoleReadOnly, groups.ReadOnly),
-	}
-	if !env.Production {
-		all = append(all, bind(RoleDebug, groups.Admin))
-	}
-	return all
 }
 
 // GroupsOf are the groups that have rights in an environment: its own, and the tenant's where it names none.
@@ -204,9 +168,4 @@ func groupPrefix(platform *v1alpha1.Platform) string {
 		return *p
 	}
 	return "oidc:"
-}
-
-// ours reports whether a RoleBinding bears one of the names that Ringfence uses.
-func ours(binding string) bool {
-	return slices.Contains([]string{RoleAdmin, RoleReadOnly, RoleDebug, networkRole(v1alpha1.NetworkCilium), networkRole(v1alpha1.NetworkKubernetes)}, binding)
 }

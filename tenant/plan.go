@@ -38,6 +38,11 @@ type Input struct {
 	// Gated says that images are judged by facts. Images are the facts, nil where none can be read at the moment.
 	Gated  bool
 	Images *image.Index
+
+	// hard is what the quota of each namespace says that the tenant asks for, and taken the groups that others named first; Plan
+	// reckons both.
+	hard  map[string]corev1.ResourceList
+	taken map[string]string
 }
 
 // Live is one namespace as it is. Nil fields and absent keys: no such object.
@@ -106,6 +111,9 @@ type EnvironmentPlan struct {
 	Reason string
 	// Next is when something here ends by itself; zero for never.
 	Next time.Time
+
+	// wanted says that the tenant asks for the namespace and has it.
+	wanted bool
 }
 
 // Plan decides what is to be written for one tenant: an EnvironmentPlan for each environment it asks for, in its order,
@@ -116,7 +124,8 @@ type EnvironmentPlan struct {
 func Plan(in Input) []EnvironmentPlan {
 	var plans []EnvironmentPlan
 	wanted := map[string]bool{}
-	if in.Tenant.DeletionTimestamp == nil {
+	in.hard, in.taken = hardOf(in), taken(in.Tenants, in.Tenant)
+	if in.Tenant.DeletionTimestamp == nil && !in.over() {
 		for _, env := range in.Tenant.Spec.Environments {
 			wanted[NamespaceOf(in.Tenant, env)] = true
 			plans = append(plans, planActive(in, env))
@@ -148,8 +157,10 @@ func planActive(in Input, env v1alpha1.Environment) EnvironmentPlan {
 	if live.Namespace == nil {
 		plan.Changes = append(plan.Changes, Change{Create, newNamespace(name, in.Tenant.Name)})
 	}
-	furnish(in, in.Tenant, env, live, false, &plan)
-	rights := changeBindings(live, bindings(in.Platform, in.Tenant, env))
+	plan.wanted = true
+	furnish(in, in.Tenant, env, live, stopped(in.Tenant), &plan)
+	in.explain(&plan)
+	rights := changeBindings(live, bindings(in, env))
 	if plan.Reason == ReasonNetworkModelMissing { // nobody gets rights in a namespace whose network is open; losing them is well
 		plan.Status.Phase = v1alpha1.EnvironmentRefused
 		rights = slices.DeleteFunc(rights, func(c Change) bool { return c.Verb == Create })
@@ -231,8 +242,12 @@ func furnish(in Input, t *v1alpha1.Tenant, env v1alpha1.Environment, live Live, 
 	if a := live.Account; a == nil || a.AutomountServiceAccountToken == nil || *a.AutomountServiceAccountToken || a.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy {
 		change(Change{Apply, account(name, true)})
 	}
-	change(changeQuota(live.Quota, quota(t, name))...)
-	change(changeLimits(live.Limits, limitRange(t, name))...)
+	hard, asked := in.hard[name]
+	if !asked {
+		hard = givenUp(t, live)
+	}
+	change(changeQuota(live.Quota, quota(hard, name, stopped(t)))...)
+	change(changeLimits(live.Limits, limitRange(hard, name))...)
 	changes, ok := changeBaseline(in, name, live)
 	change(changes...)
 	if !ok {

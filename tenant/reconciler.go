@@ -140,13 +140,16 @@ func (r *Reconciler) reconcileTenant(ctx context.Context, req reconcile.Request)
 		}
 		outcomes = append(outcomes, outcome{plan, err})
 	}
+	if err := r.showSights(ctx, in, outcomes); err != nil {
+		return later(err)
+	}
 	if t.DeletionTimestamp != nil && len(outcomes) == 0 {
 		return later(r.letGo(ctx, t))
 	}
 	if err := r.saveStatus(ctx, t, statusOf(t, outcomes, in.Now)); err != nil {
 		return later(err)
 	}
-	return r.again(outcomes, in.Now), errorsOf(outcomes)
+	return untilDeletion(t, r.again(outcomes, in.Now), in.Now), errorsOf(outcomes)
 }
 
 // again says when a tenant is looked at anew without any event: at the next end of an egress or a waiver, and every Poll while

@@ -30,7 +30,7 @@ func retire(in Input, name string, live Live) EnvironmentPlan {
 	if live.Namespace.DeletionTimestamp != nil {
 		return plan
 	}
-	if in.Tenant.Spec.DeletionPolicy == v1alpha1.DeletionDelete {
+	if in.Tenant.Spec.DeletionPolicy == v1alpha1.DeletionDelete || in.over() {
 		plan.Changes = []Change{{Delete, live.Namespace}}
 		return plan
 	}

@@ -1,7 +1,7 @@
 package tenant
 
 import (
-	_ "embed" // protected.yaml, waivers.yaml, quarantines.yaml
+	_ "embed" // protected.yaml, waivers.yaml, quarantines.yaml, offboarding.yaml
 	"fmt"
 	"strings"
 
@@ -22,6 +22,8 @@ const (
 	RoleAdmin = "ringfence-tenant-admin"
 	// RoleDebug enters running pods. It is bound outside production alone.
 	RoleDebug = "ringfence-tenant-debug"
+	// RolePipeline deploys. It reads and writes no Secret, waives nothing and enters nothing.
+	RolePipeline = "ringfence-tenant-pipeline"
 	// rolePrefixNetwork and a network model name the role that writes policies of that model.
 	rolePrefixNetwork = "ringfence-tenant-network-"
 	// RoleApprover approves waivers. Ringfence binds it to nobody: the bank does, in each namespace or in all.
@@ -41,25 +43,30 @@ var waiversYAML string
 //go:embed quarantines.yaml
 var quarantinesYAML string
 
+//go:embed offboarding.yaml
+var offboardingYAML string
+
 // Protection is what must be installed once in a cluster beside the CRDs, before the Reconciler runs: the ClusterRoles of
 // tenants, the native policies that keep everyone else off what Ringfence writes, the one that says who asks for a waiver
-// and who approves it, and those of quarantines: who opens and lifts one, and what one freezes. The installer applies it and keeps it.
+// and who approves it, those of quarantines: who opens and lifts one, and what one freezes, and the one that says who ends a tenant. The
+// installer applies it and keeps it.
 func Protection() ([]client.Object, error) {
 	var objects []client.Object
 	for _, role := range Roles() {
 		objects = append(objects, &role)
 	}
-	for i, doc := range strings.Split(protectedYAML+"\n---\n"+waiversYAML+"\n---\n"+quarantinesYAML, "\n---\n") {
+	policies := strings.Join([]string{protectedYAML, waiversYAML, quarantinesYAML, offboardingYAML}, "\n---\n")
+	for i, doc := range strings.Split(policies, "\n---\n") {
 		var kind metav1.TypeMeta
 		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
-			return nil, fmt.Errorf("read document %d of protected.yaml, waivers.yaml and quarantines.yaml: %w", i+1, err)
+			return nil, fmt.Errorf("read document %d of protected.yaml, waivers.yaml, quarantines.yaml and offboarding.yaml: %w", i+1, err)
 		}
 		var object client.Object = &admissionregistrationv1.ValidatingAdmissionPolicy{}
 		if kind.Kind == "ValidatingAdmissionPolicyBinding" {
 			object = &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
 		}
 		if err := yaml.UnmarshalStrict([]byte(doc), object); err != nil {
-			return nil, fmt.Errorf("read document %d of protected.yaml, waivers.yaml and quarantines.yaml: %w", i+1, err)
+			return nil, fmt.Errorf("read document %d of protected.yaml, waivers.yaml, quarantines.yaml and offboarding.yaml: %w", i+1, err)
 		}
 		objects = append(objects, object)
 	}
@@ -91,6 +98,7 @@ func Roles() []rbacv1.ClusterRole {
 		role(RoleDebug,
 			rule("", "pods/exec pods/attach pods/portforward", "get create"),
 			rule("", "pods/ephemeralcontainers", "get update patch")),
+		role(RolePipeline, append(readOnlyRules(), pipelineRules()...)...),
 		role(RoleApprover,
 			rule("ringfence.dev", "waivers", look+" patch approve"),
 			rule("ringfence.dev", "waivers/status", "get update patch"),
@@ -141,6 +149,19 @@ func adminRules() []rbacv1.PolicyRule {
 	}
 }
 
+// pipelineRules let a pipeline deploy: what an admin writes but Secrets, which come from their store, and waivers, which people ask for.
+func pipelineRules() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		rule("", "pods services configmaps serviceaccounts persistentvolumeclaims replicationcontrollers podtemplates", write),
+		rule("apps", "deployments statefulsets daemonsets replicasets", write),
+		rule("apps", "deployments/scale statefulsets/scale replicasets/scale", "update patch"),
+		rule("batch", "jobs cronjobs", write),
+		rule("autoscaling", "horizontalpodautoscalers", write),
+		rule("policy", "poddisruptionbudgets", write),
+		rule("networking.k8s.io", "ingresses", write),
+	}
+}
+
 // ServiceAccountRules are all the rights that the Reconciler needs, for the ClusterRole of Ringfence's own ServiceAccount;
 // the tests run it with these and nothing else. bind names the roles it may give: without it the API server refuses a
 // RoleBinding to rights that the binder has not.
@@ -156,6 +177,7 @@ func adminRules() []rbacv1.PolicyRule {
 //	resourcequotas, limitranges,              limits, baseline, rights
 //	network policies, rolebindings
 //	clusterroles bind, by name                giving the tenants' roles
+//	clusterroles, clusterrolebindings         letting people find their namespaces; no right that Ringfence itself has not
 //	the kinds of workloadKinds, holdingKinds  list of metadata: does anything run, does anything wait for a finalizer
 func ServiceAccountRules() []rbacv1.PolicyRule {
 	own := "create update patch delete " + look
@@ -179,7 +201,7 @@ func ServiceAccountRules() []rbacv1.PolicyRule {
 		rule("", "resourcequotas limitranges", own),
 		rule("networking.k8s.io", "networkpolicies", own),
 		rule("cilium.io", "ciliumnetworkpolicies", own),
-		rule(rbacv1.GroupName, "rolebindings", own),
+		rule(rbacv1.GroupName, "rolebindings clusterroles clusterrolebindings", own),
 		bind,
 	}
 	for _, k := range holdingKinds {

@@ -60,6 +60,9 @@ func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 		&networkingv1.NetworkPolicy{}, &rbacv1.RoleBinding{}} {
 		watch(r.tenant, o, to(r.tenantOfObject))
 	}
+	for _, o := range []client.Object{&rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}} {
+		watch(r.tenant, o, to(tenantOfSight))
+	}
 	watch(namespace, &corev1.Namespace{}, &handler.EnqueueRequestForObject{})
 	watch(namespace, &v1alpha1.Platform{}, to(r.allNamespaces))
 	watch(namespace, &v1alpha1.Tenant{}, to(namespacesOfTenant))
@@ -136,6 +139,9 @@ func (r *Reconciler) tenantOfObject(ctx context.Context, o client.Object) []reco
 	ns, err := find(ctx, r.client, "", o.GetNamespace(), &corev1.Namespace{})
 	if err != nil || ns == nil {
 		return nil
+	}
+	if owner := ns.Labels[v1alpha1.LabelTenant]; owner != "" {
+		return []reconcile.Request{named(owner)} // what is in it is nobody else's business
 	}
 	return r.tenantsOfNamespace(ctx, ns)
 }

@@ -25,7 +25,9 @@ const ConditionReady = "Ready"
 //	NetworkModelMissing  False   install Cilium or choose the other model
 //	EgressTooLarge       False   shorten spec.egress
 //	Refused              False   choose another namespace, or take it over explicitly
-//	Cordoned             False   empty the namespace, or set deletionPolicy, or bring the environment back
+//	Mistaken             False   what each text says: another group, a larger total, a right name
+//	Offboarding          False   nothing: wait; it says when the namespaces go
+//	Cordoned             False   empty the namespace, or set deletionPolicy, or bring the environment back; or uncordon the tenant
 //	Deleting             False   nothing: wait
 //	Active               True    nothing
 const (
@@ -34,12 +36,14 @@ const (
 	ReasonNetworkModelMissing = "NetworkModelMissing"
 	ReasonEgressTooLarge      = "EgressTooLarge"
 	ReasonRefused             = "Refused"
+	ReasonMistaken            = "Mistaken"
+	ReasonOffboarding         = "Offboarding"
 	ReasonCordoned            = "Cordoned"
 	ReasonDeleting            = "Deleting"
 	ReasonActive              = "Active"
 )
 
-var reasonOrder = []string{ReasonNoPlatform, ReasonApplyFailed, ReasonNetworkModelMissing, ReasonEgressTooLarge, ReasonRefused, ReasonCordoned, ReasonDeleting}
+var reasonOrder = []string{ReasonNoPlatform, ReasonApplyFailed, ReasonNetworkModelMissing, ReasonEgressTooLarge, ReasonRefused, ReasonMistaken, ReasonOffboarding, ReasonCordoned, ReasonDeleting}
 
 // maxMessage is the longest message of a condition, in bytes (metav1.Condition allows 32,768; a table cell takes less).
 const maxMessage = 4096
@@ -76,11 +80,16 @@ func statusOf(t *v1alpha1.Tenant, outcomes []outcome, now time.Time) v1alpha1.Te
 		names = append(names, entry.Namespace)
 	}
 	status.Namespaces = strings.Join(names, ",")
+	status.Offboarding = offboardingOf(t, errorsOf(outcomes) == nil, now)
 	for _, reason := range reasonOrder {
 		if reasons[reason] {
 			setReady(&status, metav1.ConditionFalse, reason, strings.Join(messages, " | "), now)
 			return status
 		}
+	}
+	if ends(t) {
+		setReady(&status, metav1.ConditionFalse, ReasonOffboarding, "the tenant is offboarded and its namespaces are gone; fix: delete the Tenant", now)
+		return status
 	}
 	setReady(&status, metav1.ConditionTrue, ReasonActive, activeMessage(len(outcomes)), now)
 	return status

@@ -71,6 +71,12 @@ type GuardSpec struct {
 	// +listType=atomic
 	// +optional
 	Groups []string `json:"groups,omitempty"`
+	// Pipelines are the users, as the API server names them, that RoleBindings may name beside Groups: the tenant's pipelines
+	// of this environment. Empty: none.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=atomic
+	// +optional
+	Pipelines []string `json:"pipelines,omitempty"`
 	// Entry says whether people may enter running pods. Empty means Closed: only BreakGlassGroups may.
 	// +optional
 	Entry Entry `json:"entry,omitempty"`
@@ -102,6 +108,11 @@ type GuardSpec struct {
 	// +listType=atomic
 	// +optional
 	StorageClasses []string `json:"storageClasses,omitempty"`
+	// IngressClasses are the classes that Ingresses and Gateways may name, and * is any. Empty: none.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=atomic
+	// +optional
+	IngressClasses []string `json:"ingressClasses,omitempty"`
 	// DataClassLabel is the label that names a class of data. Empty: classes are not compared.
 	// +optional
 	DataClassLabel string `json:"dataClassLabel,omitempty"`
@@ -141,6 +152,9 @@ type GuardSpec struct {
 	// +optional
 	Images *GuardImages `json:"images,omitempty"`
 }
+
+// AnyClass in GuardSpec.IngressClasses stands for every class.
+const AnyClass = "*"
 
 // GuardImages is what is known of image digests in one namespace.
 type GuardImages struct {

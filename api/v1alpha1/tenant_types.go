@@ -91,6 +91,45 @@ type TenantSpec struct {
 	// +optional
 	Quota map[string]resource.Quantity `json:"quota,omitempty"`
 
+	// TotalQuota is the hard limit of all the tenant's namespaces together. It is divided: an environment that a quota is stated for
+	// has that, the others share what is left. Empty means no limit of the whole. At most 30.
+	// +kubebuilder:validation:MaxProperties=30
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.contains('/') || k.startsWith('hugepages-') || k.startsWith('requests.hugepages-') || k in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'resourcequotas', 'services', 'replicationcontrollers', 'secrets', 'persistentvolumeclaims', 'configmaps', 'services.nodeports', 'services.loadbalancers'])",message="a quota limits what a ResourceQuota can: cpu, memory, requests.cpu, limits.memory, requests.storage, pods, services.loadbalancers, count/deployments.apps and the like"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, type(self[k]) == int ? self[k] >= 0 : (isQuantity(self[k]) && !self[k].startsWith('-')))",message="a quota is an amount of zero or more, such as 8, 500m or 16Gi"
+	// +optional
+	TotalQuota map[string]resource.Quantity `json:"totalQuota,omitempty"`
+
+	// StorageClasses narrows those that the Platform lists as encrypted; another allows nothing. Empty means the platform's.
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +listType=set
+	// +optional
+	StorageClasses []string `json:"storageClasses,omitempty"`
+
+	// IngressClasses are the classes that its Ingresses and Gateways may name. Empty means any.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +listType=set
+	// +optional
+	IngressClasses []string `json:"ingressClasses,omitempty"`
+
+	// Pipelines are the machines that deploy into its environments.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Pipelines []Pipeline `json:"pipelines,omitempty"`
+
+	// Cordon stops what is new in all environments; absent: nothing is stopped.
+	// +optional
+	Cordon *Cordon `json:"cordon,omitempty"`
+
+	// Offboarding ends the tenant; absent: it goes on.
+	// +optional
+	Offboarding *Offboarding `json:"offboarding,omitempty"`
+
 	// Egress are destinations outside the cluster that the tenant's own network policies may open.
 	// +kubebuilder:validation:MaxItems=500
 	// +listType=atomic
@@ -187,6 +226,12 @@ type Environment struct {
 	// Groups replaces the tenant's groups in this environment. Absent, or one of the two absent: the tenant's.
 	// +optional
 	Groups *EnvironmentGroups `json:"groups,omitempty"`
+	// Quota replaces single amounts of the tenant's quota in this environment. Empty: the tenant's. At most 30.
+	// +kubebuilder:validation:MaxProperties=30
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.contains('/') || k.startsWith('hugepages-') || k.startsWith('requests.hugepages-') || k in ['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage', 'pods', 'resourcequotas', 'services', 'replicationcontrollers', 'secrets', 'persistentvolumeclaims', 'configmaps', 'services.nodeports', 'services.loadbalancers'])",message="a quota limits what a ResourceQuota can: cpu, memory, requests.cpu, limits.memory, requests.storage, pods, services.loadbalancers, count/deployments.apps and the like"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, type(self[k]) == int ? self[k] >= 0 : !self[k].startsWith('-'))",message="a quota is an amount of zero or more, such as 8, 500m or 16Gi"
+	// +optional
+	Quota map[string]resource.Quantity `json:"quota,omitempty"`
 }
 
 // EnvironmentGroups are groups of the identity provider for one environment. An empty one is the tenant's.
@@ -248,6 +293,9 @@ type TenantStatus struct {
 	// +listMapKey=namespace
 	// +optional
 	Environments []EnvironmentStatus `json:"environments,omitempty"`
+	// Offboarding says when rights ended and when the namespaces go; absent: nothing ends.
+	// +optional
+	Offboarding *OffboardingStatus `json:"offboarding,omitempty"`
 	// Conditions: Ready is True when every environment is as the tenant asks.
 	// +listType=map
 	// +listMapKey=type
@@ -264,7 +312,8 @@ type EnvironmentPhase string
 const (
 	// EnvironmentActive means: namespace, Guard, rights and limits are in place.
 	EnvironmentActive EnvironmentPhase = "Active"
-	// EnvironmentCordoned means: no longer wanted, but workloads remain; people have no rights there any more.
+	// EnvironmentCordoned means: no longer wanted, but workloads remain, and people have no rights there any more; or the tenant is
+	// cordoned or ends, and nothing new comes.
 	EnvironmentCordoned EnvironmentPhase = "Cordoned"
 	// EnvironmentDeleting means: the namespace is being deleted.
 	EnvironmentDeleting EnvironmentPhase = "Deleting"

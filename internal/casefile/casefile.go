@@ -44,7 +44,9 @@ func Guard() v1alpha1.GuardSpec {
 		Groups:           []string{"oidc:payments-admins", "oidc:payments-readers"},
 		BreakGlassGroups: []string{"oidc:break-glass"},
 		RequiredLabels:   []string{"cost-centre"},
+		Pipelines:        []string{"https://ci.bank.example#repo:payments:prod"},
 		StorageClasses:   []string{"encrypted"},
+		IngressClasses:   []string{"internal"},
 		NetworkModel:     v1alpha1.NetworkCilium,
 
 		DataClassLabel: "bank.example/data-class",

@@ -111,10 +111,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return all.
 		Watches(&admissionv1.ValidatingAdmissionPolicy{}, platform).
 		Watches(&admissionv1.ValidatingAdmissionPolicyBinding{}, platform).
-		Watches(&rbacv1.ClusterRole{}, platform, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
-			return strings.HasPrefix(o.GetName(), v1alpha1.ManagedBy+"-")
-		}))).
+		Watches(&rbacv1.ClusterRole{}, platform, builder.WithPredicates(predicate.NewPredicateFuncs(ofEveryTenant))).
 		Complete(r)
+}
+
+// ofEveryTenant reports whether a ClusterRole is one of those that are the same for all tenants. Those of single tenants, whose names go on
+// with a colon, are package tenant's to write and to remove.
+func ofEveryTenant(o client.Object) bool {
+	return strings.HasPrefix(o.GetName(), v1alpha1.ManagedBy+"-")
 }
 
 // Reconcile puts in place what is missing or changed and removes what is stale. Without a Platform nothing is installed,
@@ -289,7 +293,9 @@ func (r *Reconciler) existing(ctx context.Context, mutates bool) (map[string]cli
 			return nil, fmt.Errorf("list what is in place: %w", err)
 		}
 		err := meta.EachListItem(list, func(o apiruntime.Object) error {
-			have[key(o.(client.Object))] = o.(client.Object)
+			if _, isRole := o.(*rbacv1.ClusterRole); !isRole || ofEveryTenant(o.(client.Object)) {
+				have[key(o.(client.Object))] = o.(client.Object)
+			}
 			return nil
 		})
 		if err != nil {

@@ -213,7 +213,7 @@ func (b *builder) carryCapsule(t *Tenant, c *capsule) {
 	}
 	c.set(Mapped, t.Name, "Tenant "+t.Name+" carries its owners, namespaces, quota and grants")
 	spec := &t.Object.Spec
-	spec.Registries, spec.Grants = c.registries, c.grants
+	spec.Registries, spec.Grants, spec.StorageClasses, spec.IngressClasses = c.registries, c.grants, c.storage, c.ingress
 	t.notes.registries, t.notes.grants = "containerRegistries of Capsule's Tenant", "of Capsule's Tenant"
 	for key, value := range c.labels {
 		if legalLabel(key, value) && len(spec.Labels) < 30 {

@@ -19,6 +19,8 @@ type capsule struct {
 	bindings   []*binding
 	registries []v1alpha1.Registry
 	grants     v1alpha1.Grants
+	storage    []string // classes that volume claims, and ingress those that Ingresses and Gateways may name
+	ingress    []string
 	labels     map[string]string
 	notes      map[string]string
 	quotas     []map[string]string
@@ -32,7 +34,7 @@ var (
 )
 
 // carried are the fields of a Capsule Tenant of any version that have a place in Ringfence, whole or in part.
-const carried = " owners owner namespaceOptions namespacesMetadata containerRegistries ingressOptions ingressHostnames priorityClasses runtimeClasses " +
+const carried = " owners owner namespaceOptions namespacesMetadata containerRegistries ingressOptions ingressHostnames ingressClasses storageClasses priorityClasses runtimeClasses " +
 	"additionalRoleBindings resourceQuotas limitRanges networkPolicies "
 
 func (e *Estate) capsule(o *Object, value map[string]any) {
@@ -110,9 +112,9 @@ func (c *capsule) readLists(spec map[string]any) {
 	c.grants.Hosts = keep("ingressOptions.allowedHostnames", hosts, hostForm, 100)
 	c.grants.PriorityClasses = keep("priorityClasses", allowed("priorityClasses", spec["priorityClasses"]), hostForm, 20)
 	c.grants.RuntimeClasses = keep("runtimeClasses", allowed("runtimeClasses", spec["runtimeClasses"]), hostForm, 20)
-	if at(spec, "ingressOptions", "allowedClasses") != nil {
-		c.lost = append(c.lost, "ingressOptions.allowedClasses")
-	}
+	c.storage = keep("storageClasses", allowed("storageClasses", spec["storageClasses"]), hostForm, 50)
+	classes := allowed("ingressOptions.allowedClasses", at(spec, "ingressOptions", "allowedClasses"))
+	c.ingress = keep("ingressOptions.allowedClasses", append(classes, allowed("ingressClasses", spec["ingressClasses"])...), hostForm, 20)
 	for _, field := range []string{"quota", "forbiddenLabels", "forbiddenAnnotations"} {
 		if v := at(spec, "namespaceOptions", field); v != nil && len(mapOf(v)) == 0 != (mapOf(v) != nil) {
 			c.lost = append(c.lost, "namespaceOptions."+field)

@@ -127,7 +127,7 @@ func (b *builder) settleQuotas(t *Tenant, all []*namespace, out map[string]resou
 		}
 	}
 	if c := b.capsules[all[0].capsule]; c != nil && c.whole {
-		b.decide("quota-of-the-tenant", t.Name, c.Object, "Capsule's quota is for the tenant as a whole and Ringfence's for each namespace alone; each was given the whole amount: divide it", "each namespace may use as much as all may today, as long as Capsule's own quotas do not stop it")
+		b.decide("quota-of-the-tenant", t.Name, c.Object, "Capsule's quota is for the tenant as a whole and each namespace was given the whole amount: state it as spec.totalQuota, which is divided among them", "each namespace may use as much as all may today, as long as Capsule's own quotas do not stop it")
 	}
 }
 

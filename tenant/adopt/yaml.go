@@ -143,6 +143,12 @@ func (p *Plan) tenantYAML(t *Tenant) []byte {
 	if len(spec.Registries) > 0 {
 		l.add(t.notes.registries, "  registries: %s", flow(spec.Registries))
 	}
+	if len(spec.StorageClasses) > 0 {
+		l.add("of Capsule's Tenant; those that the Platform lists as encrypted count", "  storageClasses: %s", flow(spec.StorageClasses))
+	}
+	if len(spec.IngressClasses) > 0 {
+		l.add("of Capsule's Tenant", "  ingressClasses: %s", flow(spec.IngressClasses))
+	}
 	p.limitsYAML(&l, t)
 	return l.Bytes()
 }

@@ -1,5 +1,5 @@
-// Package desk asks a cluster for waivers, approves, ends and lists them, and opens, confirms, lifts and lists quarantines, as the user
-// whom a kubeconfig names.
+// Package desk asks a cluster for waivers, approves, ends and lists them, opens, confirms, lifts and lists quarantines, and shows,
+// cordons and ends tenants, as the user whom a kubeconfig names.
 //
 // It decides nothing: who may what is said by the API server, whose words it passes on. The command line calls it.
 package desk

@@ -183,8 +183,14 @@ func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
 // as is a client of a user in groups.
 func as(t *testing.T, groups ...string) client.Client {
 	t.Helper()
+	return impersonating(t, "oidc:someone", groups...)
+}
+
+// impersonating is a client of a user by name, in groups.
+func impersonating(t *testing.T, user string, groups ...string) client.Client {
+	t.Helper()
 	config := rest.CopyConfig(cluster.Config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: "oidc:someone", Groups: append(groups, "system:authenticated")}
+	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:authenticated")}
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
