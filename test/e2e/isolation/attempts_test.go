@@ -1,0 +1,27 @@
+package isolation
+
+import (
+	"os"
+	"testing"
+
+	"ringfence.dev/ringfence/internal/attempt"
+)
+
+// attempts makes every attempt of testdata/attempts and compares each answer with the one it must get.
+func (b *bed) attempts(t *testing.T) {
+	var who []string
+	for name := range b.senders {
+		who = append(who, name)
+	}
+	all, err := attempt.Read(os.DirFS("testdata/attempts"), who...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := attempt.Make(t.Context(), all, b.senders, atOnce)
+	for _, row := range rows {
+		if row.Fault != nil {
+			t.Errorf("%s: %v", row.File, row.Fault)
+		}
+	}
+	t.Logf("%d attempts of %d requests: %s", len(all), len(rows), attempt.Tally(rows))
+}
