@@ -56,7 +56,7 @@ type Step struct {
 	// Says are texts that the answer must hold, and Hides those that it must not.
 	Says  []string `json:"says"`
 	Hides []string `json:"hides"`
-	// Soon tries again for some seconds until the answer is as wanted: a controller has to act first.
+	// Soon tries again for a while until the answer is as wanted: a controller has to act first.
 	Soon bool `json:"soon"`
 }
 

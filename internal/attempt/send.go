@@ -17,8 +17,8 @@ import (
 const (
 	// deadline is for one request; the API server ends a watch by itself, after the time that the request asks for.
 	deadline = 30 * time.Second
-	// patience is how long a step with Soon is tried.
-	patience = 20 * time.Second
+	// patience is how long a step with Soon is tried: far longer than anything takes on an idle machine.
+	patience = 2 * time.Minute
 	// maxAnswer is how much of an answer is read: lists of a test's cluster are far smaller.
 	maxAnswer = 4 << 20
 )

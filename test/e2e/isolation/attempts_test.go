@@ -17,6 +17,15 @@ func (b *bed) attempts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ready, err := attempt.Read(os.DirFS("testdata/ready"), who...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range attempt.Make(t.Context(), ready, b.senders, 1) {
+		if row.Fault != nil {
+			t.Fatalf("wait for the rules: %v", row.Fault)
+		}
+	}
 	rows := attempt.Make(t.Context(), all, b.senders, atOnce)
 	for _, row := range rows {
 		if row.Fault != nil {
