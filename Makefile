@@ -6,7 +6,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: up test check bench soak fuzz generate clean build registry devcluster need
+.PHONY: up test check bench soak attack fuzz generate clean build registry devcluster need
 
 # The platform on this machine, in the foreground; ARGS are those of `ringfence up`, for instance ARGS=--once.
 up: build
@@ -27,6 +27,10 @@ bench: build
 # Half an hour of steady load on a control plane with much to know; LOAD, LOAD_OBJECTS and LOAD_FINDINGS are other amounts.
 soak: devcluster
 	@LOAD="$${LOAD:-250/1m,150/30m}" LOAD_OBJECTS="$${LOAD_OBJECTS:-50000}" LOAD_FINDINGS="$${LOAD_FINDINGS:-10000}" .ci/step "soak" go test -v -count 1 -timeout 2h -run '^TestLoad$$/^steady$$' ./test/e2e/load
+
+# Every way round the controls and into another tenant that we know; prints the counts, and fails on what is let in.
+attack: devcluster
+	@.ci/step "attack" go test -v -count 1 -timeout 20m ./test/attack ./test/e2e/isolation
 
 # Every fuzzer for 10 seconds.
 fuzz: need
