@@ -112,6 +112,8 @@ func (i Item) Summary() string {
 		return "what is enforced where (" + a.Why + ")"
 	case i.Is("quarantine"):
 		what = "quarantine " + a.What + " "
+	case i.Is("elevation"):
+		what = "elevation " + a.What + " "
 	case i.Is("native-refusal") && a.Refused, i.Is("admission-decision") && !a.Allowed:
 		what = "refused "
 	case i.Is("native-refusal"), i.Is("admission-decision"):

@@ -58,6 +58,7 @@ const maxText = 1023
 var classes = map[string]Class{
 	"admission-decision": Detection, "native-refusal": Detection, "policy-gap": Detection, "silence": Detection,
 	"overflow": Detection, "check-run": Compliance, "change": Activity, "key-rotation": Activity, "quarantine": Activity,
+	"elevation": Activity, "elevated-request": Activity,
 }
 
 // titles are for kinds without findings.
@@ -67,6 +68,7 @@ var titles = map[string]string{
 	"overflow": "Records were lost: the queue was full", "check-run": "Check run", "change": "Change of a rule",
 	"key-rotation": "The ledger's key was changed", "posture": "What is enforced where",
 	"quarantine": "Quarantine of a workload",
+	"elevation":  "More rights for a while", "elevated-request": "Request under an elevation",
 }
 
 // Find is the catalogue: it gives a control's title, severity, wanted state and fix, which records do not repeat. Nil knows

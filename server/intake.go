@@ -28,6 +28,7 @@ func (s *Server) take(ctx context.Context, b auditlog.Batch) (err error) {
 	if s.evidence == nil {
 		for _, told := range b.Events {
 			s.findings.Add(told.Findings)
+			s.acts.add(told.Act)
 		}
 		return nil
 	}
@@ -51,6 +52,9 @@ func (s *Server) take(ctx context.Context, b auditlog.Batch) (err error) {
 		}
 		if c := told.Change; c != nil {
 			add(record.Change(c.Subject, c.Observed, c.Contents, e.actorKey))
+		}
+		if told.Act != nil {
+			add(record.ElevatedRequest(*told.Act))
 		}
 	}
 	all, fresh := e.begin(ctx, auditProducer, records)

@@ -96,7 +96,7 @@ func TestMetricsPage(t *testing.T) {
 	page, there := described(t), scraped(text)
 	later := []string{"ringfence_policy_gaps_total", "ringfence_policy_gap_seconds_total", "ringfence_admission_gaps_total", // begin with the first gap, which takes a cluster
 		"ringfence_mutation_requests_total", "ringfence_mutation_duration_seconds", "ringfence_mutation_stage_duration_seconds", "ringfence_mutation_gaps_total", // fill in, which takes one
-		"ringfence_suspensions", "ringfence_objects", "ringfence_kind_gaps_total", "ringfence_kind_gap_seconds_total", // of what lies in one
+		"ringfence_suspensions", "ringfence_elevations", "ringfence_objects", "ringfence_kind_gaps_total", "ringfence_kind_gap_seconds_total", // of what lies in one
 		"ringfence_scan_objects", "ringfence_scan_waiting", "ringfence_scan_oldest_seconds", "ringfence_scan_judged_total", "ringfence_scan_unjudged", // held to the page
 		"ringfence_scan_unread_kinds", "ringfence_scan_findings"} // by test/e2e/scan
 	for name, is := range there {

@@ -58,7 +58,7 @@ type Config struct {
 	// AuditAddress is the loopback host:port on which the API server's audit events arrive; port 0 takes a free one.
 	// Empty receives none, and findings then say that refusals are not observed.
 	AuditAddress string
-	// Socket is the path of the unix socket that answers /findings, /outcomes, /ledger, /evidence/status, /metrics and /healthz. Only its owner may open it.
+	// Socket is the path of the unix socket that answers /findings, /outcomes, /ledger, /evidence/status, /elevations, /metrics and /healthz. Only its owner may open it.
 	// Empty answers nobody.
 	Socket string
 	// Evidence is the folder of the ledger, in which every refusal is kept, and of its keys; it is made where it is missing.
@@ -138,6 +138,9 @@ type Server struct {
 	listeners []listener
 	guards    atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
 	scan      atomic.Pointer[scan.Scan]     // nil while none runs here
+
+	elevations atomic.Pointer[elevations] // nil until the cluster is reached
+	acts       acts                       // where there is no store that could be asked
 
 	doorMetrics *doorMetrics
 	facts       facts
@@ -258,6 +261,8 @@ func (s *Server) listenSocket(path string) error {
 		mux.Handle("GET /evidence/status", s.doorMetrics.measured("status", http.HandlerFunc(s.evidence.status)))
 		mux.Handle("GET /ledger/", s.doorMetrics.measured("ledger", http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger))))
 	}
+	mux.Handle("POST /elevations/{namespace}/{name}/token", s.doorMetrics.measured("elevation-token", http.HandlerFunc(s.elevationToken)))
+	mux.Handle("GET /elevations/{namespace}/{name}/acts", s.doorMetrics.measured("elevation-acts", http.HandlerFunc(s.elevationActs)))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	s.serve(l, mux)
 	return nil
@@ -266,7 +271,7 @@ func (s *Server) listenSocket(path string) error {
 // metricsHandler answers with the metrics of all that this process does.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(scan.NewMetrics(s.scan.Load, s.severity), s.metrics, s.kinds, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s})
+	registry.MustRegister(scan.NewMetrics(s.scan.Load, s.severity), s.metrics, s.kinds, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s}, elevationMetrics{s})
 	if s.traces != nil {
 		registry.MustRegister(s.traces.sender)
 	}
@@ -391,6 +396,7 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 	reader := client.Reader(mgr.GetClient())
 	s.guards.Store(&reader)
 	accepted := tenant.NewAccepted(s.catalogue.Controls)
+	s.openElevations(mgr, accepted)
 	if s.webhook != nil {
 		if err := s.webhook.setUp(mgr, accepted.Of, s.evidence); err != nil {
 			return nil, fmt.Errorf("set up the admission door: %w", err)
@@ -427,7 +433,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	if s.evidence != nil {
 		bundles.OnGap = s.evidence.gap
 	}
-	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.keepKinds(mgr), s.facts.watch(mgr)); err != nil {
+	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.elevations.Load().SetupWithManager(mgr), s.keepKinds(mgr), s.facts.watch(mgr)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
 	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr)); err != nil {

@@ -55,6 +55,9 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	}
 	spec.Suspended = suspended(platform.Spec.Suspensions, spec)
 	spec.Contact = platform.Spec.Contact
+	if platform.Spec.Identity.MFA == "" {
+		spec.SecondFactor = v1alpha1.Optional // the bank names nothing that would prove one
+	}
 	spec.Registries = registries(platform, tenant)
 	spec.BreakGlassGroups = platform.Spec.Identity.BreakGlassGroups
 	spec.RequiredLabels, spec.CopyAnnotations = platform.Spec.Metadata.RequiredLabels, platform.Spec.Metadata.CopyAnnotations
@@ -75,6 +78,7 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 		spec.Grants = *tenant.Spec.Grants.DeepCopy()
 		spec.Egress, spec.EgressCIDRs = egress(tenant.Spec.Egress)
 		spec.Waivers = waivers(all, namespace, spec.Unwaivable)
+		spec.LongestElevation = ElevationOf(platform).Longest.String()
 	}
 	return guard
 }
@@ -308,7 +312,7 @@ func instant(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// DropExpired removes from spec the egress, waivers and suspensions that have ended at now, lets what is suspended warn, and returns
+// DropExpired removes from spec the egress, waivers, elevations and suspensions that have ended at now, lets what is suspended warn, and returns
 // when the next of the rest ends (zero: never).
 // Whoever gives a Guard to a verdict calls it: rules take what is there for live.
 func DropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
@@ -322,6 +326,7 @@ func DropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
 		}
 		return false
 	}
+	maps.DeleteFunc(spec.Elevations, func(_, expires string) bool { return ended(expires) })
 	maps.DeleteFunc(spec.Egress, func(_, expires string) bool { return ended(expires) })
 	spec.EgressCIDRs = slices.DeleteFunc(spec.EgressCIDRs, func(c v1alpha1.EgressCIDR) bool { return ended(c.Expires) })
 	maps.DeleteFunc(spec.Waivers, func(_ string, of v1alpha1.SubjectWaivers) bool {

@@ -149,6 +149,11 @@ func (r *Reconciler) gatherNamespace(ctx context.Context, ns *corev1.Namespace, 
 		return live, err
 	}
 	live.Waivers = waivers.Items
+	var elevations v1alpha1.ElevationList
+	if err := r.client.List(ctx, &elevations, client.InNamespace(ns.Name)); err != nil {
+		return live, err
+	}
+	live.Elevations = elevations.Items
 	if live.Runs, err = r.runs(ctx, ns.Name); err != nil {
 		return live, err
 	}

@@ -57,6 +57,8 @@ type Live struct {
 	CiliumPolicy *unstructured.Unstructured
 	// Waivers are those of the namespace, approved or not.
 	Waivers []v1alpha1.Waiver
+	// Elevations are those of the namespace, approved or not.
+	Elevations []v1alpha1.Elevation
 	// Runs are the digests of the Pods that are there.
 	Runs []string
 	// Workloads names a kind of which at least one object is there, "" if nothing runs and no volume is claimed. It is
@@ -227,6 +229,7 @@ func owner(ns *corev1.Namespace, platform *v1alpha1.Platform, tenants []v1alpha1
 func furnish(in Input, t *v1alpha1.Tenant, env v1alpha1.Environment, live Live, cordoned bool, plan *EnvironmentPlan) {
 	name := NamespaceOf(t, env)
 	guard := Compile(in.Controls, in.Platform, t, live.Waivers, name)
+	AddElevations(&guard.Spec, name, live.Elevations)
 	plan.Next = DropExpired(&guard.Spec, in.Now)
 	if size := egressBytes(guard.Spec); size > maxEgressBytes {
 		guard.Spec.Egress, guard.Spec.EgressCIDRs = nil, nil

@@ -1,8 +1,9 @@
 package tenant
 
 import (
-	_ "embed" // protected.yaml, waivers.yaml, quarantines.yaml, offboarding.yaml
+	_ "embed" // protected.yaml, waivers.yaml, elevations.yaml, quarantines.yaml, offboarding.yaml
 	"fmt"
+	"slices"
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -28,9 +29,18 @@ const (
 	rolePrefixNetwork = "ringfence-tenant-network-"
 	// RoleApprover approves waivers. Ringfence binds it to nobody: the bank does, in each namespace or in all.
 	RoleApprover = "ringfence-waiver-approver"
+	// RoleElevationRequester asks for elevations where it is bound, as tenants' admins may in their own namespaces. RoleElevationApprover
+	// approves and reviews them. Both are the bank's to bind.
+	RoleElevationRequester = "ringfence-elevation-requester"
+	RoleElevationApprover  = "ringfence-elevation-approver"
+	// rolePrefixRight and a right of elevations name the role of that right.
+	rolePrefixRight = "ringfence-tenant-elevation-"
 	// RoleResponder quarantines workloads, confirms and lifts. It too is the bank's to bind.
 	RoleResponder = "ringfence-quarantine-responder"
 )
+
+// RoleOfRight is the ClusterRole of a right of elevations.
+func RoleOfRight(right v1alpha1.Right) string { return rolePrefixRight + string(right) }
 
 func networkRole(model v1alpha1.NetworkModel) string { return rolePrefixNetwork + string(model) }
 
@@ -40,6 +50,9 @@ var protectedYAML string
 //go:embed waivers.yaml
 var waiversYAML string
 
+//go:embed elevations.yaml
+var elevationsYAML string
+
 //go:embed quarantines.yaml
 var quarantinesYAML string
 
@@ -47,26 +60,30 @@ var quarantinesYAML string
 var offboardingYAML string
 
 // Protection is what must be installed once in a cluster beside the CRDs, before the Reconciler runs: the ClusterRoles of
-// tenants, the native policies that keep everyone else off what Ringfence writes, the one that says who asks for a waiver
-// and who approves it, those of quarantines: who opens and lifts one, and what one freezes, and the one that says who ends a tenant. The
+// tenants, the native policies that keep everyone else off what Ringfence writes, those that say who asks for waivers and elevations
+// and who approves them, those of quarantines: who opens and lifts one, and what one freezes, and the one that says who ends a tenant. The
 // installer applies it and keeps it.
 func Protection() ([]client.Object, error) {
 	var objects []client.Object
 	for _, role := range Roles() {
 		objects = append(objects, &role)
 	}
-	policies := strings.Join([]string{protectedYAML, waiversYAML, quarantinesYAML, offboardingYAML}, "\n---\n")
+	policies := strings.Join([]string{protectedYAML, waiversYAML, elevationsYAML, quarantinesYAML, offboardingYAML}, "\n---\n")
 	for i, doc := range strings.Split(policies, "\n---\n") {
 		var kind metav1.TypeMeta
 		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
-			return nil, fmt.Errorf("read document %d of protected.yaml, waivers.yaml, quarantines.yaml and offboarding.yaml: %w", i+1, err)
+			return nil, fmt.Errorf("read document %d of the protecting policies: %w", i+1, err)
 		}
-		var object client.Object = &admissionregistrationv1.ValidatingAdmissionPolicy{}
+		policy := &admissionregistrationv1.ValidatingAdmissionPolicy{}
+		var object client.Object = policy
 		if kind.Kind == "ValidatingAdmissionPolicyBinding" {
 			object = &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
 		}
 		if err := yaml.UnmarshalStrict([]byte(doc), object); err != nil {
-			return nil, fmt.Errorf("read document %d of protected.yaml, waivers.yaml, quarantines.yaml and offboarding.yaml: %w", i+1, err)
+			return nil, fmt.Errorf("read document %d of the protecting policies: %w", i+1, err)
+		}
+		if err := addApprovals(policy); err != nil {
+			return nil, err
 		}
 		objects = append(objects, object)
 	}
@@ -92,6 +109,9 @@ func Roles() []rbacv1.ClusterRole {
 			Rules:      rules,
 		}
 	}
+	right := func(r v1alpha1.Right, rules ...rbacv1.PolicyRule) rbacv1.ClusterRole {
+		return role(RoleOfRight(r), rules...)
+	}
 	return []rbacv1.ClusterRole{
 		role(RoleReadOnly, readOnlyRules()...),
 		role(RoleAdmin, append(readOnlyRules(), adminRules()...)...),
@@ -103,6 +123,18 @@ func Roles() []rbacv1.ClusterRole {
 			rule("ringfence.dev", "waivers", look+" patch approve"),
 			rule("ringfence.dev", "waivers/status", "get update patch"),
 			rule("ringfence.dev", "guards", look)),
+		role(RoleElevationRequester, append(readOnlyRules(), rule("ringfence.dev", "elevations", look+" create patch"))...),
+		role(RoleElevationApprover,
+			rule("ringfence.dev", "elevations", look+" patch approve review"),
+			rule("ringfence.dev", "elevations/status", "get update patch"),
+			rule("ringfence.dev", "guards", look)),
+		right(v1alpha1.RightLogs, rule("", "pods/log", "get")),
+		right(v1alpha1.RightExec, rule("", "pods/exec pods/attach", "get create")),
+		right(v1alpha1.RightPortForward, rule("", "pods/portforward", "get create")),
+		right(v1alpha1.RightSecrets, rule("", "secrets", "get")),
+		right(v1alpha1.RightDebug, rule("", "pods/ephemeralcontainers", "get update patch")),
+		right(v1alpha1.RightRestart, rule("", "pods", "delete"), rule("", "pods/eviction", "create"),
+			rule("apps", "deployments/scale statefulsets/scale replicasets/scale", "get update patch")),
 		role(RoleResponder, append(readOnlyRules(), rule("ringfence.dev", "quarantines", look+" create patch"))...),
 		role(networkRole(v1alpha1.NetworkKubernetes), rule("networking.k8s.io", "networkpolicies", write)),
 		role(networkRole(v1alpha1.NetworkCilium), rule("cilium.io", "ciliumnetworkpolicies", write)),
@@ -127,7 +159,7 @@ func readOnlyRules() []rbacv1.PolicyRule {
 		rule("events.k8s.io", "events", look),
 		rule("metrics.k8s.io", "pods", "get list"),
 		rule("rbac.authorization.k8s.io", "roles rolebindings", look),
-		rule("ringfence.dev", "guards waivers quarantines", look),
+		rule("ringfence.dev", "guards waivers elevations quarantines", look),
 	}
 }
 
@@ -146,6 +178,7 @@ func adminRules() []rbacv1.PolicyRule {
 		rule("policy", "poddisruptionbudgets", write),
 		rule("networking.k8s.io", "ingresses", write),
 		rule("ringfence.dev", "waivers", "create patch delete"), // patch ends one early; nothing else of it can be changed
+		rule("ringfence.dev", "elevations", "create patch"),     // patch ends one
 	}
 }
 
@@ -170,7 +203,7 @@ func pipelineRules() []rbacv1.PolicyRule {
 //	platforms, tenants look; tenants patch    the desired state; the tenant's finalizer
 //	tenants/status update                     phases and conditions
 //	guards                                    the compiled knowledge, and its finalizer
-//	waivers look                              what is waived; Ringfence writes none
+//	waivers, elevations look                  what is waived, who has more rights; Ringfence asks for none
 //	the kind Tenant get, by name              whether a Tenant is deleted, or its kind with all Tenants
 //	namespaces                                onboarding, labels, deletion
 //	serviceaccounts create, patch             no token for pods that name no account (server-side apply asks for create)
@@ -183,7 +216,7 @@ func ServiceAccountRules() []rbacv1.PolicyRule {
 	own := "create update patch delete " + look
 	bind := rule(rbacv1.GroupName, "clusterroles", "bind")
 	for _, role := range Roles() {
-		if role.Name != RoleApprover && role.Name != RoleResponder {
+		if !slices.Contains([]string{RoleApprover, RoleResponder, RoleElevationRequester, RoleElevationApprover}, role.Name) {
 			bind.ResourceNames = append(bind.ResourceNames, role.Name)
 		}
 	}
@@ -195,7 +228,7 @@ func ServiceAccountRules() []rbacv1.PolicyRule {
 		rule("ringfence.dev", "tenants", look+" patch"),
 		rule("ringfence.dev", "tenants/status", "update"),
 		rule("ringfence.dev", "guards", own),
-		rule("ringfence.dev", "waivers", look),
+		rule("ringfence.dev", "waivers elevations", look),
 		rule("", "namespaces", "create patch delete "+look),
 		rule("", "serviceaccounts", "create patch "+look),
 		rule("", "resourcequotas limitranges", own),

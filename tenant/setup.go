@@ -56,7 +56,7 @@ func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 	watch(r.tenant, &v1alpha1.Tenant{}, &handler.EnqueueRequestForObject{})
 	watch(r.tenant, &v1alpha1.Platform{}, to(r.allTenants))
 	watch(r.tenant, &corev1.Namespace{}, to(r.tenantsOfNamespace))
-	for _, o := range []client.Object{&v1alpha1.Guard{}, &v1alpha1.Waiver{}, &corev1.ServiceAccount{}, &corev1.ResourceQuota{}, &corev1.LimitRange{},
+	for _, o := range []client.Object{&v1alpha1.Guard{}, &v1alpha1.Waiver{}, &v1alpha1.Elevation{}, &corev1.ServiceAccount{}, &corev1.ResourceQuota{}, &corev1.LimitRange{},
 		&networkingv1.NetworkPolicy{}, &rbacv1.RoleBinding{}} {
 		watch(r.tenant, o, to(r.tenantOfObject))
 	}

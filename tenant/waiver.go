@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/approval"
 	"ringfence.dev/ringfence/control"
 )
 
@@ -20,20 +21,21 @@ const maxWaived = 500
 // Approved says why an approved waiver counts for nothing, "" where it counts, and when it ends. Who approves is checked by the
 // API server when it happens; files, which no server has seen, are held to the same here.
 func Approved(w *v1alpha1.Waiver) (end time.Time, why string) {
-	approval := w.Status.Approval
-	if approval == nil || approval.Approver == "" {
+	given := w.Status.Approval
+	if given == nil || given.Approver == "" {
 		return end, "nobody has approved it"
 	}
 	end, err := Expiry(w.Spec.Expires)
 	if err != nil || end.IsZero() {
 		return end, "its end cannot be read"
 	}
-	if samePerson(approval.Approver, w.Spec.Owner) || approval.Approver == w.Spec.Requester {
+	if samePerson(given.Approver, w.Spec.Owner) || !approval.Two(approval.Person{Name: w.Spec.Requester, Object: w.Spec.RequesterObject},
+		approval.Person{Name: given.Approver, Object: given.ApproverObject}) {
 		return end, "its owner or requester approved it"
 	}
 	created := w.CreationTimestamp.Time // a file has none
 	if created.IsZero() {
-		created = approval.ApprovedAt.Time
+		created = given.ApprovedAt.Time
 	}
 	if end.Sub(created) > MaxWaiver {
 		return end, "it ends more than 2,160 h after its creation"

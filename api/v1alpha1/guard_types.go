@@ -85,6 +85,19 @@ type GuardSpec struct {
 	// +listType=atomic
 	// +optional
 	BreakGlassGroups []string `json:"breakGlassGroups,omitempty"`
+	// SecondFactor says whether approvals, and requests for elevations, need the mark of a second factor (ringfence.dev/mfa in
+	// the user's extra). Empty means Required.
+	// +optional
+	SecondFactor Requirement `json:"secondFactor,omitempty"`
+	// LongestElevation is the longest that an elevation may last, such as 8h0m0s. Empty: none may be asked for.
+	// +kubebuilder:validation:MaxLength=20
+	// +optional
+	LongestElevation string `json:"longestElevation,omitempty"`
+	// Elevations maps the user name of the account of each elevation that lives, system:serviceaccount:NAMESPACE:elevation-NAME, to the
+	// RFC 3339 instant at which it ends. They may enter running pods.
+	// +kubebuilder:validation:MaxProperties=200
+	// +optional
+	Elevations map[string]string `json:"elevations,omitempty"`
 	// Grants are what the platform team granted the tenant.
 	// +optional
 	Grants Grants `json:"grants,omitempty"`

@@ -106,6 +106,11 @@ type PlatformSpec struct {
 	// +optional
 	Identity IdentityRules `json:"identity,omitempty"`
 
+	// Elevation says how long people may have more rights, which, and when that is reviewed.
+	// +kubebuilder:default={}
+	// +optional
+	Elevation ElevationRules `json:"elevation,omitempty"`
+
 	// ExemptNamespaces are not guarded, beside kube-system and ringfence-system which never are. Each is a hole: keep it to add-ons of the platform.
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:XValidation:rule="self.all(n, n != 'default')",message="the default namespace cannot be exempt: refusing its use is a control (RF-WL-18); remove it from the list"

@@ -38,7 +38,7 @@ type WaiverList struct {
 
 // WaiverSpec is what is asked for.
 //
-// +kubebuilder:validation:XValidation:rule="self.control == oldSelf.control && self.subjects == oldSelf.subjects && self.reason == oldSelf.reason && self.ticket == oldSelf.ticket && self.owner == oldSelf.owner && self.requester == oldSelf.requester",message="a waiver cannot be changed, only end earlier; request another one"
+// +kubebuilder:validation:XValidation:rule="self.control == oldSelf.control && self.subjects == oldSelf.subjects && self.reason == oldSelf.reason && self.ticket == oldSelf.ticket && self.owner == oldSelf.owner && self.requester == oldSelf.requester && has(self.requesterObject) == has(oldSelf.requesterObject) && (!has(self.requesterObject) || self.requesterObject == oldSelf.requesterObject)",message="a waiver cannot be changed, only end earlier; request another one"
 // +kubebuilder:validation:XValidation:rule="(size(self.expires) == 10 ? timestamp(self.expires + 'T00:00:00Z') + duration('24h') : timestamp(self.expires)) <= (size(oldSelf.expires) == 10 ? timestamp(oldSelf.expires + 'T00:00:00Z') + duration('24h') : timestamp(oldSelf.expires))",message="a waiver cannot end later than it was approved for; request another one"
 type WaiverSpec struct {
 	// Control is the id of the one control that is waived.
@@ -67,6 +67,11 @@ type WaiverSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	Requester string `json:"requester"`
+	// RequesterObject is the person behind the account, as the identity provider's oid claim says it; the API server takes the
+	// caller's own alone. Empty where the provider says none.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	RequesterObject string `json:"requesterObject,omitempty"`
 	// Expires is an RFC 3339 instant of whole seconds such as 2027-01-31T18:00:00Z, or a date such as 2027-01-31, which means 00:00:00Z of
 	// the following day; at most 2,160 h after creation.
 	// +kubebuilder:validation:MaxLength=25
@@ -106,6 +111,11 @@ type WaiverApproval struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	Approver string `json:"approver"`
+	// ApproverObject is the person behind the account, as the oid claim says it; never the requester's. Empty where the provider
+	// says none.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	ApproverObject string `json:"approverObject,omitempty"`
 	// ApprovedAt is when, by the approver's clock; the audit log has the server's.
 	ApprovedAt metav1.Time `json:"approvedAt"`
 }

@@ -38,6 +38,8 @@ func changeKinds(group, resource string) string {
 		return "Waiver"
 	case ownGroup + "/quarantines":
 		return "Quarantine"
+	case ownGroup + "/elevations":
+		return "Elevation"
 	case admissionGroup + "/validatingadmissionpolicies":
 		return "ValidatingAdmissionPolicy"
 	case admissionGroup + "/validatingadmissionpolicybindings":

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/record"
 )
 
 const (
@@ -46,10 +47,11 @@ type Batch struct {
 	Events []Told
 }
 
-// Told is what one event told: findings, or a change of a rule.
+// Told is what one event told: findings, a change of a rule, a request under an elevation.
 type Told struct {
 	Findings []finding.Finding
 	Change   *Change
+	Act      *record.Act
 }
 
 // Handler takes audit events, from however many doors: it serves the batches of an audit webhook itself, Door those of a
@@ -243,7 +245,10 @@ func (h *Handler) one(b *batch, e Event, err error) {
 		c.Contents = h.contents(b, c, e.Object)
 		told.Change = &c
 	}
-	if len(told.Findings) > 0 || told.Change != nil {
+	if a, ok := ActOf(e); ok {
+		told.Act = &a
+	}
+	if len(told.Findings) > 0 || told.Change != nil || told.Act != nil {
 		b.told = append(b.told, told)
 	}
 }

@@ -29,7 +29,8 @@ type Case struct {
 	Want []string
 	// Also are ids of other controls that the case trips too.
 	Also []string
-	// Groups are those of the user who asks.
+	// User is who asks, "" for nobody known; Groups are theirs.
+	User   string
 	Groups []string
 	// AnyAlso says that the case may trip any other control: it is too large or too odd to list them.
 	AnyAlso bool
@@ -43,6 +44,7 @@ func Guard() v1alpha1.GuardSpec {
 		Registries:       []v1alpha1.Registry{"registry.bank.example"},
 		Groups:           []string{"oidc:payments-admins", "oidc:payments-readers"},
 		BreakGlassGroups: []string{"oidc:break-glass"},
+		Elevations:       map[string]string{"system:serviceaccount:payments-dev:elevation-inc-4711": "2099-01-01T00:00:00Z"},
 		RequiredLabels:   []string{"cost-centre"},
 		Pipelines:        []string{"https://ci.bank.example#repo:payments:prod"},
 		StorageClasses:   []string{"encrypted"},
@@ -129,6 +131,8 @@ func read(tree fs.FS, file string) (Case, error) {
 		line = strings.TrimSpace(line)
 		if want, ok := strings.CutPrefix(line, "# want: found "); ok {
 			c.Want = append(c.Want, want)
+		} else if user, ok := strings.CutPrefix(line, "# user: "); ok {
+			c.User = user
 		} else if group, ok := strings.CutPrefix(line, "# group: "); ok {
 			c.Groups = append(c.Groups, group)
 		} else if also, ok := strings.CutPrefix(line, "# also: "); ok {

@@ -24,7 +24,7 @@ type Outcome struct {
 // Input is the case as an engine judges it, in the namespace that it names, else payments-dev; at a time
 // at which some of the Guard's images have ended.
 func (c Case) Input(guard *policy.Guard) policy.Input {
-	in := policy.Input{Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), Object: c.Object.Value, Guard: guard, Namespace: cmp.Or(c.Object.Subject().Namespace, "payments-dev"), Groups: c.Groups}
+	in := policy.Input{Now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), Object: c.Object.Value, Guard: guard, Namespace: cmp.Or(c.Object.Subject().Namespace, "payments-dev"), Username: c.User, Groups: c.Groups}
 	switch {
 	case c.Update():
 		in.Operation, in.OldObject = "UPDATE", c.Old.Value

@@ -1,5 +1,5 @@
-// Package desk asks a cluster for waivers, approves, ends and lists them, opens, confirms, lifts and lists quarantines, and shows,
-// cordons and ends tenants, as the user whom a kubeconfig names.
+// Package desk asks a cluster for waivers and elevations, approves, ends and lists them, opens, confirms, lifts and lists quarantines,
+// and shows, cordons and ends tenants, as the user whom a kubeconfig names.
 //
 // It decides nothing: who may what is said by the API server, whose words it passes on. The command line calls it.
 package desk
@@ -29,6 +29,8 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/approval"
+	"ringfence.dev/ringfence/identity"
 	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/tenant"
 )
@@ -48,6 +50,7 @@ var (
 type Desk struct {
 	client client.Client
 	now    func() time.Time
+	bearer *bearer
 }
 
 // Open reads a kubeconfig: the file named, else those of KUBECONFIG, else the user's own, else the pod this process runs in;
@@ -67,31 +70,40 @@ func Open(kubeconfig, context, agent string, now func() time.Time) (*Desk, error
 	}
 	ctrllog.SetLogger(logr.Discard()) // else it complains on standard error that nobody reads what it says
 	config.UserAgent, config.Timeout, config.WarningHandlerWithContext = agent, timeout, rest.NoWarnings{}
+	seen := &bearer{}
+	config.Wrap(seen.watch)
 	c, err := kube.NewClient(config)
 	if err != nil {
 		return nil, fmt.Errorf("%w; check --context, the network, and that the cluster runs", err)
 	}
-	return &Desk{c, now}, nil
+	return &Desk{c, now, seen}, nil
 }
 
 // User is the name by which the API server knows the user.
 func (d *Desk) User(ctx context.Context) (string, error) {
+	who, err := d.Who(ctx)
+	return who.Name, err
+}
+
+// Who is the user as the API server knows them, and who is behind the account where the identity provider says so.
+func (d *Desk) Who(ctx context.Context) (approval.Person, error) {
 	review := &authenticationv1.SelfSubjectReview{}
 	if err := d.client.Create(ctx, review); err != nil {
-		return "", fmt.Errorf("ask the API server who you are: %w", said(err))
+		return approval.Person{}, fmt.Errorf("ask the API server who you are: %w", said(err))
 	}
-	return review.Status.UserInfo.Username, nil
+	user := review.Status.UserInfo
+	return approval.Person{Name: user.Username, Object: strings.Join(user.Extra[identity.ExtraObject], " ")}, nil
 }
 
 // Request asks for a waiver in the user's own name; an empty owner is the user too.
 func (d *Desk) Request(ctx context.Context, w *v1alpha1.Waiver) error {
-	user, err := d.User(ctx)
+	who, err := d.Who(ctx)
 	if err != nil {
 		return err
 	}
-	w.Spec.Requester = user
+	w.Spec.Requester, w.Spec.RequesterObject = who.Name, who.Object
 	if w.Spec.Owner == "" {
-		w.Spec.Owner = user
+		w.Spec.Owner = who.Name
 	}
 	if err := d.client.Create(ctx, w); err != nil {
 		return fmt.Errorf("request waiver %s in %s: %w", w.Name, w.Namespace, said(err))
@@ -101,7 +113,7 @@ func (d *Desk) Request(ctx context.Context, w *v1alpha1.Waiver) error {
 
 // Approve approves a waiver in the user's name, and returns it.
 func (d *Desk) Approve(ctx context.Context, namespace, name string) (*v1alpha1.Waiver, error) {
-	user, err := d.User(ctx)
+	who, err := d.Who(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +124,7 @@ func (d *Desk) Approve(ctx context.Context, namespace, name string) (*v1alpha1.W
 	if a := w.Status.Approval; a != nil {
 		return nil, fmt.Errorf("approve waiver %s in %s: %w: %s has approved it, and an approval is never changed", name, namespace, ErrRefused, a.Approver)
 	}
-	w.Status.Approval = &v1alpha1.WaiverApproval{Approver: user, ApprovedAt: metav1.NewTime(d.now().UTC().Truncate(time.Second))}
+	w.Status.Approval = &v1alpha1.WaiverApproval{Approver: who.Name, ApproverObject: who.Object, ApprovedAt: metav1.NewTime(d.now().UTC().Truncate(time.Second))}
 	if err := d.client.Status().Update(ctx, w); err != nil { // of what was seen: a change since then is a conflict
 		return nil, fmt.Errorf("approve waiver %s in %s: %w", name, namespace, said(err))
 	}

@@ -1,6 +1,7 @@
 package parity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -86,7 +87,7 @@ const connectTo = "connect-to"
 func (p *parity) connect(t *testing.T, c *place) error {
 	t.Helper()
 	config := rest.CopyConfig(p.config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: "alice", Groups: append([]string{"system:masters"}, c.Groups...)}
+	config.Impersonate = rest.ImpersonationConfig{UserName: cmp.Or(c.User, "alice"), Groups: append([]string{"system:masters"}, c.Groups...)}
 	config.APIPath, config.GroupVersion, config.NegotiatedSerializer = "/api", &corev1.SchemeGroupVersion, scheme.Codecs.WithoutConversion()
 	core, err := rest.RESTClientFor(config)
 	if err != nil {

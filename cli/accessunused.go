@@ -18,17 +18,17 @@ import (
 	"ringfence.dev/ringfence/report"
 )
 
-// reviewOptions are the flags of access review.
+// reviewOptions are the flags of access unused.
 type reviewOptions struct {
 	audit  []string
 	days   int
 	output string
 }
 
-func newAccessReview(env Env) *cobra.Command {
+func newAccessUnused(env Env) *cobra.Command {
 	var o reviewOptions
 	cmd := &cobra.Command{
-		Use: "review PATH...|- --audit FILE", Short: "List rights that nobody used, and propose what to remove",
+		Use: "unused PATH...|- --audit FILE", Short: "List rights that nobody used, and propose what to remove",
 		Long: `Compare role bindings with what the audit log shows, and list for each subject which of its rights nobody used. PATHs are what a
 cluster holds: roles and bindings, cluster-wide ones too. Audit events are read as the API server writes them, one a line. What
 was refused is no use. Nothing is changed.
@@ -38,7 +38,7 @@ watch), as with Ringfence's own audit policy, rights to read are unknown and nev
 
 Exit codes: 0 every right was used; 1 some were not; 2 an input could not be read; 3 the log does not cover the days, or rights are unknown.`,
 		Example: "  kubectl get roles,rolebindings,clusterroles,clusterrolebindings -A -o yaml > rbac.yaml\n" +
-			"  ringfence access review rbac.yaml --audit audit.log --days 90 -o json",
+			"  ringfence access unused rbac.yaml --audit audit.log --days 90 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error { return reviewAccess(cmd.Context(), env, o, args) },
 	}
 	flags := cmd.Flags()
@@ -50,7 +50,7 @@ Exit codes: 0 every right was used; 1 some were not; 2 an input could not be rea
 
 // reviewAccess is the command.
 func reviewAccess(ctx context.Context, env Env, o reviewOptions, paths []string) error {
-	refuse := func(format string, args ...any) error { return usagef("ringfence access review", format, args...) }
+	refuse := func(format string, args ...any) error { return usagef("ringfence access unused", format, args...) }
 	switch {
 	case len(paths) == 0:
 		return refuse("nothing to review: give files or folders with roles and bindings, or - for standard input")
