@@ -46,6 +46,7 @@ import (
 	"ringfence.dev/ringfence/internal/otlp"
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/policy/bundle"
+	"ringfence.dev/ringfence/policy/canary"
 	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/remediate"
 	"ringfence.dev/ringfence/store"
@@ -109,6 +110,9 @@ type Config struct {
 	// ImageFacts is a folder of files of kind ImageAdmission, by which images are judged; it is looked at twice a second. Empty:
 	// nothing is claimed of images.
 	ImageFacts string
+	// CanaryEvery is how often objects that must be refused are tried by dry run, and CanaryAfter how long after the start the first
+	// time; zero is an hour, and half a minute.
+	CanaryEvery, CanaryAfter time.Duration
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -124,13 +128,16 @@ type Server struct {
 	metrics   *bundle.Metrics
 	traces    *traces // nil for none
 	kinds     *install.Metrics
-	evidence  *evidence // nil for none
-	webhook   *webhook  // nil for none
-	running   atomic.Bool
-	auditURL  string
-	doors     string
-	listeners []listener
-	guards    atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
+	canary    *canary.Metrics
+	// canaryUser is who this process is to the API server, once it tries what must be refused.
+	canaryUser atomic.Pointer[string]
+	evidence   *evidence // nil for none
+	webhook    *webhook  // nil for none
+	running    atomic.Bool
+	auditURL   string
+	doors      string
+	listeners  []listener
+	guards     atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
 
 	doorMetrics *doorMetrics
 	facts       facts
@@ -158,7 +165,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeSinks(cfg.Sinks))
 	}
-	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics(), traces: openTraces(sender), kinds: install.NewMetrics(), doorMetrics: newDoorMetrics()}
+	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics(), traces: openTraces(sender), kinds: install.NewMetrics(), canary: &canary.Metrics{}, doorMetrics: newDoorMetrics()}
 	if cfg.Evidence != "" {
 		if s.evidence, err = openEvidence(cfg, places, cat.Digest, s.traces, log); err != nil {
 			return nil, errors.Join(err, closeSinks(cfg.Sinks))
@@ -258,7 +265,7 @@ func (s *Server) listenSocket(path string) error {
 // metricsHandler answers with the metrics of all that this process does.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s.metrics, s.kinds, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s})
+	registry.MustRegister(s.metrics, s.kinds, s.canary, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s})
 	if s.traces != nil {
 		registry.MustRegister(s.traces.sender)
 	}
@@ -408,7 +415,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	if s.evidence != nil {
 		bundles.OnGap = s.evidence.gap
 	}
-	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.keepKinds(mgr), s.facts.watch(mgr)); err != nil {
+	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.keepKinds(mgr), s.facts.watch(mgr), s.addCanary(mgr, accepted)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
 	if err := s.standBy(mgr, bundles); err != nil {
