@@ -156,6 +156,9 @@ func unchanged(ctx context.Context, d *desk.Desk, seen *v1alpha1.Platform) (*v1a
 func whyNot(r rollout.Report, code int) string {
 	switch code {
 	case finding.ExitRefused:
+		if !r.Requests.Observed {
+			return count(len(r.Breaks), "object") + " would be refused, and requests were not observed"
+		}
 		return fmt.Sprintf("%s and %s would be refused", count(len(r.Breaks), "object"), count(r.Requests.Times, "recorded request"))
 	case finding.ExitUsage:
 		return "what would break could not be read whole"

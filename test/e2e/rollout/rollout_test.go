@@ -172,7 +172,7 @@ func made(t *testing.T, namespace string) error {
 
 func promote(t *testing.T, admin client.Client) {
 	refused := control(t, "promote", promoted, "--to", "Deny", "--ring", "early")
-	if refused.code != 1 || !strings.Contains(refused.stdout, "alpha-dev/api") || !strings.Contains(refused.stderr, "--insist") {
+	if refused.code != 1 || !strings.Contains(refused.stdout, "alpha-dev/Deployment/api") || !strings.Contains(refused.stderr, "--insist") {
 		t.Fatalf("%+v", refused)
 	}
 	if p := platform(t, admin); len(p.Spec.Controls) != 0 {
@@ -242,7 +242,8 @@ func rollback(t *testing.T, admin client.Client) {
 		t.Errorf("the ring has its own grace: %v", err)
 	}
 	began := time.Now()
-	if got := control(t, "rollback", promoted); got.code != 0 || !strings.Contains(got.stderr, "in force in") {
+	got := control(t, "rollback", promoted)
+	if got.code != 0 || !strings.Contains(got.stderr, "in force in") {
 		t.Fatalf("%+v", got)
 	}
 	if err := admin.Create(t.Context(), deployment("gamma-dev", "new", true, 0), client.DryRunAll); err != nil {
@@ -250,7 +251,7 @@ func rollback(t *testing.T, admin client.Client) {
 			return admin.Create(context.Background(), deployment("gamma-dev", "new", true, 0), client.DryRunAll)
 		})
 	}
-	t.Logf("rolled back and seen at the API server in %v", time.Since(began))
+	t.Logf("rolled back and seen at the API server in %v: %s", time.Since(began), got.stderr)
 	p := platform(t, admin)
 	if c := p.Spec.Controls[promoted]; c.Action != "" || len(c.Steps) != 1 || c.Rings["early"] != v1alpha1.Deny {
 		t.Errorf("%+v", c)
