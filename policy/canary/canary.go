@@ -240,6 +240,9 @@ func settle(value map[string]any, at Place, kind control.Kind, whole bool, now t
 	if delete(meta, "namespace"); !kind.ClusterScoped {
 		meta["namespace"] = at.Namespace
 	}
+	if spec, ok := object["spec"].(map[string]any); ok && kind.Kind == "Pod" {
+		spec["serviceAccountName"] = "default" // which is there: another plug-in refuses one that is not
+	}
 	if !whole {
 		return object
 	}
