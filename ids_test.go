@@ -24,11 +24,14 @@ var examples = map[string]string{
 	"cli/explain.go":         "help of a command",
 	"cli/root.go":            "help of the program",
 	"cli/waiver.go":          "help of a command",
+	"cli/preflight.go":       "help of a command",
+	"cli/promote.go":         "help of a command",
 	"local/story.go":         "what to try next",
 
 	"record/kinds/posture.v1.json": "an example of a record",
 
 	"record/kinds/remediation.v1.json": "an example",
+	"record/kinds/canary.v1.json":      "an example",
 
 	"api/v1alpha1/crds/ringfence.dev_platforms.yaml": "descriptions of fields, generated of comments",
 	"api/v1alpha1/crds/ringfence.dev_tenants.yaml":   "descriptions of fields, generated of comments",

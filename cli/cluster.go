@@ -29,6 +29,11 @@ type clusterOptions struct {
 	seen func(subject finding.Subject, value map[string]any, findings []finding.Finding)
 	// withoutSecrets leaves Secrets alone.
 	withoutSecrets bool
+	// everything judges also what a controller made of objects that are judged; filled judges what the platform would fill in of each
+	// object if it were created now.
+	everything, filled bool
+	// change is shown the settings before anything is judged, and may change them; nil for nobody.
+	change func(*settings) error
 }
 
 func (o *clusterOptions) register(cmd *cobra.Command) {
@@ -78,6 +83,8 @@ type survey struct {
 	workloads []cluster.Resource
 	others    []cluster.Resource
 	seen      func(subject finding.Subject, value map[string]any, findings []finding.Finding)
+	// everything judges also what a controller made of objects that are judged.
+	everything bool
 	// say tells the user something of how a list came about.
 	say func(text string)
 
@@ -117,10 +124,15 @@ func gatherCluster(ctx context.Context, env Env, o checkOptions, cat *control.Ca
 	for _, fault := range faults {
 		invalid = append(invalid, []error{fault})
 	}
+	if o.cluster.change != nil {
+		if err := o.cluster.change(settings); err != nil {
+			return err
+		}
+	}
 	if s.judge, err = newJudge(cat, schemas, settings); err != nil {
 		return err
 	}
-	s.asWritten = true
+	s.asWritten, s.everything = !o.cluster.filled, o.cluster.everything
 	r.Unjudged = s.unjudged
 	s.all, s.passes, s.requireFacts = o.all, r.All || r.KeepPassed, o.requireFacts
 	complain(env, r, invalid)
@@ -229,7 +241,7 @@ func (s *survey) list(ctx context.Context, r cluster.Resource, namespace string,
 		case err != nil:
 			s.lost = errors.Is(err, cluster.ErrUnreachable)
 			work = func() outcome { return outcome{invalid: [][]error{{err}}} }
-		case owners != nil && owners.Made(value):
+		case owners != nil && !s.everything && owners.Made(value):
 			s.pass(func() { s.over[r.Kind.Kind]++ })
 			continue
 		case cluster.OfKubernetes(value):

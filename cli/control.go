@@ -20,7 +20,7 @@ import (
 var profileNames = []string{"mvp", "standard", "strict"}
 
 func newControl(env Env) *cobra.Command {
-	cmd := &cobra.Command{Use: "control", Short: "List, show, test and export the controls of the catalogue", Args: cobra.ArbitraryArgs, RunE: group}
+	cmd := &cobra.Command{Use: "control", Short: "List, show, test, export and roll out the controls of the catalogue", Args: cobra.ArbitraryArgs, RunE: group}
 	show := &cobra.Command{
 		Use: "show ID", Short: "Print a control's whole folder: text, policy, mapping and test cases", ValidArgsFunction: completeIDs(env),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -31,7 +31,7 @@ func newControl(env Env) *cobra.Command {
 			return controlShow(env, c)
 		},
 	}
-	cmd.AddCommand(newControlList(env), show, newControlTest(env), newControlExport(env))
+	cmd.AddCommand(newControlList(env), show, newControlTest(env), newControlExport(env), newControlPreflight(env), newControlPromote(env), newControlRollback(env))
 	return cmd
 }
 

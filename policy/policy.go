@@ -162,7 +162,11 @@ func (e *Engine) Failures(in Input, subject finding.Subject, list func(id string
 	waivers := waived(in, kind)
 	for i := range results {
 		if r := &results[i]; !r.passed() || list(r.Control.ID) {
-			out = findings(out, r, in.Guard, waiver(waivers, r.Control.ID, in.Now), subject)
+			given := waiver(waivers, r.Control.ID, in.Now)
+			if given == nil {
+				given = debt(in, kind, r.Control.ID)
+			}
+			out = findings(out, r, in.Guard, given, subject)
 		}
 	}
 	return out, passed

@@ -38,6 +38,22 @@ func waiver(of []v1alpha1.SubjectWaivers, id string, now time.Time) *finding.Wai
 	return nil
 }
 
+// DebtName is the name of the waiver that a finding has which is a debt: no person gave it.
+const DebtName = "debt"
+
+// debt is the waiver of what Kubernetes' own controllers make of a workload while a control that was promoted lets it come back; nil for
+// none. It says in Go what policy/bundle says in CEL.
+func debt(in Input, kind control.Kind, id string) *finding.Waiver {
+	if in.Guard == nil || in.Operation != "CREATE" || in.Now.IsZero() || kind.Resource != "pods" && !kind.Template || !slices.Contains(control.WorkloadControllers(), in.Username) {
+		return nil
+	}
+	until, ok := in.Guard.spec.Debts[id]
+	if end, err := time.Parse(time.RFC3339, string(until)); !ok || err != nil || !in.Now.Before(end) {
+		return nil
+	}
+	return &finding.Waiver{Name: DebtName, Expires: string(until)}
+}
+
 // names are the keys under which an object may be waived: its own, and those of the workload that it was made of, where one
 // of Kubernetes' own controllers made it.
 func names(in Input, kind control.Kind) (all []string) {

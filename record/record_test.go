@@ -149,7 +149,7 @@ func TestHandlerJSON(t *testing.T) {
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	const want = `{"schemaVersion":"ringfence.dev/findings/v1","findings":[],"observed":{"lastEvent":null},"dropped":0,"from":"memory","behind":0,"next":"","unknown":[]}` + "\n"
+	const want = `{"schemaVersion":"ringfence.dev/findings/v1","findings":[],"observed":{"lastEvent":null,"since":null},"dropped":0,"from":"memory","behind":0,"next":"","unknown":[]}` + "\n"
 	if err != nil || string(body) != want || response.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("GET = %s, %v, want %s", body, err, want)
 	}

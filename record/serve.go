@@ -74,6 +74,8 @@ type Gap struct {
 type Source struct {
 	// LastEvent is when the newest audit event happened; null before the first. Then "no findings" means "not observed".
 	LastEvent *time.Time `json:"lastEvent"`
+	// Since is from when on there is evidence of requests, as far as it was not removed; null where that is not known.
+	Since *time.Time `json:"since"`
 }
 
 // Query is a question to a Handler. The zero value asks for all that is kept.

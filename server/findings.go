@@ -44,6 +44,9 @@ func (s *Server) askStore(ctx context.Context, from time.Time, q record.Query) (
 	if answer.Observed.LastEvent, err = s.lastEvent(ctx); err != nil {
 		return answer, err
 	}
+	if answer.Observed.Since, err = s.since(ctx); err != nil {
+		return answer, err
+	}
 	if answer.Unknown, err = s.unknown(ctx, from); err != nil {
 		return answer, err
 	}
@@ -119,6 +122,30 @@ func (s *Server) lastEvent(ctx context.Context) (*time.Time, error) {
 		}
 	}
 	return nil, err
+}
+
+// since is from when on the store holds what happened to requests: its first record, or what retention left of refusals.
+func (s *Server) since(ctx context.Context) (*time.Time, error) {
+	totals, err := s.evidence.answers.store.Totals(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var first time.Time
+	for _, t := range totals {
+		if first.IsZero() || t.First.Before(first) {
+			first = t.First
+		}
+	}
+	horizons, err := s.evidence.answers.store.Horizons(ctx)
+	for _, h := range horizons {
+		if (h.Kind == "native-refusal.v1" || h.Kind == "admission-decision.v1") && h.Before.After(first) {
+			first = h.Before
+		}
+	}
+	if first.IsZero() {
+		return nil, err
+	}
+	return &first, err
 }
 
 // unknown are the times from an instant on of which something is not known.

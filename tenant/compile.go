@@ -67,6 +67,7 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	if spec.Production {
 		spec.Elsewhere = *platform.Spec.Separation.NonProduction.DeepCopy()
 	}
+	spec.Debts = debts(controls, platform, tenant, env)
 	spec.NetworkModel = modelOf(platform)
 	spec.LoadBalancerClasses = platform.Spec.Network.LoadBalancerClasses
 	spec.Unwaivable = unwaivable(controls, platform)
@@ -312,7 +313,7 @@ func instant(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// DropExpired removes from spec the egress, waivers, elevations and suspensions that have ended at now, lets what is suspended warn, and returns
+// DropExpired removes from spec the egress, waivers, debts, elevations and suspensions that have ended at now, lets what is suspended warn, and returns
 // when the next of the rest ends (zero: never).
 // Whoever gives a Guard to a verdict calls it: rules take what is there for live.
 func DropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
@@ -333,6 +334,7 @@ func DropExpired(spec *v1alpha1.GuardSpec, now time.Time) (next time.Time) {
 		maps.DeleteFunc(of, func(_ string, w v1alpha1.GuardWaiver) bool { return ended(w.Expires) })
 		return len(of) == 0
 	})
+	maps.DeleteFunc(spec.Debts, func(_ string, until v1alpha1.Instant) bool { return ended(string(until)) })
 	suspend(spec, ended)
 	return next
 }

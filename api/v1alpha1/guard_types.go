@@ -160,6 +160,11 @@ type GuardSpec struct {
 	// +kubebuilder:validation:MaxProperties=500
 	// +optional
 	Waivers map[string]SubjectWaivers `json:"waivers,omitempty"`
+	// Debts are until when, by the control's id, what Kubernetes' own controllers make of workloads is not refused although it fails:
+	// the RFC 3339 instant. Workloads themselves are refused. Empty: none.
+	// +kubebuilder:validation:MaxProperties=1000
+	// +optional
+	Debts map[string]Instant `json:"debts,omitempty"`
 	// Images is what is known of image digests. Absent: no facts about images are supplied, and nothing is claimed of them.
 	// Present, a digest that it does not name is one that was never scanned.
 	// +optional

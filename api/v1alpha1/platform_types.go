@@ -422,25 +422,6 @@ const (
 	Audit Action = "Audit"
 )
 
-// ControlRollout is the action of one control, from general to specific (action, production, rings), and whether it can be
-// waived.
-type ControlRollout struct {
-	// Action replaces the profile's action everywhere.
-	// +optional
-	Action Action `json:"action,omitempty"`
-	// Production replaces it in production environments.
-	// +optional
-	Production Action `json:"production,omitempty"`
-	// Rings replaces both for tenants in the ring named by the key. Most specific: it wins.
-	// +kubebuilder:validation:XValidation:rule="self.all(r, size(r) <= 63 && r.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))",message="a ring is named as tenants name it in spec.ring: lower-case letters, digits and -, at most 63 characters"
-	// +kubebuilder:validation:MaxProperties=20
-	// +optional
-	Rings map[string]Action `json:"rings,omitempty"`
-	// Unwaivable says that nobody can have a Waiver for the control; those approved before count no more.
-	// +optional
-	Unwaivable bool `json:"unwaivable,omitempty"`
-}
-
 // PlatformStatus is what Ringfence found and did.
 type PlatformStatus struct {
 	// ObservedGeneration is the generation of spec that the conditions speak of.

@@ -96,6 +96,10 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 	if waivable {
 		p.Spec.Variables = append(p.Spec.Variables, variables(waiverVariables(g))...)
 	}
+	made := waivable && hasTemplates(g) && g.Of == "" // what Kubernetes' own controllers make is among it
+	if made {
+		p.Spec.Variables = append(p.Spec.Variables, variables([]control.Variable{debtVariable()})...)
+	}
 	for _, c := range controls {
 		names := map[string]string{}
 		derived := control.Derived(c.Variables, g.Only(c))
@@ -108,9 +112,9 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 		holds, says := control.Rename("variables.violations.size() == 0", names), control.Rename(c.Message(), names)
 		switch {
 		case waivable && action == finding.Deny:
-			holds += " || " + isWaived(c.ID)
+			holds += " || " + isWaived(c.ID) + also(made, " || "+isDebt(c.ID))
 		case waivable: // what is waived is still warned of
-			says += " + " + control.Rename("(variables.violations.size() == 0 ? '' : ", names) + waivedBy(c.ID) + ")"
+			says += " + " + control.Rename("(variables.violations.size() == 0 ? '' : ", names) + waivedBy(c.ID) + also(made, " + "+owed(c.ID)) + ")"
 		}
 		p.Spec.Validations = append(p.Spec.Validations, admissionv1.Validation{
 			Expression:        gate(c.ID, action) + holds,
@@ -132,6 +136,14 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 		b.Optional = g.Kinds
 	}
 	return b
+}
+
+// also is a text where it counts.
+func also(counts bool, text string) string {
+	if counts {
+		return text
+	}
+	return ""
 }
 
 // conditions end the evaluation of what the group's policies do not judge and, where it can be asked, of what is created

@@ -36,6 +36,16 @@ func waiverVariables(g control.Group) []control.Variable {
 			".map(id, id + '; waived by ' + w[id].name + ' until ' + w[id].expires))"})
 }
 
+// debtVariable lists the controls that what is made is not refused for yet: objects that Kubernetes' own controllers make of workloads, of
+// which each was judged itself. Its CREATE has the server's time.
+func debtVariable() control.Variable {
+	return control.Variable{Name: "debts", Expression: "has(params.spec.debts) && request.operation == 'CREATE' && request.userInfo.?username.orValue('') in ['" +
+		strings.Join(control.WorkloadControllers(), "', '") + "'] ? params.spec.debts.filter(id, timestamp(object.metadata.creationTimestamp) < timestamp(params.spec.debts[id])) : []"}
+}
+
+// isDebt is a CEL expression that is true where what fails the control is a debt.
+func isDebt(id string) string { return "'" + id + "' in variables.debts" }
+
 // hasTemplates reports whether objects of the group carry pod templates, or are pods.
 func hasTemplates(g control.Group) bool {
 	for _, k := range g.Kinds {
@@ -44,6 +54,11 @@ func hasTemplates(g control.Group) bool {
 		}
 	}
 	return false
+}
+
+// owed is a CEL expression for the end of a warning, in the form of a waiver's; empty where it is no debt.
+func owed(id string) string {
+	return "(" + isDebt(id) + " ? '; waived by debt until ' + params.spec.debts['" + id + "'] : '')"
 }
 
 // isWaived is a CEL expression that is true where the control is waived for the object.

@@ -1,0 +1,64 @@
+package v1alpha1
+
+// ControlRollout is the action of one control, from general to specific (action, production, rings), and whether it can be
+// waived.
+type ControlRollout struct {
+	// Action replaces the profile's action everywhere.
+	// +optional
+	Action Action `json:"action,omitempty"`
+	// Production replaces it in production environments.
+	// +optional
+	Production Action `json:"production,omitempty"`
+	// Rings replaces both for tenants in the ring named by the key. Most specific: it wins.
+	// +kubebuilder:validation:XValidation:rule="self.all(r, size(r) <= 63 && r.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))",message="a ring is named as tenants name it in spec.ring: lower-case letters, digits and -, at most 63 characters"
+	// +kubebuilder:validation:MaxProperties=20
+	// +optional
+	Rings map[string]Action `json:"rings,omitempty"`
+	// Unwaivable says that nobody can have a Waiver for the control; those approved before count no more.
+	// +optional
+	Unwaivable bool `json:"unwaivable,omitempty"`
+	// Steps are the last changes that ringfence control promote made here, oldest first. ringfence control rollback undoes the last one.
+	// +kubebuilder:validation:MaxItems=10
+	// +listType=atomic
+	// +optional
+	Steps []RolloutStep `json:"steps,omitempty"`
+}
+
+// RolloutStep is one change of one action of a control.
+type RolloutStep struct {
+	// Place is which action was changed: action, production, or ring/ and the ring's name.
+	// +kubebuilder:validation:MaxLength=68
+	// +kubebuilder:validation:Pattern=`^(action|production|ring/[a-z0-9]([-a-z0-9]*[a-z0-9])?)$`
+	Place string `json:"place"`
+	// From is the action that stood there before; empty where there was none.
+	// +optional
+	From Action `json:"from,omitempty"`
+	// To is the action that was put there.
+	To Action `json:"to"`
+	// At is when.
+	At Instant `json:"at"`
+	// GraceUntil is the RFC 3339 instant until which a denial that follows from this step does not refuse what Kubernetes' own
+	// controllers make of workloads: what ran before is a debt with a date. Empty: there is no grace.
+	// +optional
+	GraceUntil Instant `json:"graceUntil,omitempty"`
+	// Insisted says why a person went on although the preflight was not empty. Absent: it was.
+	// +optional
+	Insisted *Insistence `json:"insisted,omitempty"`
+}
+
+// Insistence is why somebody changed an action although something would be refused by it.
+type Insistence struct {
+	// Reason says why.
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=500
+	Reason string `json:"reason"`
+	// Ticket is the bank's record of the decision.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=100
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9._/#:-]*$`
+	Ticket string `json:"ticket"`
+	// Breaks is how many objects and groups of requests the preflight named.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Breaks int32 `json:"breaks,omitempty"`
+}

@@ -1,0 +1,292 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/policy"
+	"ringfence.dev/ringfence/rollout"
+	"ringfence.dev/ringfence/tenant"
+	"ringfence.dev/ringfence/tenant/desk"
+)
+
+// promoteOptions are the flags of `ringfence control promote`.
+type promoteOptions struct {
+	preflightOptions
+	insist         bool
+	reason, ticket string
+	grace          time.Duration
+}
+
+// shownBreaks is how many lines of each list a refused promotion shows.
+const shownBreaks = 10
+
+func newControlPromote(env Env) *cobra.Command {
+	var o promoteOptions
+	cmd := &cobra.Command{
+		Use: "promote ID --to ACTION", Short: "Change a control's action, once nothing would break", ValidArgsFunction: completeIDs(env),
+		Long: `Change a control's action in the Platform: everywhere, in production (--production) or for a ring of tenants (--ring), in the name
+of the kubeconfig's user. Preflight comes first, and what it finds refuses the change, unless a person insists with a reason and
+a ticket; the Platform notes both, and evidence has them with who wrote it. A change that makes a control weaker needs no preflight.
+
+A promotion to Deny begins with a grace: until its end, what Kubernetes' own controllers make of workloads that are there is not
+refused, so that a pod that is moved comes back. The Platform is changed only where nobody else changed it meanwhile.
+
+Exit codes: 0 done; 1 something would break, or the API server said no; 2 bad usage, or something could not be read; 3 it could not
+be decided what would break.`,
+		Example: "  ringfence control promote RF-WL-08 --to Deny --ring early\n  ringfence control promote RF-WL-08 --to Deny --insist --reason \"the vendor moves on Friday\" --ticket CHG-4711",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return promote(cmd.Context(), env, o, cmd.CommandPath(), args)
+		},
+	}
+	o.register(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&o.action, "to", "", "the `ACTION`: Deny, Warn or Audit")
+	flags.BoolVar(&o.insist, "insist", false, "go on although something would break")
+	flags.StringVar(&o.reason, "reason", "", "with --insist: why")
+	flags.StringVar(&o.ticket, "ticket", "", "with --insist: the bank's record of the decision")
+	flags.DurationVar(&o.grace, "grace", 168*time.Hour, "how long controllers may make pods of workloads that were there before; 0 is not at all")
+	return cmd
+}
+
+// validate says what is wrong with the flags.
+func (o *promoteOptions) validate(command string) error {
+	o.format = "text"
+	if err := o.preflightOptions.validate(command); err != nil {
+		return err
+	}
+	switch {
+	case o.insist && (len(strings.TrimSpace(o.reason)) < 3 || o.ticket == ""):
+		return usagef(command, "--insist: want --reason and --ticket too: both are evidence")
+	case !o.insist && (o.reason != "" || o.ticket != ""):
+		return usagef(command, "--reason and --ticket are for --insist; give it too")
+	case o.grace < 0 || o.grace > tenant.MaxWaiver:
+		return usagef(command, "--grace %s: want 0 to %s", o.grace, tenant.MaxWaiver)
+	}
+	return nil
+}
+
+// oneOf is the control that a command is about, and the catalogue cut to it.
+func oneOf(env Env, command string, args []string) (c control.Control, cut *control.Catalogue, err error) {
+	if c, err = oneControl(env, command, args); err != nil {
+		return c, nil, err
+	}
+	cat, err := env.catalogue()
+	if err != nil {
+		return c, nil, err
+	}
+	cut, err = only(cat, []string{c.ID})
+	return c, cut, err
+}
+
+// promote changes a control's action. Its error carries the exit code.
+func promote(ctx context.Context, env Env, o promoteOptions, command string, args []string) error {
+	if err := o.validate(command); err != nil {
+		return err
+	}
+	c, cut, err := oneOf(env, command, args)
+	if err != nil {
+		return err
+	}
+	d, err := openRollout(env, o.preflightOptions)
+	if err != nil {
+		return err
+	}
+	platform, err := d.Platform(ctx)
+	if err != nil {
+		return answered(err)
+	}
+	step := rollout.Step{Control: c.ID, Scope: o.scope, To: v1alpha1.Action(o.action), Grace: o.grace}
+	after, err := rollout.Promote(platform, step, env.Now())
+	if errors.Is(err, rollout.ErrNothing) {
+		return &exitError{finding.ExitRefused, err}
+	}
+	if step.To == v1alpha1.Deny {
+		r, err := o.ask(ctx, env, cut)
+		if err != nil {
+			return err
+		}
+		code := r.Exit(o.requireRequests)
+		if !r.Requests.Observed {
+			env.note("requests not observed: %s", r.Requests.Why)
+		}
+		if code != 0 && !o.insist {
+			if _, err := io.WriteString(env.Stdout, r.Text(shownBreaks)); err != nil {
+				return err
+			}
+			return &exitError{code, fmt.Errorf("%s is not promoted: %s; see all: %s; a person may insist: --insist --reason TEXT --ticket ID",
+				c.ID, whyNot(r, code), o.preflightCommand(c.ID))}
+		}
+		if code != 0 {
+			step.Insisted = &v1alpha1.Insistence{Reason: o.reason, Ticket: o.ticket, Breaks: int32(min(r.Broken(), 1<<30))}
+		}
+		if platform, err = unchanged(ctx, d, platform); err != nil {
+			return err
+		}
+		if after, err = rollout.Promote(platform, step, env.Now()); err != nil {
+			return err
+		}
+	}
+	return putInForce(ctx, env, d, platform, after, c.ID, fmt.Sprintf("%s %s: %s", c.ID, o.scope, step.To))
+}
+
+// unchanged is the Platform as it is now, where its spec is still the one that preflight was about.
+func unchanged(ctx context.Context, d *desk.Desk, seen *v1alpha1.Platform) (*v1alpha1.Platform, error) {
+	now, err := d.Platform(ctx)
+	if err != nil {
+		return nil, answered(err)
+	}
+	if now.Generation != seen.Generation {
+		return nil, &exitError{finding.ExitRefused, errors.New("somebody changed the Platform during the preflight; nothing was changed here: run it again")}
+	}
+	return now, nil
+}
+
+// whyNot says why a promotion is refused.
+func whyNot(r rollout.Report, code int) string {
+	switch code {
+	case finding.ExitRefused:
+		if !r.Requests.Observed {
+			return count(len(r.Breaks), "object") + " would be refused, and requests were not observed"
+		}
+		return fmt.Sprintf("%s and %s would be refused", count(len(r.Breaks), "object"), count(r.Requests.Times, "recorded request"))
+	case finding.ExitUsage:
+		return "what would break could not be read whole"
+	}
+	return "what would break could not be decided"
+}
+
+// preflightCommand is the command that shows all.
+func (o preflightOptions) preflightCommand(id string) string {
+	command := "ringfence control preflight " + id
+	if o.scope.Ring != "" {
+		command += " --ring " + o.scope.Ring
+	}
+	if o.scope.Production {
+		command += " --production"
+	}
+	return command
+}
+
+// openRollout opens the cluster in the name of the kubeconfig's user.
+func openRollout(env Env, o preflightOptions) (*desk.Desk, error) {
+	return desk.Open(o.cluster.kubeconfig, o.cluster.context, "ringfence-rollout/"+cmp.Or(moduleVersion(), "devel"), env.Now)
+}
+
+func newControlRollback(env Env) *cobra.Command {
+	var o preflightOptions
+	cmd := &cobra.Command{
+		Use: "rollback ID", Short: "Undo the last promotion of a control, at once", ValidArgsFunction: completeIDs(env),
+		Long: `Put the action back that a control had before its last promotion, and wait until it is in force. Said again, the one before that
+is undone; the Platform remembers ten.
+
+Exit codes: 0 done; 1 there is nothing to undo, or the API server said no; 2 bad usage, or the cluster could not be asked.`,
+		Example: "  ringfence control rollback RF-WL-08",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return rollback(cmd.Context(), env, o, cmd.CommandPath(), args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.cluster.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
+	flags.StringVar(&o.cluster.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	return cmd
+}
+
+// rollback undoes the last promotion of a control.
+func rollback(ctx context.Context, env Env, o preflightOptions, command string, args []string) error {
+	c, err := oneControl(env, command, args)
+	if err != nil {
+		return err
+	}
+	d, err := openRollout(env, o)
+	if err != nil {
+		return err
+	}
+	platform, err := d.Platform(ctx)
+	if err != nil {
+		return answered(err)
+	}
+	after, step, err := rollout.Rollback(platform, c.ID)
+	if err != nil {
+		return &exitError{finding.ExitRefused, err}
+	}
+	return putInForce(ctx, env, d, platform, after, c.ID, fmt.Sprintf("%s %s: back from %s to %s", c.ID, rollout.ScopeOf(step.Place), step.To, cmp.Or(string(step.From), "the profile's action")))
+}
+
+// inForceWithin is how long it is waited for Guards, which take well under a second; lookEvery how often they are looked at.
+const inForceWithin, lookEvery = 10 * time.Second, 50 * time.Millisecond
+
+// putInForce writes what a Platform says of one control, waits until every Guard says so, and tells how long it took.
+func putInForce(ctx context.Context, env Env, d *desk.Desk, before, after *v1alpha1.Platform, id, what string) error {
+	patch, err := rollout.Patch(before, after, id)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	stored, err := d.PatchPlatform(ctx, patch)
+	if err != nil {
+		return answered(err)
+	}
+	fmt.Fprintln(env.Stdout, what)
+	tenants, err := d.Tenants(ctx)
+	if err != nil {
+		env.note("the Platform is changed; whether it is in force was not seen: %v", err)
+		return nil
+	}
+	cat, err := env.catalogue()
+	if err != nil {
+		return err
+	}
+	if cat, err = only(cat, []string{id}); err != nil {
+		return err
+	}
+	want := &settings{controls: cat.Controls, platform: stored, tenants: tenants, now: env.Now(), guards: map[string]*policy.Guard{}}
+	deadline := time.NewTimer(inForceWithin)
+	defer deadline.Stop()
+	for {
+		behind, all, err := notYet(ctx, d, want, id)
+		switch {
+		case err != nil:
+			env.note("the Platform is changed; whether it is in force was not seen: %v", err)
+			return nil
+		case len(behind) == 0:
+			env.note("in force in %s after %s", count(all, "namespace"), time.Since(began).Round(10*time.Millisecond))
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-deadline.C:
+			return &exitError{finding.ExitUndecided, fmt.Errorf("the Platform is changed, and after %s the Guard of %s does not say so: is ringfence serve running?", inForceWithin, strings.Join(behind, ", "))}
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
+// notYet are namespaces whose Guard has another action for a control than the settings give it, and how many Guards there are.
+func notYet(ctx context.Context, d *desk.Desk, want *settings, id string) (behind []string, all int, err error) {
+	guards, err := d.Guards(ctx)
+	for _, g := range guards {
+		if g.Name != v1alpha1.GuardName || g.Spec.Tenant != "" && tenant.Of(want.tenants, g.Namespace) == nil {
+			continue // a namespace that its tenant gave up
+		}
+		compiled, err := want.guard(g.Namespace)
+		if err != nil {
+			return nil, 0, err
+		}
+		if all++; finding.Action(g.Spec.Actions[id]) != compiled.Action(id) && len(behind) < 3 {
+			behind = append(behind, g.Namespace)
+		}
+	}
+	return behind, all, err
+}

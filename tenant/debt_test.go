@@ -1,0 +1,45 @@
+package tenant
+
+import (
+	"testing"
+	"time"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/control"
+)
+
+// TestDebts: the grace is that of the step from which the denial follows, and ends.
+func TestDebts(t *testing.T) {
+	const id, first, second = "RF-WL-08", v1alpha1.Instant("2026-11-21T12:00:00Z"), v1alpha1.Instant("2026-11-28T12:00:00Z")
+	platform := &v1alpha1.Platform{}
+	platform.Spec.Controls = map[string]v1alpha1.ControlRollout{id: {Action: v1alpha1.Deny, Production: v1alpha1.Warn, Rings: map[string]v1alpha1.Action{"early": v1alpha1.Deny},
+		Steps: []v1alpha1.RolloutStep{{Place: "ring/early", To: v1alpha1.Deny, GraceUntil: first}, {Place: "production", To: v1alpha1.Deny, GraceUntil: first},
+			{Place: "action", From: v1alpha1.Warn, To: v1alpha1.Deny, GraceUntil: second}}}}
+	early := &v1alpha1.Tenant{Spec: v1alpha1.TenantSpec{Ring: "early", Environments: []v1alpha1.Environment{{Name: "dev"}, {Name: "prod", Production: true}}}}
+	early.Name = "early"
+	late := early.DeepCopy()
+	late.Name, late.Spec.Ring = "late", ""
+	strict := late.DeepCopy()
+	strict.Name, strict.Spec.Controls = "strict", map[string]v1alpha1.Action{id: v1alpha1.Deny}
+	controls := []control.Control{{ID: id}}
+	for namespace, test := range map[string]struct {
+		tenant *v1alpha1.Tenant
+		want   v1alpha1.Instant
+	}{
+		"early-dev": {early, first}, "early-prod": {early, first}, "late-dev": {late, second}, "late-prod": {late, ""}, "nobodys": {nil, second},
+		"strict-prod": {strict, ""}, // its own wish, and no promotion
+	} {
+		spec := Compile(controls, platform, test.tenant, nil, namespace).Spec
+		if got := spec.Debts[id]; got != test.want {
+			t.Errorf("%s: %q, want %q", namespace, got, test.want)
+		}
+	}
+	spec := Compile(controls, platform, early, nil, "early-dev").Spec
+	end := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	if next := DropExpired(&spec, end.Add(-time.Second)); len(spec.Debts) != 1 || !next.Equal(end) {
+		t.Errorf("before the end: %v, next %v", spec.Debts, next)
+	}
+	if DropExpired(&spec, end); len(spec.Debts) != 0 {
+		t.Errorf("at the end: %v", spec.Debts)
+	}
+}

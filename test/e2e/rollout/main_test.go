@@ -1,0 +1,134 @@
+// Package rollout takes a control from Warn to Deny on a real API server on which teams run what fails it: preflight, promotion, grace
+// and rollback. It shows also that rules which no longer refuse are noticed.
+package rollout
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/cli"
+	"ringfence.dev/ringfence/internal/clustertest"
+	"ringfence.dev/ringfence/internal/ringfencetest"
+	"ringfence.dev/ringfence/server"
+)
+
+// promoted is the control that is rolled out: capabilities, of which the profile mvp warns.
+const promoted = "RF-WL-08"
+
+var cluster *clustertest.Cluster
+
+func TestMain(m *testing.M) {
+	os.Exit(clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }))
+}
+
+func masters(t *testing.T) client.Client {
+	t.Helper()
+	if cluster == nil {
+		t.Skip(clustertest.ErrUnavailable)
+	}
+	return ringfencetest.Client(t, cluster.Config)
+}
+
+// run starts Ringfence; what it returns stops it.
+func run(t *testing.T, cfg server.Config) (stop func()) {
+	t.Helper()
+	_, stop = ringfencetest.Start(t, cluster.Config, cfg, slog.LevelWarn)
+	return stop
+}
+
+// onboard makes the Platform and five tenants, of which the first two are in the ring early, and waits until the rules are in force.
+func onboard(t *testing.T, admin client.Client) {
+	t.Helper()
+	create(t, admin, &v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.PlatformName}, Spec: v1alpha1.PlatformSpec{Registries: []v1alpha1.Registry{"registry.bank.example"}}})
+	for _, name := range []string{"alpha", "beta", "gamma", "delta", "omega"} {
+		tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.TenantSpec{
+			Owner: name + "-team@bank.example", Groups: v1alpha1.TenantGroups{Admin: name + "-admins", ReadOnly: name + "-readers"},
+			Environments: []v1alpha1.Environment{{Name: "dev"}, {Name: "prod", Production: true}},
+		}}
+		if name == "alpha" || name == "beta" {
+			tenant.Spec.Ring = "early"
+		}
+		create(t, admin, tenant)
+	}
+	ringfencetest.Eventually(t, "the rules to be in force", func() error { return ringfencetest.InForce(t.Context(), admin) })
+	for _, ns := range []string{"alpha-dev", "omega-prod"} {
+		ringfencetest.Eventually(t, "a bad pod to be refused in "+ns, func() error {
+			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: ns}, Spec: template(false)}
+			p.Spec.HostPID = true
+			return ringfencetest.RefusedBy(admin.Create(t.Context(), p, client.DryRunAll), "RF-WL-02")
+		})
+	}
+}
+
+func create(t *testing.T, admin client.Client, o client.Object) {
+	t.Helper()
+	ringfencetest.Eventually(t, "create "+o.GetName(), func() error { return client.IgnoreAlreadyExists(admin.Create(t.Context(), o)) })
+}
+
+// template is a pod that is right but for a capability, if wanted.
+func template(bad bool) corev1.PodSpec {
+	yes, no := true, false
+	amount := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
+	spec := corev1.PodSpec{
+		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+		Containers: []corev1.Container{{
+			Name: "api", Image: "registry.bank.example/payments/api:1",
+			SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
+			Resources:       corev1.ResourceRequirements{Requests: amount, Limits: amount},
+		}},
+	}
+	if bad {
+		spec.Containers[0].SecurityContext.Capabilities.Add = []corev1.Capability{"NET_ADMIN"}
+	}
+	return spec
+}
+
+func pods(name string, bad bool) (*metav1.LabelSelector, corev1.PodTemplateSpec) {
+	app := map[string]string{"app": name}
+	return &metav1.LabelSelector{MatchLabels: app}, corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: app}, Spec: template(bad)}
+}
+
+func deployment(namespace, name string, bad bool, replicas int32) *appsv1.Deployment {
+	selector, pod := pods(name, bad)
+	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: appsv1.DeploymentSpec{Replicas: &replicas, Selector: selector, Template: pod}}
+}
+
+func statefulSet(namespace, name string) *appsv1.StatefulSet {
+	one := int32(1)
+	selector, pod := pods(name, true)
+	return &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: appsv1.StatefulSetSpec{Replicas: &one, Selector: selector, Template: pod}}
+}
+
+func cronJob(namespace, name string) *batchv1.CronJob {
+	_, pod := pods(name, true)
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	return &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+		Spec: batchv1.CronJobSpec{Schedule: "0 0 1 1 *", JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: pod}}}}
+}
+
+// ran is what a command said.
+type ran struct {
+	code           int
+	stdout, stderr string
+}
+
+// control runs `ringfence control`.
+func control(t *testing.T, args ...string) ran {
+	t.Helper()
+	var out, prose bytes.Buffer
+	args = append([]string{"control"}, args...)
+	code := cli.Main(t.Context(), append(args, "--kubeconfig", cluster.Kubeconfig), cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: time.Now})
+	return ran{code, out.String(), prose.String()}
+}
