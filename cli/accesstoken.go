@@ -137,8 +137,7 @@ func (o accessOptions) askAPI(ctx context.Context, _ *desk.Desk, name string) (i
 		return 0, nil, usagef(command, "--api-ca: %w", err)
 	}
 	defer client.Close()
-	answer, err := client.Post(ctx, to.JoinPath("api/v1/elevations", name, "token"), http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}},
-		fmt.Appendf(nil, `{"namespace":%q}`, o.namespace))
+	answer, err := client.Post(ctx, to.JoinPath("api/v1/elevations", o.namespace, name, "token"), http.Header{"Authorization": {"Bearer " + token}}, nil)
 	if err != nil {
 		return 0, nil, err
 	}

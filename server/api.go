@@ -16,6 +16,7 @@ import (
 	"ringfence.dev/ringfence/identity"
 	"ringfence.dev/ringfence/portal"
 	"ringfence.dev/ringfence/record"
+	"ringfence.dev/ringfence/tenant/elevation"
 )
 
 // APIConfig is the signed-in API: where it listens, and what of the identity provider is in no Platform.
@@ -29,8 +30,6 @@ type APIConfig struct {
 	// GraphClient and GraphSecret are the application that asks Microsoft Graph and the file of its secret; "" is the client that people
 	// sign in with, and never to ask.
 	GraphClient, GraphSecret string
-	// Elevations give out tokens of break-glass sessions; nil for none.
-	Elevations portal.Elevations
 }
 
 const (
@@ -75,7 +74,7 @@ func (s *Server) listenAPI() error {
 		return err
 	}
 	p, err := portal.New(portal.Config{Dir: filepath.Join(s.cfg.Evidence, "portal"), Verifier: &signIn{estate: estate{s}, cfg: cfg}, Undecided: identity.ErrUndecided, Estate: estate{s},
-		Findings: s.asked(), Elevations: cfg.Elevations, Record: s.evidence.accessed, Now: s.cfg.Now, Log: s.log})
+		Findings: s.asked(), Elevations: apiElevations{s}, Record: s.evidence.accessed, Now: s.cfg.Now, Log: s.log})
 	if err != nil {
 		return err
 	}
@@ -109,6 +108,21 @@ func (e *evidence) accessed(ctx context.Context, a record.Accessed) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keptWithin) // who hangs up does not leave an act unrecorded
 	defer cancel()
 	return e.queue.Put(ctx, apiProducer, r)
+}
+
+// apiElevations give out tokens of elevations at the API.
+type apiElevations struct{ s *Server }
+
+// Token is Server.Token, in the API's errors.
+func (e apiElevations) Token(ctx context.Context, who identity.Person, name string) (token string, expires time.Time, err error) {
+	token, expires, err = e.s.Token(ctx, who, name)
+	switch {
+	case errors.Is(err, elevation.ErrNotFound):
+		err = portal.ErrNotThere
+	case errors.Is(err, elevation.ErrNotLive), errors.Is(err, elevation.ErrSecondFactor):
+		err = fmt.Errorf("%w: %w", portal.ErrForbidden, err)
+	}
+	return token, expires, err
 }
 
 // estate is what the cache of the cluster says.

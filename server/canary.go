@@ -144,19 +144,19 @@ func (c *canaries) Start(ctx context.Context) error {
 func (c *canaries) loop(ctx context.Context) {
 	why := "start"
 	apart, settle := min(canaryApart, c.every), min(canarySettle, c.every)
-	wait(ctx, c.after)
+	pause(ctx, c.after)
 	for ctx.Err() == nil {
 		next := c.every
 		err := c.run(ctx, why)
 		switch {
-		case errors.Is(err, errNotYet):
+		case errors.Is(err, errNotInForce):
 			next = settle
 		case err != nil && ctx.Err() == nil:
 			c.log.Error("it could not be tried whether rules refuse", "err", err)
 			next = apart
 		case err == nil:
 			why = "hourly"
-			wait(ctx, apart)
+			pause(ctx, apart)
 		}
 		select {
 		case <-ctx.Done():
@@ -165,30 +165,30 @@ func (c *canaries) loop(ctx context.Context) {
 			if why == "hourly" {
 				why = "change"
 			}
-			wait(ctx, settle)
+			pause(ctx, settle)
 		}
 	}
 }
 
-func wait(ctx context.Context, d time.Duration) {
+func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
 	}
 }
 
-// errNotYet is returned where nothing is in force that could refuse.
-var errNotYet = errors.New("the rules are not in force yet")
+// errNotInForce is returned where nothing is in force that could refuse.
+var errNotInForce = errors.New("the rules are not in force yet")
 
 // run tries once and tells what came of it.
 func (c *canaries) run(ctx context.Context, why string) error {
 	var platform v1alpha1.Platform
 	if err := c.cache.Get(ctx, client.ObjectKey{Name: v1alpha1.PlatformName}, &platform); err != nil {
-		return errors.Join(errNotYet, err)
+		return errors.Join(errNotInForce, err)
 	}
 	inForce, _ := c.accept(&platform)
 	if inForce == nil || !apimeta.IsStatusConditionTrue(platform.Status.Conditions, bundle.ConditionEnforced) {
-		return errNotYet
+		return errNotInForce
 	}
 	if c.cfg.Planner == nil {
 		if err := c.prepare(ctx); err != nil {

@@ -72,16 +72,20 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 	spec.LoadBalancerClasses = platform.Spec.Network.LoadBalancerClasses
 	spec.Unwaivable = unwaivable(controls, platform)
 	if tenant != nil {
-		prefix := groupPrefix(platform)
-		groups := GroupsOf(tenant, *env)
-		spec.Groups = []string{prefix + groups.Admin, prefix + groups.ReadOnly}
-		spec.Pipelines = pipelineUsers(tenant, *env)
-		spec.Grants = *tenant.Spec.Grants.DeepCopy()
-		spec.Egress, spec.EgressCIDRs = egress(tenant.Spec.Egress)
+		give(spec, platform, tenant, env)
 		spec.Waivers = waivers(all, namespace, spec.Unwaivable)
-		spec.LongestElevation = ElevationOf(platform).Longest.String()
 	}
 	return guard
+}
+
+// give fills in what a tenant has in an environment: who may be bound there, what it was granted, where its traffic may go.
+func give(spec *v1alpha1.GuardSpec, platform *v1alpha1.Platform, tenant *v1alpha1.Tenant, env *v1alpha1.Environment) {
+	prefix, groups := groupPrefix(platform), GroupsOf(tenant, *env)
+	spec.Groups = []string{prefix + groups.Admin, prefix + groups.ReadOnly}
+	spec.Pipelines = pipelineUsers(tenant, *env)
+	spec.Grants = *tenant.Spec.Grants.DeepCopy()
+	spec.Egress, spec.EgressCIDRs = egress(tenant.Spec.Egress)
+	spec.LongestElevation = ElevationOf(platform).Longest.String()
 }
 
 // CompileCluster makes the Guard for what lies in no namespace, which is kept in Ringfence's own: the Platform's settings

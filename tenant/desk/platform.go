@@ -30,15 +30,6 @@ func (d *Desk) PatchPlatform(ctx context.Context, patch []byte) (*v1alpha1.Platf
 	return p, nil
 }
 
-// Tenants are all Tenants.
-func (d *Desk) Tenants(ctx context.Context) ([]v1alpha1.Tenant, error) {
-	var all v1alpha1.TenantList
-	if err := d.client.List(ctx, &all); err != nil {
-		return nil, fmt.Errorf("list Tenants: %w", said(err))
-	}
-	return all.Items, nil
-}
-
 // Guards are the Guards of all namespaces.
 func (d *Desk) Guards(ctx context.Context) ([]v1alpha1.Guard, error) {
 	var all v1alpha1.GuardList
