@@ -463,7 +463,7 @@ func caseReview(engine *policy.Engine, c casefile.Case) []byte {
 		request["operation"], request["oldObject"] = "UPDATE", c.Old.Value
 	}
 	if c.Connect() {
-		request["operation"], request["name"], request["userInfo"] = "CONNECT", "api-0", fields{"username": "jane@bank.example", "groups": c.Groups}
+		request["operation"], request["name"], request["userInfo"] = "CONNECT", "api-0", fields{"username": cmp.Or(c.User, "jane@bank.example"), "groups": c.Groups}
 	}
 	return review(request)
 }

@@ -3,11 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -270,11 +268,8 @@ func newAccessList(env Env) *cobra.Command {
 
 func listElevations(ctx context.Context, env Env, o accessOptions) error {
 	const command = "ringfence access list"
-	switch {
-	case o.output != "text" && o.output != "json":
-		return usagef(command, "-o %q: want text or json", finding.Value(o.output))
-	case o.allNamespaces && o.namespace != "":
-		return usagef(command, "--all-namespaces and --namespace %s: give one of the two", finding.Value(o.namespace))
+	if err := o.checkList(command); err != nil {
+		return err
 	}
 	d, err := o.open(env, command)
 	if err != nil {
@@ -288,23 +283,16 @@ func listElevations(ctx context.Context, env Env, o accessOptions) error {
 	for i := range all {
 		listed = append(listed, listElevation(&all[i], env.Now()))
 	}
-	if o.output == "json" {
-		out := json.NewEncoder(env.Stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(map[string]any{"schemaVersion": elevationsSchema, "elevations": listed})
-	}
-	table := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAMESPACE\tNAME\tSTATE\tTICKET\tREQUESTER\tAPPROVER\tEXPIRES\tREVIEWER")
 	or := func(s *string) string {
 		if s == nil {
 			return "-"
 		}
 		return finding.Clean(*s)
 	}
-	for _, e := range listed {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Namespace, e.Name, e.State, e.Ticket, finding.Clean(e.Requester), or(e.Approver), or(e.Expires), or(e.Reviewer))
-	}
-	return table.Flush()
+	return writeList(env, o.output, elevationsSchema, "elevations", listed, "NAMESPACE\tNAME\tSTATE\tTICKET\tREQUESTER\tAPPROVER\tEXPIRES\tREVIEWER", "no elevation",
+		func(e listedElevation) string {
+			return strings.Join([]string{e.Namespace, e.Name, e.State, e.Ticket, finding.Clean(e.Requester), or(e.Approver), or(e.Expires), or(e.Reviewer)}, "\t")
+		})
 }
 
 // listElevation is an elevation as it is listed at a time. How long a request waits is the Platform's to say, which not everybody may

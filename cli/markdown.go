@@ -10,13 +10,13 @@ import (
 
 // exportMarkdown is the catalogue for readers: an index, and a page for each control. Links lead to files, or to headings
 // where all comes in one stream.
-func exportMarkdown(env Env, cat *control.Catalogue, folder bool) ([]file, error) {
+func exportMarkdown(env Env, cat *control.Catalogue, o exportOptions) ([]file, error) {
 	known, err := env.frameworks()
 	if err != nil {
 		return nil, err
 	}
 	link := func(id string) string { return fmt.Sprintf("[%s](#%s)", id, strings.ToLower(id)) }
-	if folder {
+	if o.to != "-" {
 		link = func(id string) string { return fmt.Sprintf("[%s](%s.md)", id, id) }
 	}
 	files := []file{{"README.md", []byte(index(cat, known, link))}}

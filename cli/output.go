@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/report"
@@ -226,4 +228,34 @@ func outputFault(file string, err error) error {
 		err = link.Err
 	}
 	return &exitError{finding.ExitUsage, fmt.Errorf("--output: write %s: %w", file, err)}
+}
+
+// textOrJSON finds a wish for any other form of output.
+func textOrJSON(command, output string) error {
+	if output != "text" && output != "json" {
+		return usagef(command, "-o %q: want text or json", finding.Value(output))
+	}
+	return nil
+}
+
+// writeList writes what a command lists: as JSON below a name, with the schema's version, or as a table with a header. Of nothing the
+// table is a note.
+func writeList[T any](env Env, output, schema, name string, all []T, header, nothing string, row func(T) string) error {
+	if output == "json" {
+		list, err := json.Marshal(append([]T{}, all...)) // an empty list, and not null
+		if err != nil {
+			return err
+		}
+		return indented(env, json.RawMessage(fmt.Sprintf(`{"schemaVersion":%q,%q:%s}`, schema, name, list)))
+	}
+	if len(all) == 0 {
+		env.note("%s", nothing)
+		return nil
+	}
+	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, header)
+	for _, one := range all {
+		fmt.Fprintln(w, row(one))
+	}
+	return w.Flush()
 }

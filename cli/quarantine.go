@@ -3,11 +3,10 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -259,11 +258,8 @@ func newQuarantineList(env Env) *cobra.Command {
 
 func listQuarantines(ctx context.Context, env Env, o quarantineOptions) error {
 	const command = "ringfence quarantine list"
-	switch {
-	case o.output != "text" && o.output != "json":
-		return usagef(command, "-o %q: want text or json", finding.Value(o.output))
-	case o.allNamespaces && o.namespace != "":
-		return usagef(command, "--all-namespaces and --namespace %s: give one of the two", finding.Value(o.namespace))
+	if err := o.checkList(command); err != nil {
+		return err
 	}
 	d, err := o.open(env, command)
 	if err != nil {
@@ -277,31 +273,17 @@ func listQuarantines(ctx context.Context, env Env, o quarantineOptions) error {
 	for i := range all {
 		listed = append(listed, listQuarantine(&all[i]))
 	}
-	if o.output == "json" {
-		out := json.NewEncoder(env.Stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(struct {
-			SchemaVersion string             `json:"schemaVersion"`
-			Quarantines   []listedQuarantine `json:"quarantines"`
-		}{quarantinesSchema, listed})
-	}
-	if len(listed) == 0 {
-		env.note("no quarantine")
-		return nil
-	}
-	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAMESPACE\tNAME\tWORKLOAD\tSTATE\tEXPIRES\tPODS\tREQUESTER\tTICKET")
-	for _, q := range listed {
-		state, expires := q.State, q.Expires
-		if q.Outcome != nil {
-			state += " (" + *q.Outcome + ")"
-		}
-		if q.State == "confirmed" {
-			expires = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s/%s\t%s\t%s\t%d\t%s\t%s\n", q.Namespace, q.Name, q.Kind, q.Workload, state, expires, len(q.Pods), finding.Value(q.Requester), q.Ticket)
-	}
-	return w.Flush()
+	return writeList(env, o.output, quarantinesSchema, "quarantines", listed, "NAMESPACE\tNAME\tWORKLOAD\tSTATE\tEXPIRES\tPODS\tREQUESTER\tTICKET", "no quarantine",
+		func(q listedQuarantine) string {
+			state, expires := q.State, q.Expires
+			if q.Outcome != nil {
+				state += " (" + *q.Outcome + ")"
+			}
+			if q.State == "confirmed" {
+				expires = "-"
+			}
+			return strings.Join([]string{q.Namespace, q.Name, q.Kind + "/" + q.Workload, state, expires, strconv.Itoa(len(q.Pods)), finding.Value(q.Requester), q.Ticket}, "\t")
+		})
 }
 
 // listQuarantine is a quarantine as it stands.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,29 +88,18 @@ func listTenants(ctx context.Context, env Env, o tenantOptions) error {
 	for i := range all {
 		listed = append(listed, listTenant(&all[i]))
 	}
-	if o.output == "json" {
-		return writeTenants(env, listed)
-	}
-	if len(listed) == 0 {
-		env.note("no tenant that you may see; whose you are is said by your groups: kubectl auth whoami")
-		return nil
-	}
-	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "TENANT\tOWNER\tSTATE\tNAMESPACES")
-	for _, t := range listed {
-		var names []string
-		for _, e := range t.Environments {
-			names = append(names, e.Namespace)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, finding.Clean(t.Owner), t.State, strings.Join(names, ","))
-	}
-	return w.Flush()
+	return writeList(env, o.output, tenantsSchema, "tenants", listed, "TENANT\tOWNER\tSTATE\tNAMESPACES",
+		"no tenant that you may see; whose you are is said by your groups: kubectl auth whoami", func(t listedTenant) string {
+			var names []string
+			for _, e := range t.Environments {
+				names = append(names, e.Namespace)
+			}
+			return strings.Join([]string{t.Name, finding.Clean(t.Owner), t.State, strings.Join(names, ",")}, "\t")
+		})
 }
 
 func writeTenants(env Env, listed []listedTenant) error {
-	out := json.NewEncoder(env.Stdout)
-	out.SetIndent("", "  ")
-	return out.Encode(struct {
+	return indented(env, struct {
 		SchemaVersion string         `json:"schemaVersion"`
 		Tenants       []listedTenant `json:"tenants"`
 	}{tenantsSchema, listed})
@@ -271,9 +259,7 @@ func listNamespaces(ctx context.Context, env Env, o tenantOptions) error {
 	}
 	switch {
 	case o.output == "json":
-		out := json.NewEncoder(env.Stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(struct {
+		return indented(env, struct {
 			SchemaVersion string `json:"schemaVersion"`
 			// Everybody says that these are the namespaces of all tenants.
 			Everybody  bool              `json:"everybody"`

@@ -28,6 +28,14 @@ type waiverOptions struct {
 	expiring, output               string
 }
 
+// checkList finds what cannot be together, of what all lists have.
+func (o *waiverOptions) checkList(command string) error {
+	if o.allNamespaces && o.namespace != "" {
+		return usagef(command, "--all-namespaces and --namespace %s: give one of the two", finding.Value(o.namespace))
+	}
+	return textOrJSON(command, o.output)
+}
+
 // newWaiver is `ringfence waiver`.
 func newWaiver(env Env) *cobra.Command {
 	cmd := &cobra.Command{

@@ -2,12 +2,10 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,11 +77,10 @@ func listWaivers(ctx context.Context, env Env, o waiverOptions) error {
 	const command = "ringfence waiver list"
 	var within time.Duration
 	var err error
+	if err := o.checkList(command); err != nil {
+		return err
+	}
 	switch {
-	case o.output != "text" && o.output != "json":
-		return usagef(command, "-o %q: want text or json", finding.Value(o.output))
-	case o.allNamespaces && o.namespace != "":
-		return usagef(command, "--all-namespaces and --namespace %s: give one of the two", finding.Value(o.namespace))
 	case o.expired && (o.unused || o.expiring != ""):
 		return usagef(command, "--expired lists what has ended, --unused and --expiring what has not; give one of the two")
 	case o.expiring != "":
@@ -231,26 +228,12 @@ func covers(ctx context.Context, d *desk.Desk, engine *policy.Engine, guard *pol
 
 // writeWaivers prints what is listed.
 func writeWaivers(env Env, o waiverOptions, all []listedWaiver) error {
-	if o.output == "json" {
-		out := json.NewEncoder(env.Stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(struct {
-			SchemaVersion string         `json:"schemaVersion"`
-			Waivers       []listedWaiver `json:"waivers"`
-		}{waiversSchema, all})
-	}
-	if len(all) == 0 {
-		env.note("no such waiver")
-		return nil
-	}
-	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAMESPACE\tNAME\tCONTROL\tSTATE\tEXPIRES\tOWNER\tAPPROVER\tTICKET\tSUBJECTS")
-	for _, one := range all {
-		approver := "-"
-		if one.Approver != nil {
-			approver = finding.Value(*one.Approver)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", one.Namespace, one.Name, one.Control, one.State, one.Expires, finding.Value(one.Owner), approver, one.Ticket, strings.Join(one.Subjects, ","))
-	}
-	return w.Flush()
+	return writeList(env, o.output, waiversSchema, "waivers", all, "NAMESPACE\tNAME\tCONTROL\tSTATE\tEXPIRES\tOWNER\tAPPROVER\tTICKET\tSUBJECTS", "no such waiver",
+		func(w listedWaiver) string {
+			approver := "-"
+			if w.Approver != nil {
+				approver = finding.Value(*w.Approver)
+			}
+			return strings.Join([]string{w.Namespace, w.Name, w.Control, w.State, w.Expires, finding.Value(w.Owner), approver, w.Ticket, strings.Join(w.Subjects, ",")}, "\t")
+		})
 }
