@@ -8,7 +8,6 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/cluster"
 	"ringfence.dev/ringfence/control"
-	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/manifest"
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/tenant"
@@ -26,7 +25,7 @@ func (s *survey) settings(ctx context.Context, o checkOptions, own []cluster.Res
 		from.tell(s.env)
 		return from, invalid, nil
 	}
-	l := &loader{settings: &settings{controls: cat.Controls, now: s.env.Now(), guards: map[string]*policy.Guard{}}, schemas: schemas, places: map[string]finding.Location{}}
+	l := newLoader(schemas, cat.Controls, s.env.Now())
 	var unread [][]error
 	for _, r := range own {
 		if r.Kind.Kind == guardKind {

@@ -67,11 +67,17 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 	return g, nil
 }
 
+// newLoader makes a loader of nothing yet.
+func newLoader(schemas *schemas, controls []control.Control, now time.Time) *loader {
+	return &loader{settings: &settings{controls: controls, now: now, guards: map[string]*policy.Guard{}}, schemas: schemas,
+		places: map[string]finding.Location{}, named: map[string]*manifest.Object{}}
+}
+
 // loadSettings reads the --platform files and folders. Each list of faults is one input, document or object that cannot
 // be used; the others are.
 func loadSettings(paths []string, stdin io.Reader, schemas *schemas, controls []control.Control, now time.Time) (*settings, [][]error) {
-	s := &settings{controls: controls, now: now, guards: map[string]*policy.Guard{}}
-	l := loader{settings: s, schemas: schemas, places: map[string]finding.Location{}, named: map[string]*manifest.Object{}}
+	l := newLoader(schemas, controls, now)
+	s := l.settings
 	for _, in := range expand(paths, nil) {
 		file, err := in.open(stdin)
 		if err != nil {
