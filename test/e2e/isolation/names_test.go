@@ -14,6 +14,7 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/ringfencetest"
+	"ringfence.dev/ringfence/tenant"
 )
 
 // names makes tenants whose names, environments and groups collide with beta's, as whoever may: nothing of beta's becomes theirs.
@@ -22,11 +23,12 @@ func (b *bed) names(t *testing.T) {
 		tenant       string
 		admin        string
 		environments []v1alpha1.Environment
-		// invalid is that the schema refuses it; refused that Ringfence does; else it is in order, and nothing of beta's.
-		invalid, refused bool
+		// invalid is that the schema refuses it; reason is why Ringfence does; else it is in order, and nothing of beta's.
+		invalid bool
+		reason  string
 	}{
-		{tenant: "thief", environments: []v1alpha1.Environment{{Name: "x", Namespace: "beta-dev"}}, refused: true},
-		{tenant: "thief-of-two", environments: []v1alpha1.Environment{{Name: "x"}, {Name: "y", Namespace: "beta-prod"}}, refused: true},
+		{tenant: "thief", environments: []v1alpha1.Environment{{Name: "x", Namespace: "beta-dev"}}, reason: tenant.ReasonRefused},
+		{tenant: "thief-of-two", environments: []v1alpha1.Environment{{Name: "x"}, {Name: "y", Namespace: "beta-prod"}}, reason: tenant.ReasonRefused},
 		{tenant: "thief-of-the-platform", environments: []v1alpha1.Environment{{Name: "x", Namespace: "kube-system"}}, invalid: true},
 		{tenant: "thief-of-ringfence", environments: []v1alpha1.Environment{{Name: "x", Namespace: "ringfence-system"}}, invalid: true},
 		{tenant: "kube", environments: []v1alpha1.Environment{{Name: "system"}}, invalid: true},
@@ -36,16 +38,16 @@ func (b *bed) names(t *testing.T) {
 		{tenant: "twice", environments: []v1alpha1.Environment{{Name: "x"}, {Name: "y", Namespace: "twice-x"}}, invalid: true},
 		{tenant: "dash", environments: []v1alpha1.Environment{{Name: "dev-x"}}, invalid: true},
 		{tenant: "masters", admin: "system:masters", environments: []v1alpha1.Environment{{Name: "x"}}, invalid: true},
-		{tenant: "beta-dev", environments: []v1alpha1.Environment{{Name: "x"}}},                                            // beta-dev-x
-		{tenant: "bet", environments: []v1alpha1.Environment{{Name: "adev", Namespace: "bet-a-dev"}}},                      // only looks alike
-		{tenant: "same-group", admin: "alpha-admins", environments: []v1alpha1.Environment{{Name: "x"}}},                   // a group of two tenants
-		{tenant: "prefixed", admin: "oidc:beta-admins", environments: []v1alpha1.Environment{{Name: "x"}}},                 // the prefix is put before it once more
-		{tenant: "account", admin: "system-serviceaccounts:beta-dev", environments: []v1alpha1.Environment{{Name: "x"}}},   // no group of Kubernetes
-		{tenant: "spaced", admin: "beta-admins ", environments: []v1alpha1.Environment{{Name: "x"}}},                       // another group, for whoever reads exactly
-		{tenant: "long-" + strings.Repeat("x", 35), environments: []v1alpha1.Environment{{Name: strings.Repeat("y", 20)}}}, // 61 characters, the last that fit
+		{tenant: "beta-dev", environments: []v1alpha1.Environment{{Name: "x"}}},                                                           // beta-dev-x
+		{tenant: "bet", environments: []v1alpha1.Environment{{Name: "adev", Namespace: "bet-a-dev"}}},                                     // only looks alike
+		{tenant: "same-group", admin: "alpha-admins", environments: []v1alpha1.Environment{{Name: "x"}}, reason: tenant.ReasonMistaken},   // a group of two tenants
+		{tenant: "prefixed", admin: "oidc:beta-admins", environments: []v1alpha1.Environment{{Name: "x"}}, reason: tenant.ReasonMistaken}, // the prefix is put before it once more
+		{tenant: "account", admin: "system-serviceaccounts:beta-dev", environments: []v1alpha1.Environment{{Name: "x"}}},                  // no group of Kubernetes
+		{tenant: "spaced", admin: "beta-admins ", environments: []v1alpha1.Environment{{Name: "x"}}},                                      // another group, for whoever reads exactly
+		{tenant: "long-" + strings.Repeat("x", 35), environments: []v1alpha1.Environment{{Name: strings.Repeat("y", 20)}}},                // 61 characters, the last that fit
 	} {
 		o := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Name: tc.tenant}, Spec: v1alpha1.TenantSpec{
-			Owner: "thief@bank.example", Groups: v1alpha1.TenantGroups{Admin: "thieves", ReadOnly: "thieves-readers"}, Environments: tc.environments,
+			Owner: "thief@bank.example", Groups: v1alpha1.TenantGroups{Admin: tc.tenant + "-thieves", ReadOnly: tc.tenant + "-readers"}, Environments: tc.environments,
 		}}
 		if tc.admin != "" {
 			o.Spec.Groups.Admin = tc.admin
@@ -58,20 +60,20 @@ func (b *bed) names(t *testing.T) {
 		if tc.invalid {
 			continue
 		}
-		ringfencetest.Eventually(t, "an answer to "+tc.tenant, func() error { return b.answered(t.Context(), tc.tenant, tc.refused) })
+		ringfencetest.Eventually(t, "an answer to "+tc.tenant, func() error { return b.answered(t.Context(), tc.tenant, tc.reason) })
 	}
 	b.untouched(t)
 }
 
 // answered is nil where Ringfence has said of a tenant what was wanted.
-func (b *bed) answered(ctx context.Context, name string, refused bool) error {
+func (b *bed) answered(ctx context.Context, name, reason string) error {
 	var o v1alpha1.Tenant
 	if err := b.admin.Get(ctx, client.ObjectKey{Name: name}, &o); err != nil {
 		return err
 	}
 	c := meta.FindStatusCondition(o.Status.Conditions, "Ready")
-	if c == nil || (c.Reason == "Refused") != refused || !refused && c.Status != metav1.ConditionTrue {
-		return fmt.Errorf("condition %+v; want it refused: %v", c, refused)
+	if c == nil || reason != "" && c.Reason != reason || (reason == "") != (c.Status == metav1.ConditionTrue) {
+		return fmt.Errorf("condition %+v; want the reason %q", c, reason)
 	}
 	return nil
 }
