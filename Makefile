@@ -32,9 +32,9 @@ soak: devcluster
 attack: devcluster
 	@.ci/step "attack" go test -v -count 1 -timeout 20m ./test/attack ./test/e2e/isolation
 
-# Every fuzzer for 10 seconds.
+# Every fuzzer for 5 seconds.
 fuzz: need
-	@.ci/fuzz 10
+	@.ci/fuzz 5
 
 # Generated files, which are committed.
 generate: need

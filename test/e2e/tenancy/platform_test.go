@@ -189,7 +189,7 @@ func TestPoliciesCompile(t *testing.T) {
 		}
 		return errors.Join(faults...)
 	})
-	if len(all.Items) != 7 {
-		t.Errorf("%d policies, want 7", len(all.Items))
+	if len(all.Items) != 10 {
+		t.Errorf("%d policies, want 10", len(all.Items))
 	}
 }
