@@ -43,7 +43,7 @@ func (b *bed) names(t *testing.T) {
 		{tenant: "same-group", admin: "alpha-admins", environments: []v1alpha1.Environment{{Name: "x"}}, reason: tenant.ReasonMistaken},   // a group of two tenants
 		{tenant: "prefixed", admin: "oidc:beta-admins", environments: []v1alpha1.Environment{{Name: "x"}}, reason: tenant.ReasonMistaken}, // the prefix is put before it once more
 		{tenant: "account", admin: "system-serviceaccounts:beta-dev", environments: []v1alpha1.Environment{{Name: "x"}}},                  // no group of Kubernetes
-		{tenant: "spaced", admin: "beta-admins ", environments: []v1alpha1.Environment{{Name: "x"}}},                                      // another group, for whoever reads exactly
+		{tenant: "spaced", admin: "beta-admins ", environments: []v1alpha1.Environment{{Name: "x"}}, reason: tenant.ReasonMistaken},       // another group, for whoever reads exactly
 		{tenant: "long-" + strings.Repeat("x", 35), environments: []v1alpha1.Environment{{Name: strings.Repeat("y", 20)}}},                // 61 characters, the last that fit
 	} {
 		o := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Name: tc.tenant}, Spec: v1alpha1.TenantSpec{
