@@ -66,10 +66,10 @@ func TestAtRest(t *testing.T) {
 		})
 		return s
 	}
-	if err := b.admin.Create(t.Context(), deployment("rest", "late", false)); client.IgnoreAlreadyExists(err) != nil {
+	if err := b.admin.Create(t.Context(), deployment("rest", "rests", false)); client.IgnoreAlreadyExists(err) != nil {
 		t.Fatal(err)
 	}
-	if f := b.one("open", rootID, "Deployment/late"); f.Stands.State != "open" || f.Action != finding.Warn || f.Title == "" {
+	if f := b.one("open", rootID, "Deployment/rests"); f.Stands.State != "open" || f.Action != finding.Warn || f.Title == "" {
 		t.Errorf("from memory: %+v, %+v", f, f.Stands)
 	}
 	if _, err := b.found("closed", rootID); !errors.Is(err, record.ErrRefused) {
