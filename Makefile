@@ -6,15 +6,21 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: up test check bench soak attack fuzz generate clean build registry devcluster need
+.PHONY: up test slow check bench soak attack fuzz generate clean build registry devcluster need
 
 # The platform on this machine, in the foreground; ARGS are those of `ringfence up`, for instance ARGS=--once.
 up: build
 	@./bin/ringfence up $(ARGS)
 
-# Every test, those on the real API server too. What takes longest begins first.
+# Suites that load a control plane, break it or wait for it: `make slow` runs them, and .ci/run after the tests.
+SLOW = load|faults|static|foreign|images|rollout
+
+# The tests, most of those on the real API server too. What takes longest begins first; three at a time, since they also wait.
 test: build registry
-	@.ci/step "go vet" go vet ./... && .ci/step "go test" go test -p 2 -timeout 14m ./test/e2e/up ./... && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
+	@.ci/step "go vet" go vet ./... && .ci/step "go test" sh -c 'go test -p 3 -vet off -timeout 14m ./test/e2e/up $$(go list ./... | grep -vE "/test/e2e/($(SLOW))$$")' && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
+
+slow: build
+	@.ci/step "go test, slow" sh -c 'go test -p 3 -vet off -timeout 14m $$(go list ./test/e2e/... | grep -E "/($(SLOW))$$")'
 
 # Form, vet, staticcheck, race detector.
 check: need

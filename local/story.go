@@ -38,8 +38,8 @@ const (
 	tenantAdminGroup = "oidc:payments-admins"
 )
 
-// stepTimeout bounds each step that waits for the cluster; each takes a second or two.
-const stepTimeout = 60 * time.Second
+// stepTimeout bounds each step that waits for the cluster; each takes some seconds, and a minute where others use the machine.
+const stepTimeout = 3 * time.Minute
 
 // story plays the sample bank and tells what happens, with the time since the start before each line.
 type story struct {
