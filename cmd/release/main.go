@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 
+	"ringfence.dev/ringfence/cli"
 	"ringfence.dev/ringfence/internal/release"
 )
 
@@ -15,5 +16,5 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	return release.Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	return release.Main(ctx, os.Args[1:], cli.Root(), os.Stdout, os.Stderr)
 }

@@ -55,7 +55,8 @@ var file = regexp.MustCompile(`(?i)^(licen[cs]e|copying|unlicense)(s?)([-._].*)?
 
 // Of gives the identifiers of the licences of a text, sorted; Unknown alone where it is none that is known.
 func Of(text string) []string {
-	text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
+	words := slices.DeleteFunc(strings.Fields(strings.ToLower(text)), func(word string) bool { return strings.Trim(word, ">*#/|") == "" }) // as people quote
+	text = strings.Join(words, " ")
 	var ids []string
 	for _, s := range sentences {
 		if strings.Contains(text, s.text) {

@@ -20,6 +20,7 @@ func TestOf(t *testing.T) {
 		"GNU AFFERO GENERAL PUBLIC LICENSE\n Version 3":                                                         {"AGPL"},
 		"Business Source License 1.1":                                                                           {"BUSL-1.1"},
 		"\"Commons Clause\" License Condition\nApache License\nVersion 2.0, January 2004":                       {"Apache-2.0", "Commons-Clause"},
+		"> Redistribution and use in source and binary forms, with or\n> without modification, are permitted":   {"BSD-2-Clause"},
 		"All rights reserved.": {Unknown},
 		"":                     {Unknown},
 	} {

@@ -31,6 +31,15 @@ func (p Platform) file() string {
 	return strings.Replace(p.program(), product, product+"_"+p.OS+"_"+p.Arch, 1)
 }
 
+// archive is what its archive is called.
+func (p Platform) archive() string {
+	base := product + "_" + p.OS + "_" + p.Arch
+	if p.OS == "windows" {
+		return base + ".zip"
+	}
+	return base + ".tar.gz"
+}
+
 // platforms are those that a release is made for. The lowest level of each architecture is asked for by name: it decides the bytes.
 var platforms = []Platform{
 	{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}, {"windows", "amd64"}, {"windows", "arm64"},

@@ -8,12 +8,15 @@ import (
 	"io"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"ringfence.dev/ringfence/image/signature"
 )
 
-// Main is the command: it makes a release in the working directory's module, or pushes the images of one. It returns the exit code.
-func Main(ctx context.Context, args []string, out, log io.Writer) int {
-	err := command(ctx, args, out, log)
+// Main is the command: it makes a release in the working directory's module, with the manual of commands, or pushes the images of one. It
+// returns the exit code.
+func Main(ctx context.Context, args []string, commands *cobra.Command, out, log io.Writer) int {
+	err := command(ctx, args, commands, out, log)
 	if err != nil {
 		fmt.Fprintln(log, "release:", err)
 		return 1
@@ -21,8 +24,8 @@ func Main(ctx context.Context, args []string, out, log io.Writer) int {
 	return 0
 }
 
-func command(ctx context.Context, args []string, out, log io.Writer) error {
-	c := Config{Root: ".", Package: "./cmd/ringfence", Log: log}
+func command(ctx context.Context, args []string, commands *cobra.Command, out, log io.Writer) error {
+	c := Config{Root: ".", Package: "./cmd/ringfence", Commands: commands, Log: log}
 	var key, password, push string
 	flags := flag.NewFlagSet("release", flag.ContinueOnError)
 	flags.SetOutput(log)
@@ -31,6 +34,7 @@ func command(ctx context.Context, args []string, out, log io.Writer) error {
 	flags.StringVar(&password, "password-file", "", "file of the key's password")
 	flags.StringVar(&c.CA, "ca", "", "file of certificates of authorities that images trust")
 	flags.StringVar(&c.Source, "source", "https://ringfence.dev/ringfence", "URL of the repository, for labels and provenance")
+	flags.StringVar(&c.Downloads, "downloads", "", "URL of the folder from which the archives of this version are fetched, for krew (default: -source with /releases/download/VERSION)")
 	flags.StringVar(&c.Builder, "builder", "https://ringfence.dev/release/by-hand", "URL of who makes the release, for provenance")
 	flags.BoolVar(&c.Modified, "modified", false, "make a trial release of files that are not committed")
 	flags.StringVar(&push, "push", "", "push the images of the release that was made to this repository, and make none")

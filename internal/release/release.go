@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/spf13/cobra"
+
 	"ringfence.dev/ringfence/image/signature"
 )
 
@@ -39,6 +41,10 @@ type Config struct {
 	Modified bool
 	// Source is the URL of the repository, and Builder that of who makes the release, as provenance names them.
 	Source, Builder string
+	// Downloads is the URL of the folder from which archives are fetched. Empty is that of Source's releases.
+	Downloads string
+	// Commands is the program's tree of commands, of which manual pages and completions are made. Nil makes none.
+	Commands *cobra.Command
 	// CA is a file of certificates of authorities that images trust. Empty leaves images without any.
 	CA string
 	// Signer signs. Nil makes a release without signatures.
@@ -69,12 +75,19 @@ func (c *Config) Make(ctx context.Context) (*Release, error) {
 		return nil, err
 	}
 	c.say("version %s, commit %s", o.Version, o.Revision)
+	manual, err := c.manual(o)
+	if err != nil {
+		return nil, err
+	}
 	boms := map[Platform][]byte{}
 	for _, p := range programs {
-		if boms[p.Platform], err = c.pack(p, o); err != nil {
+		if boms[p.Platform], err = c.pack(p, o, manual); err != nil {
 			return nil, err
 		}
 		c.say("%s: %s", p.Platform, filepath.Base(p.path))
+	}
+	if err := c.krew(programs, o); err != nil {
+		return nil, err
 	}
 	linux := slices.DeleteFunc(slices.Clone(programs), func(p *program) bool { return p.OS != "linux" })
 	r := &Release{Origin: o}
@@ -121,7 +134,7 @@ func (c *Config) programs(ctx context.Context) (all []*program, o Origin, err er
 }
 
 // pack writes a program's archive and its bill of materials, which it returns.
-func (c *Config) pack(p *program, o Origin) ([]byte, error) {
+func (c *Config) pack(p *program, o Origin, manual []entry) ([]byte, error) {
 	bom, err := materials(p, o)
 	if err != nil {
 		return nil, err
@@ -131,12 +144,8 @@ func (c *Config) pack(p *program, o Origin) ([]byte, error) {
 		return nil, err
 	}
 	entries := []entry{{name: "LICENSE", mode: 0o644, path: filepath.Join(c.Root, "LICENSE")}}
-	entries = append(entries, entry{name: p.program(), mode: 0o755, path: p.path})
-	ending := ".tar.gz"
-	if p.OS == "windows" {
-		ending = ".zip"
-	}
-	return bom, archive(base+ending, entries, o.Time)
+	entries = append(append(entries, manual...), entry{name: p.program(), mode: 0o755, path: p.path})
+	return bom, archive(filepath.Join(c.Out, p.archive()), entries, o.Time)
 }
 
 // seal writes the checksums of everything that has been written, and signs them.

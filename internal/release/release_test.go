@@ -48,7 +48,9 @@ func tiny(t *testing.T, change func(*Config)) (*Release, string) {
 }
 
 // both makes a release for a platform with images and for one without.
-func both(c *Config) { c.Platforms = []Platform{{"linux", "amd64"}, {"windows", "amd64"}} }
+func both(c *Config) {
+	c.Platforms, c.Commands = []Platform{{"linux", "amd64"}, {"windows", "amd64"}}, commands()
+}
 
 func read(t *testing.T, path ...string) []byte {
 	t.Helper()
@@ -78,6 +80,7 @@ func TestReproducible(t *testing.T) {
 		}
 	}
 	t.Run("archives", func(t *testing.T) { testArchives(t, dir) })
+	t.Run("krew", func(t *testing.T) { testKrew(t, dir) })
 	t.Run("materials", func(t *testing.T) { testMaterials(t, dir) })
 }
 
@@ -102,7 +105,7 @@ func testArchives(t *testing.T, dir string) {
 		}
 		found[h.Name] = h.FileInfo().Mode()
 	}
-	if found["ringfence"] != 0o755 || found["LICENSE"] != 0o644 {
+	if found["ringfence"] != 0o755 || found["LICENSE"] != 0o644 || found["man/man1/ringfence-check.1"] != 0o644 {
 		t.Errorf("tar.gz: %v", found)
 	}
 	text := read(t, dir, "ringfence_windows_amd64.zip")
