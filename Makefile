@@ -16,7 +16,7 @@ up: build
 test: build registry
 	@.ci/step "go vet" go vet ./... && .ci/step "go test" go test -p 2 -timeout 14m ./test/e2e/up ./... && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
 
-# Form, vet, staticcheck, race detector.
+# Form, vet, secrets, staticcheck, race detector.
 check: need
 	@.ci/check
 
