@@ -6,7 +6,7 @@ export CGO_ENABLED = 0
 export GOFLAGS = -trimpath -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
-.PHONY: up test slow check bench soak attack fuzz generate clean build registry devcluster need
+.PHONY: up test slow check bench soak attack fuzz generate clean build registry devcluster need release
 
 # The platform on this machine, in the foreground; ARGS are those of `ringfence up`, for instance ARGS=--once.
 up: build
@@ -22,7 +22,7 @@ test: build registry
 slow: build
 	@.ci/step "go test, slow" sh -c 'go test -p 3 -vet off -timeout 14m $$(go list ./test/e2e/... | grep -E "/($(SLOW))$$")'
 
-# Form, vet, staticcheck, race detector.
+# Form, vet, secrets, staticcheck, race detector.
 check: need
 	@.ci/check
 
@@ -46,9 +46,14 @@ fuzz: need
 generate: need
 	@go generate ./...
 
-# The programs; the caches of Go stay.
+# Programs for every system, archives and container images in dist, signed with KEY; docs/release.md says more. ARGS are more
+# flags of `go run ./cmd/release`. It begins with an empty dist.
+release: need
+	@rm -rf dist && .ci/step "release" go run ./cmd/release $(if $(KEY),-key "$(KEY)") $(if $(PASSWORD_FILE),-password-file "$(PASSWORD_FILE)") $(if $(CA),-ca "$(CA)") $(ARGS)
+
+# The programs and the release; the caches of Go stay.
 clean:
-	@rm -rf bin
+	@rm -rf bin dist
 
 build: devcluster
 	@.ci/step "build ringfence" go build -o bin/ringfence ./cmd/ringfence

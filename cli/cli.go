@@ -27,6 +27,8 @@ type Env struct {
 	IsTerminal bool
 	// Watched says whether Stderr is a terminal. Only then is progress shown.
 	Watched bool
+	// Plugin says that kubectl called the program; the help then shows what its user types.
+	Plugin bool
 	// Controls and Frameworks are the trees to read; nil means those that the build embeds.
 	Controls, Frameworks fs.FS
 }

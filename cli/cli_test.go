@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		"ringfence": func() { os.Exit(run(os.Args[1:])) },
 		"exits":     exits,
 		// as kubectl calls it
-		"kubectl-ringfence": func() { os.Exit(run(os.Args[1:])) },
+		"kubectl-ringfence": func() { os.Exit(plugin(os.Args[1:])) },
 		"make":              makeFile,
 		"ledger":            makeLedger,
 	})
@@ -58,8 +58,13 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, params)
 }
 
-func run(args []string) int {
-	return Main(context.Background(), args, Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now})
+func run(args []string) int { return runAs("ringfence", args) }
+
+// plugin runs the program as kubectl does.
+func plugin(args []string) int { return runAs("/usr/local/bin/kubectl-ringfence", args) }
+
+func runAs(argv0 string, args []string) int {
+	return Main(context.Background(), args, Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Plugin: IsPlugin(argv0)})
 }
 
 // exits is `exits CODE ringfence ARG...`: it fails unless the command exits with that code within the bounds.

@@ -36,6 +36,9 @@ func newRoot(env Env) *cobra.Command {
 	for _, command := range commands {
 		root.AddCommand(command(env))
 	}
+	if env.Plugin {
+		asPlugin(root)
+	}
 	return root
 }
 

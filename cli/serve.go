@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -64,6 +66,9 @@ Native policies keep refusing while it is down.`,
 }
 
 func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig, sinks string) error {
+	if runtime.GOOS == "windows" {
+		return errors.New("ringfence serve does not run on Windows; run it in a cluster, or on Linux or macOS")
+	}
 	var err error
 	if cfg.Sinks, err = loadSinkFile(sinks); err != nil {
 		return err

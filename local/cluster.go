@@ -40,9 +40,6 @@ func connect(ctx context.Context, o Options, auditURL string, s *story) (*cluste
 		s.say("using the cluster of %s", o.Kubeconfig)
 		return &cluster{kubeconfig: o.Kubeconfig, done: make(chan struct{})}, nil
 	}
-	if runtime.GOOS != "linux" {
-		return nil, errors.New("a control plane can be started on Linux only; on this system name an existing cluster: ringfence up --kubeconfig FILE")
-	}
 	binary, err := findDevcluster(o.Devcluster)
 	if err != nil {
 		return nil, err

@@ -14,12 +14,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"syscall"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/internal/kube"
 )
 
@@ -65,6 +66,9 @@ var ErrStory = errors.New("the story did not go as it should")
 // Up runs the platform until ctx ends, or until the story is over with Once. It returns ErrStory where the story failed
 // with Once, and any other error where the platform could not be run.
 func Up(ctx context.Context, o Options) error {
+	if err := runsOn(runtime.GOOS, o.Kubeconfig); err != nil {
+		return err
+	}
 	story := newStory(o.Out)
 	temporary := o.Dir == ""
 	if temporary {
@@ -97,6 +101,17 @@ func Up(ctx context.Context, o Options) error {
 	}
 	defer srv.Close()
 	return run(ctx, o, srv, story)
+}
+
+// runsOn says why the platform cannot be run on a system, with the cluster of a kubeconfig or, where that is "", one of its own.
+func runsOn(goos, kubeconfig string) error {
+	switch {
+	case goos == "windows":
+		return errors.New("ringfence up does not run on Windows; run it on Linux, in WSL 2 for instance, or on macOS with --kubeconfig FILE")
+	case goos != "linux" && kubeconfig == "":
+		return errors.New("a control plane can be started on Linux only; on this system name an existing cluster: ringfence up --kubeconfig FILE")
+	}
+	return nil
 }
 
 // run starts the cluster, then the control plane, then plays the story; the first of them to end ends all.
@@ -166,14 +181,14 @@ func lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	file, err := os.OpenFile(filepath.Join(dir, "ringfence.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the lock of %s: %w", dir, err)
+	path := filepath.Join(dir, "ringfence.lock")
+	file, err := durable.Lock(path, 0o600)
+	if errors.Is(err, durable.ErrLocked) {
+		holder, _ := os.ReadFile(path)
+		return nil, fmt.Errorf("%s is in use by another ringfence up (process %.20s); stop that one or choose another --dir", dir, cmp.Or(string(holder), "unknown"))
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		holder, _ := io.ReadAll(io.LimitReader(file, 20))
-		file.Close()
-		return nil, fmt.Errorf("%s is in use by another ringfence up (process %s); stop that one or choose another --dir", dir, cmp.Or(string(holder), "unknown"))
+	if err != nil {
+		return nil, fmt.Errorf("lock the state in %s: %w", dir, err)
 	}
 	if err := errors.Join(file.Truncate(0), writeAt(file, fmt.Sprint(os.Getpid()))); err != nil {
 		file.Close()

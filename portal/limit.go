@@ -26,9 +26,6 @@ func newLimiter(each rate.Limit, burst int) *limiter {
 // allow reports whether a key may do it once more.
 func (l *limiter) allow(key string) bool { return l.of(key).Allow() }
 
-// spent reports whether a key may not, without counting that it asked.
-func (l *limiter) spent(key string) bool { return l.of(key).Tokens() < 1 }
-
 func (l *limiter) of(key string) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -95,9 +95,11 @@ func (l *lister) kustomization(k types.Kustomization, config bool) {
 	if path, ok := k.OpenAPI["path"]; ok {
 		l.add(data, path)
 	}
+	//lint:ignore SA1019 folders that have it still are rendered
 	for _, p := range k.PatchesStrategicMerge {
 		l.maybeInline(data, string(p))
 	}
+	//lint:ignore SA1019 so are those that have this
 	for _, p := range slices.Concat(k.Patches, k.PatchesJson6902) {
 		if p.Path != "" {
 			l.add(data, p.Path)

@@ -88,7 +88,7 @@ func managedKeys(entries []metav1.ManagedFieldsEntry, field string) map[string]b
 			Metadata map[string]json.RawMessage `json:"f:metadata"`
 		}
 		var owned map[string]json.RawMessage
-		if json.Unmarshal(e.FieldsV1.Raw, &fields) != nil || fields.Metadata[field] == nil || json.Unmarshal(fields.Metadata[field], &owned) != nil {
+		if json.Unmarshal(e.FieldsV1.GetRawBytes(), &fields) != nil || fields.Metadata[field] == nil || json.Unmarshal(fields.Metadata[field], &owned) != nil {
 			continue
 		}
 		for k := range owned {

@@ -102,7 +102,7 @@ func applied(ns *corev1.Namespace, patch *unstructured.Unstructured) {
 	notes, ownNotes := merge(ns.Annotations, "f:annotations", patch.GetAnnotations())
 	ns.Labels, ns.Annotations = labels, notes
 	raw, _ := json.Marshal(map[string]any{"f:metadata": map[string]any{"f:labels": ownLabels, "f:annotations": ownNotes}})
-	ns.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: FieldManager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: &metav1.FieldsV1{Raw: raw}}}
+	ns.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: FieldManager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: metav1.NewFieldsV1(string(raw))}}
 }
 
 // settle plans and does until nothing is planned, and fails if that takes more than a few rounds.

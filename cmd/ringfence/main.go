@@ -20,7 +20,7 @@ func run() int {
 	context.AfterFunc(ctx, stop) // the second Ctrl-C ends it at once
 	return cli.Main(ctx, os.Args[1:], cli.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now,
-		IsTerminal: terminal(os.Stdout), Watched: terminal(os.Stderr),
+		IsTerminal: terminal(os.Stdout), Watched: terminal(os.Stderr), Plugin: cli.IsPlugin(os.Args[0]),
 	})
 }
 

@@ -37,8 +37,8 @@ type sarifRun struct {
 }
 
 type sarifResult struct {
-	rule, level, severity       string
-	pkg, version, fixed, scanID string
+	rule, level, severity string
+	pkg, version, fixed   string
 }
 
 type sarifRule struct {

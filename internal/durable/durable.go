@@ -28,12 +28,3 @@ func Replace(path string, data []byte, perm os.FileMode) error {
 	}
 	return SyncFolder(filepath.Dir(path))
 }
-
-// SyncFolder brings the names in a folder to the disk: those made, renamed and removed.
-func SyncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 
 	"ringfence.dev/ringfence/internal/durable"
@@ -38,9 +37,6 @@ func TestReplace(t *testing.T) {
 }
 
 func TestLock(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("skipped: there is no lock here")
-	}
 	path := filepath.Join(t.TempDir(), "lock")
 	first, err := durable.Lock(path, 0o600)
 	if err != nil {

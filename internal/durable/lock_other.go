@@ -1,4 +1,4 @@
-//go:build !unix
+//go:build !unix && !windows
 
 package durable
 
@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// Lock refuses: elsewhere nothing is written that two processes could write at once.
+// Lock refuses: on other systems nothing is written that two processes could write at once.
 func Lock(string, os.FileMode) (*os.File, error) {
-	return nil, errors.New("this is written on Linux and other Unix systems only")
+	return nil, errors.New("this is written on Unix systems and Windows only")
 }

@@ -257,7 +257,7 @@ func (b *bed) ends(t *testing.T, until time.Time) {
 	for what, fields := range map[string][]metav1.ManagedFieldsEntry{
 		"no managed fields": {{}},
 		"old ones": {{Manager: "m", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", FieldsType: "FieldsV1",
-			Time: &metav1.Time{Time: until.Add(-time.Hour)}, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:replicas":{}}}`)}}},
+			Time: &metav1.Time{Time: until.Add(-time.Hour)}, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`)}},
 	} {
 		var d appsv1.Deployment
 		if err := b.team.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "stays"}, &d); err != nil {

@@ -261,7 +261,8 @@ func TestLiveAndEnded(t *testing.T) {
 	if err := ringfencetest.RefusedBy(team.Create(ctx, forged.DeepCopy(), client.DryRunAll), waivedID); err != nil {
 		t.Errorf("a forged time of creation: %v", err)
 	}
-	if err := ringfencetest.RefusedBy(team.Patch(ctx, forged, client.Apply, client.FieldOwner("x"), client.ForceOwnership, client.DryRunAll), waivedID); err != nil { //nolint:staticcheck // the apply of one's own bytes
+	//lint:ignore SA1019 the apply of one's own bytes
+	if err := ringfencetest.RefusedBy(team.Patch(ctx, forged, client.Apply, client.FieldOwner("x"), client.ForceOwnership, client.DryRunAll), waivedID); err != nil {
 		t.Errorf("a forged time of creation, applied: %v", err)
 	}
 	// What is there may be scaled and relabelled although its waiver has ended.
