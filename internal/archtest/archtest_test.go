@@ -132,8 +132,9 @@ func TestRules(t *testing.T) {
 		{"pages-true", map[string]string{"docs/law.md": "RF-AB-12, `finding/finding.go`, `a_test.go`, `build/`\n", "controls/a/b/control.yaml": "id: RF-AB-12\n", "cli/a_test.go": "package cli\n"}, nil},
 		{"pages-true", map[string]string{"docs/adr/1.md": "RF-AB-12 and `cli/gone.go`\n"}, []string{"docs/adr/1.md:1: no control"}},
 		{"pages-true", map[string]string{"cli/a_test.go": "package cli\n\nfunc TestOne() {}\n\nfunc FuzzTwo() {}\n",
-			"docs/law.md": "`cli.TestOne`, `cli.TestOne/part`, `FuzzTwo`, `finding.TestOne`, `TestNone`, `go test -run 'TestOne$' ./cli`, `go test -run TestOne ./...`, `go test -fuzz FuzzTwo ./finding`\n"},
-			[]string{"names finding.TestOne", "names TestNone", "names go test -fuzz FuzzTwo ./finding"}},
+			"cli/sub/a_test.go": "package sub\n\nfunc TestSub() {}\n",
+			"docs/law.md":       "`cli.TestOne`, `cli/sub.TestSub`, `cli/sub.TestOne`, `cli.TestOne/part`, `FuzzTwo`, `finding.TestOne`, `TestNone`, `go test -run 'TestOne$' ./cli`, `go test -run TestOne ./...`, `go test -fuzz FuzzTwo ./finding`\n"},
+			[]string{"names cli/sub.TestOne", "names finding.TestOne", "names TestNone", "names go test -fuzz FuzzTwo ./finding"}},
 
 		{"named-in-architecture", map[string]string{"cli/sub/a.go": "package sub\n", "test/e2e/a_test.go": "package e2e\n"}, []string{"cli/sub: ARCHITECTURE.md does not name it", "test/e2e: "}},
 		{"named-in-architecture", map[string]string{"cli/sub/a_test.go": "package sub\n", "law_test.go": "package m\n"}, nil},

@@ -223,7 +223,7 @@ func (n *names) wrongPaths(code Code) (wrong []string) {
 				wrong = append(wrong, word)
 			}
 			continue
-		case !pathWord.MatchString(word), !code.Inline && !strings.HasPrefix(word, "./"):
+		case testName.MatchString(word), !pathWord.MatchString(word), !code.Inline && !strings.HasPrefix(word, "./"):
 			continue
 		}
 		name := path.Clean(word)
