@@ -229,7 +229,7 @@ func TestPortInUse(t *testing.T) {
 // TestFindings: a native refusal is shown within five seconds, with who asked; and the admin's identity is not confused
 // with the one it speaks for.
 func TestFindings(t *testing.T) {
-	dir := shortDir(t)
+	dir := filepath.Join(shortDir(t), ".ringfence")
 	start(t, dir)
 	out, err := kubectl(t, dir, "run", "shell", "--image=nginx", "-n", "payments-dev", "--as=mallory@bank.example", "--as-group=oidc:payments-admins")
 	if err == nil || !strings.Contains(out, "RF-IM-01") {
@@ -258,6 +258,7 @@ func TestFindings(t *testing.T) {
 	if _, prose, code := run(t, "findings", "--dir", shortDir(t)); code != 2 || !strings.Contains(prose, "no ringfence up is running") {
 		t.Errorf("findings without a platform = %d, %s", code, prose)
 	}
+	t.Run("getting started", func(t *testing.T) { walk(t, filepath.Dir(dir), "docs/getting-started.md") })
 }
 
 // evidenced waits until a ledger that verifies holds the refusal of an object, and no person's name.
