@@ -11,6 +11,37 @@ import (
 	"time"
 )
 
+// TestReadme runs the `ringfence check` commands of the pages that begin, and compares what they print with what stands there; a
+// line of ... stands for any lines. Files are what `cat` shows of them on the page.
+func TestReadme(t *testing.T) {
+	samples, err := filepath.Abs("../samples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range []string{"README.md", "docs/getting-started.md"} {
+		t.Run(page, func(t *testing.T) {
+			text, err := os.ReadFile(filepath.Join(filepath.Dir(samples), page))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Chdir(t.TempDir())
+			if err := os.Symlink(samples, "samples"); err != nil {
+				t.Fatal(err)
+			}
+			shown := transcripts(string(text))
+			write(t, "shell.yaml", shellPod)
+			for command, lines := range shown {
+				if name, ok := strings.CutPrefix(command, "cat "); ok {
+					write(t, name, strings.Join(lines, "\n")+"\n")
+				}
+			}
+			if ran := runShown(t, shown); ran < 2 {
+				t.Errorf("ran %d commands, want 2 or more", ran)
+			}
+		})
+	}
+}
+
 // shellPod is what `kubectl run shell --image=nginx --dry-run=client -o yaml` writes.
 const shellPod = `apiVersion: v1
 kind: Pod
@@ -22,24 +53,9 @@ spec:
       image: nginx
 `
 
-// TestReadme runs the `ringfence check` commands of the README and compares what they print with what stands there; a
-// line of ... stands for any lines.
-func TestReadme(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	samples, err := filepath.Abs("../samples")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Chdir(t.TempDir())
-	if err := os.Symlink(samples, "samples"); err != nil {
-		t.Fatal(err)
-	}
-	write(t, "shell.yaml", shellPod)
-	ran := 0
-	for command, want := range transcripts(string(text)) {
+// runShown runs what checks, and says how many commands that were.
+func runShown(t *testing.T, shown map[string][]string) (ran int) {
+	for command, want := range shown {
 		args := strings.Fields(command)
 		if args[0] != "bin/ringfence" || args[1] != "check" || len(want) == 0 {
 			continue
@@ -48,12 +64,10 @@ func TestReadme(t *testing.T) {
 		var out bytes.Buffer // both, as a terminal shows them
 		Main(t.Context(), args[1:], Env{Stdout: &out, Stderr: &out, Now: time.Now})
 		if got := strings.Split(strings.TrimRight(out.String(), "\n"), "\n"); !matches(got, want) {
-			t.Errorf("%s\nprints\n%s\nthe README has\n%s", command, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			t.Errorf("%s\nprints\n%s\nthe page has\n%s", command, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
-	if ran < 2 {
-		t.Errorf("ran %d commands of the README, want 2 or more", ran)
-	}
+	return ran
 }
 
 // transcripts are the commands of indented blocks, with the lines that follow each.

@@ -54,42 +54,6 @@ var (
 	scheme        = regexp.MustCompile(`^[a-z][a-z0-9+.-]*:`)
 )
 
-// markdownLinks wants every link to a file to lead to one. Code and links with a scheme are left alone.
-func markdownLinks(t *Tree, _ *Law) (faults []Fault, measure string) {
-	count, fenced, last := 0, false, ""
-	t.lines(func(file string, number int, line string) {
-		if path.Ext(file) != ".md" || strings.Contains(file, "testdata/") {
-			return
-		}
-		if file != last {
-			fenced, last = false, file
-		}
-		if strings.HasPrefix(strings.TrimSpace(line), "```") {
-			fenced = !fenced
-			return
-		}
-		if fenced || strings.HasPrefix(line, "    ") {
-			return
-		}
-		line = codeSpan.ReplaceAllString(line, "")
-		for _, found := range append(inlineLink.FindAllStringSubmatch(line, -1), referenceLink.FindAllStringSubmatch(line, -1)...) {
-			target, _, _ := strings.Cut(found[1], "#")
-			if target == "" || scheme.MatchString(target) {
-				continue
-			}
-			count++
-			to := path.Join(path.Dir(file), target)
-			if strings.HasPrefix(target, "/") {
-				to = strings.TrimPrefix(path.Clean(target), "/")
-			}
-			if !t.paths[to] {
-				faults = append(faults, Fault{Path: file, Line: number, Name: target, What: "links to " + target + ", which is not there"})
-			}
-		}
-	})
-	return faults, fmt.Sprintf("%d links", count)
-}
-
 // namedInArchitecture wants every package in ARCHITECTURE.md, as `dir`; a parent's name stands for packages of tests alone.
 func namedInArchitecture(t *Tree, _ *Law) (faults []Fault, measure string) {
 	named := map[string]bool{}

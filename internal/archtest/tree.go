@@ -59,8 +59,11 @@ func Load(root fs.FS) (*Tree, error) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && slices.Contains(skip, name) {
+		switch {
+		case slices.Contains(skip, name) && d.IsDir():
 			return fs.SkipDir
+		case slices.Contains(skip, name): // a link to the folder, or the file that .git is in a work tree
+			return nil
 		}
 		t.paths[name] = true
 		if d.IsDir() {

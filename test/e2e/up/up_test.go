@@ -172,10 +172,11 @@ func TestOnce(t *testing.T) {
 // TestLives takes one state through many runs: one that is used and ends by Ctrl-C, one for each process that is killed, and one that
 // finds everything again.
 func TestLives(t *testing.T) {
-	dir := shortDir(t)
+	dir := filepath.Join(shortDir(t), ".ringfence")
 	p := start(t, dir)
 	t.Run("twice", func(t *testing.T) { twice(t, dir) })
 	t.Run("findings", func(t *testing.T) { findings(t, dir) })
+	t.Run("getting started", func(t *testing.T) { walk(t, filepath.Dir(dir), "docs/getting-started.md") })
 	keep := func() {
 		t.Helper()
 		if out, err := kubectl(t, dir, "create", "configmap", fmt.Sprint("keep-", p.cmd.Process.Pid), "-n", "payments-dev", "--from-literal=a=b"); err != nil {
