@@ -91,12 +91,17 @@ func (im *images) read() (fault error) {
 	var all []image.Admitted
 	var signed []image.Signed
 	var faults []error
+	scans := false
 	for _, file := range files {
 		more, signatures, err := readFacts(file)
+		scans = scans || more != nil
 		all, signed, faults = append(all, more...), append(signed, signatures...), append(faults, err)
 	}
 	if err := errors.Join(faults...); err != nil {
 		return err
+	}
+	if !scans { // a file that vanished is not taken for one that says of no digest that it was scanned
+		return fmt.Errorf("read the image facts: there is no object of kind %s in %s; want one, with spec.images: [] where nothing was scanned", image.KindAdmission, im.dir)
 	}
 	im.state = state
 	im.index.Store(image.NewIndex(all, signed...))
@@ -134,7 +139,7 @@ func (im *images) look() (files []string, state [sha256.Size]byte, err error) {
 	return files, [sha256.Size]byte(sum.Sum(nil)), nil
 }
 
-// readFacts reads the objects of one file.
+// readFacts reads the objects of one file; all is nil where none says what was scanned.
 func readFacts(file string) (all []image.Admitted, signed []image.Signed, err error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -168,7 +173,10 @@ func readFacts(file string) (all []image.Admitted, signed []image.Signed, err er
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", file, err)
 		}
-		all, signed = append(all, more...), append(signed, signatures...)
+		if more != nil {
+			all = append(append([]image.Admitted{}, all...), more...)
+		}
+		signed = append(signed, signatures...)
 	}
 	return all, signed, nil
 }
