@@ -173,9 +173,10 @@ func readFacts(file string) (all []image.Admitted, signed []image.Signed, err er
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", file, err)
 		}
-		if more != nil {
-			all = append(append([]image.Admitted{}, all...), more...)
+		if all == nil && more != nil {
+			all = []image.Admitted{}
 		}
+		all = append(all, more...)
 		signed = append(signed, signatures...)
 	}
 	return all, signed, nil
