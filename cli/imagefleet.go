@@ -17,6 +17,7 @@ import (
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/image"
 	"ringfence.dev/ringfence/image/fleet"
+	"ringfence.dev/ringfence/tenant"
 )
 
 // imagesSchema is the version of the JSON of `ringfence image ls`, where and preflight. Fields are only added.
@@ -213,6 +214,34 @@ func (i *listedImage) judge(f image.Facts, j *judgedImages) {
 	if o, end := v.Rescheduled(j.rule, time.Time{}); o == image.Warn && outcome == image.Deny {
 		i.RunsUntil = &end
 	}
+	for _, r := range i.signatures(j) {
+		outcome = image.Worst(outcome, r.Outcome)
+		if r.Outcome != image.Allow {
+			i.Why = append(i.Why, "signature: "+r.Text)
+		}
+	}
+}
+
+// signatures are what the trust rules of the namespaces that run an image say of it, each once; none where --platform says nothing of
+// signatures.
+func (i *listedImage) signatures(j *judgedImages) (all []image.Reason) {
+	if j.settings.facts() == nil || i.Digest == nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, w := range i.Workloads {
+		if seen[w.Namespace] {
+			continue
+		}
+		seen[w.Namespace] = true
+		rules := tenant.TrustIn(j.settings.platform, j.settings.tenants, w.Namespace)
+		for _, reference := range i.References {
+			if r := image.Bears(rules, reference, j.settings.facts().Signed(*i.Digest), j.at); len(rules) > 0 && !slices.Contains(all, r) {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
 }
 
 // running are the images of the cluster's pods.

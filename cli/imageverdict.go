@@ -40,6 +40,8 @@ type judgedImages struct {
 	known   image.Advisories
 	at      time.Time
 	invalid int
+	// settings are what --platform says, also of signatures.
+	settings *settings
 }
 
 // judge reads what the flags and reports say. A report that cannot be read is told and counted; the others are judged.
@@ -72,7 +74,7 @@ func (o *imageJudging) judge(ctx context.Context, env Env, command string, repor
 	if settings.platform == nil && len(o.platform) > 0 {
 		return nil, &exitError{finding.ExitUsage, fmt.Errorf("%s: --platform: no usable Platform there; want one with the bank's rule in spec.images", command)}
 	}
-	j.rule, j.invalid = tenant.ImageRule(settings.platform), counted.Summary.Invalid
+	j.rule, j.invalid, j.settings = tenant.ImageRule(settings.platform), counted.Summary.Invalid, settings
 	if o.advisories != "" {
 		index, err := loadAdvisories(o.advisories)
 		if err != nil {

@@ -35,14 +35,23 @@ func (o *registryOptions) register(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long all of it may take")
 }
 
-func (o *registryOptions) client() (*registry.Client, error) {
+// options are how registries are reached.
+func (o *registryOptions) options() (registry.Options, error) {
 	options := registry.Options{Agent: "ringfence/" + cmp.Or(moduleVersion(), "devel")}
 	if o.ca != "" {
 		text, err := readUpTo(o.ca, maxStatement)
 		if err != nil {
-			return nil, err
+			return options, err
 		}
 		options.CA = text
+	}
+	return options, nil
+}
+
+func (o *registryOptions) client() (*registry.Client, error) {
+	options, err := o.options()
+	if err != nil {
+		return nil, err
 	}
 	return registry.New(options)
 }
@@ -137,7 +146,7 @@ func verifyImage(ctx context.Context, env Env, o verifyOptions, args []string) e
 	}
 	answer := imageSignatures{SchemaVersion: imageVerifySchema, Image: image, Signatures: []signature.Signature{}, Others: []signature.Signature{}, Refused: []refusedSignature{}}
 	for _, a := range attached {
-		s, err := verifyAttached(v, a, digest)
+		s, err := registry.Verify(v, a, digest)
 		switch {
 		case err != nil:
 			answer.Refused = append(answer.Refused, refusedSignature{a.From, report.Inert(err.Error())})
@@ -159,25 +168,25 @@ func verifyImage(ctx context.Context, env Env, o verifyOptions, args []string) e
 
 // verifier reads whose signatures count.
 func (o *verifyOptions) verifier() (*signature.Verifier, error) {
-	var trust signature.Trust
+	var counts signature.Trust
 	for _, file := range o.keys {
 		text, err := readSmall(file)
 		if err != nil {
 			return nil, err
 		}
-		trust.Keys = append(trust.Keys, signature.Key{Name: filepath.Base(file), PEM: text})
+		counts.Keys = append(counts.Keys, signature.Key{Name: filepath.Base(file), PEM: text})
 	}
 	if o.root != "" {
 		text, err := readUpTo(o.root, maxStatement)
 		if err != nil {
 			return nil, err
 		}
-		trust.Root = text
+		counts.Root = text
 	}
 	if o.identity != "" {
-		trust.Identities = []signature.Identity{{Subject: o.identity, Issuer: o.issuer}}
+		counts.Identities = []signature.Identity{{Subject: o.identity, Issuer: o.issuer}}
 	}
-	return signature.New(trust)
+	return signature.New(counts)
 }
 
 // attached is what is to be verified, of the image that the arguments name or of --bundle.
@@ -201,16 +210,6 @@ func (o *verifyOptions) attached(ctx context.Context, args []string) (image, dig
 		return "", "", nil, asked(err)
 	}
 	return at.String(), at.Digest(), all, nil
-}
-
-func verifyAttached(v *signature.Verifier, a registry.Attached, digest string) (signature.Signature, error) {
-	switch a.Kind {
-	case registry.Cosign:
-		return v.Cosign(a.Content, a.Annotations, digest)
-	case registry.Envelope:
-		return v.Attestation(a.Content, a.Annotations, digest)
-	}
-	return v.Bundle(a.Content, digest)
 }
 
 // write prints the answer; with --attestation text is the statements, for other programs to read.

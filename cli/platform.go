@@ -24,8 +24,9 @@ type settings struct {
 	platform *v1alpha1.Platform
 	tenants  []v1alpha1.Tenant
 	waivers  []v1alpha1.Waiver
-	// images are the facts about images; nil where none were given.
+	// images are the facts about images; nil where none were given. signed are those about their signatures.
 	images []image.Admitted
+	signed []image.Signed
 	// guarded says that guards holds the one Guard that counts, of a cluster's namespace: it knows what a Platform would say.
 	guarded bool
 	// guardedImages says that this Guard holds facts about images.
@@ -55,8 +56,8 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 	}
 	compiled := tenant.Compile(s.controls, s.platform, tenant.Of(s.tenants, namespace), s.waivers, namespace)
 	if s.images != nil {
-		s.index.Do(func() { s.known = image.NewIndex(s.images) })
-		tenant.AddImages(&compiled.Spec, tenant.Images{Facts: s.known, Now: s.now})
+		trust := tenant.TrustOf(s.platform, compiled.Spec.Tenant, compiled.Spec.Environment)
+		tenant.AddImages(&compiled.Spec, tenant.Images{Facts: s.facts(), Trust: trust, Now: s.now})
 	}
 	tenant.DropExpired(&compiled.Spec, s.now)
 	g, err := policy.NewGuard(compiled.Spec)
@@ -65,6 +66,15 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 	}
 	s.guards[namespace] = g
 	return g, nil
+}
+
+// facts are what is known of images; nil where no facts were given.
+func (s *settings) facts() *image.Index {
+	if s.images == nil {
+		return nil
+	}
+	s.index.Do(func() { s.known = image.NewIndex(s.images, s.signed...) })
+	return s.known
 }
 
 // newLoader makes a loader of nothing yet.
@@ -111,7 +121,7 @@ type loader struct {
 func (l *loader) add(o *manifest.Object) {
 	refuse := func(faults ...error) { l.faults = append(l.faults, faults) }
 	kinds := []string{"Platform", "Tenant", "Waiver"}
-	if ownGroup(o) && o.Kind() == image.KindAdmission {
+	if ownGroup(o) && (o.Kind() == image.KindAdmission || o.Kind() == image.KindSignatures) {
 		if err := l.admission(o); err != nil {
 			refuse(&manifest.Error{Location: o.Locate(""), Message: err.Error()})
 		}
@@ -119,7 +129,7 @@ func (l *loader) add(o *manifest.Object) {
 	}
 	if !ownGroup(o) || !slices.Contains(kinds, o.Kind()) {
 		refuse(&manifest.Error{Location: o.Locate("/kind"),
-			Message: fmt.Sprintf("found kind %s of %s; --platform takes Platform, Tenant, Waiver and ImageAdmission of %s; name other objects as PATH", finding.Value(o.Kind()), finding.Value(o.APIVersion()), v1alpha1.GroupVersion)})
+			Message: fmt.Sprintf("found kind %s of %s; --platform takes Platform, Tenant, Waiver, ImageAdmission and ImageSignatures of %s; name other objects as PATH", finding.Value(o.Kind()), finding.Value(o.APIVersion()), v1alpha1.GroupVersion)})
 		return
 	}
 	if faults := validate(l.schemas, o); len(faults) > 0 {
@@ -171,8 +181,8 @@ func (l *loader) admission(o *manifest.Object) error {
 	if err != nil {
 		return err
 	}
-	more, err := image.ParseAdmission(text)
-	l.images = append(append([]image.Admitted{}, l.images...), more...)
+	more, signed, err := image.ParseFacts(text)
+	l.images, l.signed = append(append([]image.Admitted{}, l.images...), more...), append(l.signed, signed...)
 	return err
 }
 

@@ -16,9 +16,10 @@ import (
 type Index struct {
 	entries []entry // of the digest that was scanned last first
 	seed    maphash.Seed
-	slots   []uint32          // a hash table of places in entries, each one higher; 0 is free
-	texts   []string          // of notes and warnings, each once; the first is ""
-	odd     map[uint32]string // digests that are not sha256, by their place in entries
+	slots   []uint32            // a hash table of places in entries, each one higher; 0 is free
+	texts   []string            // of notes and warnings, each once; the first is ""
+	odd     map[uint32]string   // digests that are not sha256, by their place in entries
+	signed  map[string][]Signed // by digest; few where few have a signature that was asked for
 }
 
 // entry is an Admitted in 48 bytes.
@@ -28,9 +29,16 @@ type entry struct {
 	note, warn     uint32 // places in texts
 }
 
-// NewIndex makes an Index. Of two that say something of one digest the first counts.
-func NewIndex(all []Admitted) *Index {
-	x := &Index{entries: make([]entry, 0, len(all)), texts: []string{""}, odd: map[uint32]string{}, seed: maphash.MakeSeed()}
+// NewIndex makes an Index of scans and signatures. Of two that say something of one digest, or of its signature under one rule, the
+// first counts.
+func NewIndex(all []Admitted, signed ...Signed) *Index {
+	x := &Index{entries: make([]entry, 0, len(all)), texts: []string{""}, odd: map[uint32]string{}, seed: maphash.MakeSeed(), signed: map[string][]Signed{}}
+	for _, s := range Newest(signed, nil) {
+		if len(x.signed[s.Digest]) == 0 {
+			all = append(all[:len(all):len(all)], Admitted{Digest: s.Digest})
+		}
+		x.signed[s.Digest] = append(x.signed[s.Digest], s)
+	}
 	texts, odd, seen := map[string]uint32{"": 0}, map[[32]byte]string{}, make(map[[32]byte]bool, len(all))
 	text := func(s string) uint32 {
 		at, known := texts[s]
@@ -97,6 +105,14 @@ func (x *Index) Find(digest string) (Admitted, bool) {
 		}
 	}
 	return Admitted{Digest: digest}, false
+}
+
+// Signed is what is known of the signatures of a digest, in the order of the rules' IDs.
+func (x *Index) Signed(digest string) []Signed {
+	if x == nil {
+		return nil
+	}
+	return x.signed[digest]
 }
 
 // Len is of how many digests something is known.

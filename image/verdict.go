@@ -100,6 +100,9 @@ func worst(reasons []Reason) Outcome {
 	return o
 }
 
+// Worst is the stricter of two outcomes.
+func Worst(a, b Outcome) Outcome { return worst([]Reason{{Outcome: a}, {Outcome: b}}) }
+
 // Until is the first instant at which the clock alone changes the verdict, and the reason that does; zero where none does.
 func (v Verdict) Until() (time.Time, Reason) {
 	var first Reason

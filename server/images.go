@@ -89,16 +89,22 @@ func (im *images) read() (fault error) {
 		return errUnchanged
 	}
 	var all []image.Admitted
+	var signed []image.Signed
 	var faults []error
+	scans := false
 	for _, file := range files {
-		more, err := readAdmissions(file)
-		all, faults = append(all, more...), append(faults, err)
+		more, signatures, err := readFacts(file)
+		scans = scans || more != nil
+		all, signed, faults = append(all, more...), append(signed, signatures...), append(faults, err)
 	}
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
+	if !scans { // a file that vanished is not taken for one that says of no digest that it was scanned
+		return fmt.Errorf("read the image facts: there is no object of kind %s in %s; want one, with spec.images: [] where nothing was scanned", image.KindAdmission, im.dir)
+	}
 	im.state = state
-	im.index.Store(image.NewIndex(all))
+	im.index.Store(image.NewIndex(all, signed...))
 	return nil
 }
 
@@ -126,50 +132,54 @@ func (im *images) look() (files []string, state [sha256.Size]byte, err error) {
 	}
 	switch {
 	case len(files) == 0:
-		return nil, state, fmt.Errorf("read the image facts: there is no .json or .yaml file in %s; want objects of kind %s", im.dir, image.KindAdmission)
+		return nil, state, fmt.Errorf("read the image facts: there is no .json or .yaml file in %s; want objects of kind %s or %s", im.dir, image.KindAdmission, image.KindSignatures)
 	case len(files) > maxImageFiles:
 		return nil, state, fmt.Errorf("read the image facts: %d files in %s, want at most %d", len(files), im.dir, maxImageFiles)
 	}
 	return files, [sha256.Size]byte(sum.Sum(nil)), nil
 }
 
-// readAdmissions reads the objects of one file.
-func readAdmissions(file string) (all []image.Admitted, err error) {
+// readFacts reads the objects of one file; all is nil where none says what was scanned.
+func readFacts(file string) (all []image.Admitted, signed []image.Signed, err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the image facts: %w", err)
+		return nil, nil, fmt.Errorf("read the image facts: %w", err)
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil {
-		return nil, fmt.Errorf("read the image facts: %w", err)
+		return nil, nil, fmt.Errorf("read the image facts: %w", err)
 	} else if info.Size() > maxImageFile {
-		return nil, fmt.Errorf("read the image facts: %s has %d bytes, want at most %d; write several files", file, info.Size(), maxImageFile)
+		return nil, nil, fmt.Errorf("read the image facts: %s has %d bytes, want at most %d; write several files", file, info.Size(), maxImageFile)
 	}
 	if filepath.Ext(file) == ".json" { // the way of a program that writes 100,000 of them
 		text, err := io.ReadAll(io.LimitReader(f, maxImageFile))
 		if err != nil {
-			return nil, fmt.Errorf("read the image facts: %w", err)
+			return nil, nil, fmt.Errorf("read the image facts: %w", err)
 		}
-		if all, err = image.ParseAdmission(text); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+		if all, signed, err = image.ParseFacts(text); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", file, err)
 		}
-		return all, nil
+		return all, signed, nil
 	}
 	for o, err := range manifest.Read(f, file) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		text, err := json.Marshal(o.Value)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, nil, fmt.Errorf("%s: %w", file, err)
 		}
-		more, err := image.ParseAdmission(text)
+		more, signatures, err := image.ParseFacts(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if all == nil && more != nil {
+			all = []image.Admitted{}
 		}
 		all = append(all, more...)
+		signed = append(signed, signatures...)
 	}
-	return all, nil
+	return all, signed, nil
 }
 
 // run looks at the folder until its context ends, and says on the Platform what comes of it.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -170,7 +172,7 @@ func imagesNext(images *v1alpha1.GuardImages, now time.Time) (next time.Time) {
 		return next
 	}
 	for _, i := range images.Admitted {
-		for _, text := range []v1alpha1.Instant{i.ScannedUntil, i.CleanUntil, i.RunsUntil} {
+		for _, text := range slices.AppendSeq([]v1alpha1.Instant{i.ScannedUntil, i.CleanUntil, i.RunsUntil}, maps.Values(i.Signed)) {
 			last, err := time.Parse(time.RFC3339, string(text))
 			if err != nil {
 				continue

@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -20,4 +21,41 @@ func ImageRule(platform *v1alpha1.Platform) image.Rule {
 	r.DenySeverity = cmp.Or(int(rules.DenySeverity), r.DenySeverity)
 	r.UndatedAsNew, r.WarnUnfixable, r.Scanners = rules.UndatedAs == "new", rules.UnfixableAs == "warned", rules.Scanners
 	return r
+}
+
+// TrustRules are what a Platform demands of signatures, in its order; a Platform that is nil demands nothing.
+func TrustRules(platform *v1alpha1.Platform) (all []image.Trust) {
+	if platform == nil {
+		return nil
+	}
+	rules := platform.Spec.Images
+	for _, r := range rules.Trust {
+		t := image.Trust{Name: r.Name, Tenants: r.Tenants, Environments: r.Environments, Minimum: int(r.Minimum), Attestations: r.Attestations,
+			AdmitUnknown: r.UnknownAs == "admitted", Root: rules.TrustedRoot, Age: cmp.Or(rules.MaxSignatureAge.Duration, 30*24*time.Hour)}
+		for _, p := range r.Repositories {
+			t.Repositories = append(t.Repositories, string(p))
+		}
+		for _, k := range r.Keys {
+			t.Keys = append(t.Keys, image.TrustedKey{Name: k.Name, PEM: k.PEM})
+		}
+		for _, i := range r.Identities {
+			t.Identities = append(t.Identities, image.TrustedIdentity{Subject: i.Subject, Issuer: i.Issuer})
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
+// TrustOf are the rules for an environment of a tenant; both are "" where a namespace is nobody's.
+func TrustOf(platform *v1alpha1.Platform, tenant, environment string) []image.Trust {
+	return slices.DeleteFunc(TrustRules(platform), func(t image.Trust) bool { return !t.For(tenant, environment) })
+}
+
+// TrustIn are the rules for a namespace, whose tenant is the one that asks for it.
+func TrustIn(platform *v1alpha1.Platform, tenants []v1alpha1.Tenant, namespace string) []image.Trust {
+	t := Of(tenants, namespace)
+	if t == nil {
+		return TrustOf(platform, "", "")
+	}
+	return TrustOf(platform, t.Name, environmentOf(t, namespace).Name)
 }

@@ -20,6 +20,8 @@ type Images struct {
 	Runs []string
 	// Grace is how long after its refusal what ran here may be scheduled again.
 	Grace time.Duration
+	// Trust are the rules about signatures for the namespace.
+	Trust []image.Trust
 	Now   time.Time
 }
 
@@ -51,8 +53,8 @@ func AddImages(spec *v1alpha1.GuardSpec, in Images) {
 	for _, digest := range in.Runs {
 		running[digest] = true
 	}
-	out := &v1alpha1.GuardImages{}
-	room := maxImageBytes - egressBytes(*spec)
+	out := &v1alpha1.GuardImages{Trust: guardTrust(in.Trust)}
+	room := maxImageBytes - egressBytes(*spec) - trustBytes(out.Trust)
 	add := func(digest string, e v1alpha1.GuardImage) (fits bool) {
 		if room -= imageBytes(digest, e); room < 0 || len(out.Admitted) >= maxImages {
 			return false
@@ -72,8 +74,8 @@ func AddImages(spec *v1alpha1.GuardSpec, in Images) {
 	all := facts.Len()
 	for _, digest := range slices.Sorted(maps.Keys(ran)) {
 		a, known := facts.Find(digest)
-		e := guardImage(a)
-		if e.RunsUntil = again(a, was.Admitted[digest].RunsUntil, running[digest], in); !known && e.RunsUntil == "" {
+		e := guardImage(a, facts, out.Trust)
+		if e.RunsUntil = again(admittedUntil(a, e, out.Trust), was.Admitted[digest].RunsUntil, running[digest], in); !known && e.RunsUntil == "" {
 			continue
 		}
 		if add(digest, e); !known {
@@ -81,7 +83,7 @@ func AddImages(spec *v1alpha1.GuardSpec, in Images) {
 		}
 	}
 	for a := range facts.All() { // of a million, most are behind the last that fits
-		if !ran[a.Digest] && !add(a.Digest, guardImage(a)) {
+		if !ran[a.Digest] && !add(a.Digest, guardImage(a, facts, out.Trust)) {
 			break
 		}
 	}
@@ -95,6 +97,9 @@ func AddImages(spec *v1alpha1.GuardSpec, in Images) {
 // imageBytes is how many bytes a digest takes in a Guard as JSON, at most: some 150 where there is no more to say of it.
 func imageBytes(digest string, e v1alpha1.GuardImage) int {
 	size := len(digest) + len(`"":{"scannedUntil":"","cleanUntil":""},`) + len(e.ScannedUntil) + len(e.CleanUntil)
+	for id, until := range e.Signed {
+		size += len(`,"signed":{}`) + len(id) + len(until) + len(`"":"",`)
+	}
 	for field, text := range map[string]string{"runsUntil": string(e.RunsUntil), "note": e.Note, "warn": e.Warn} {
 		if text != "" {
 			size += len(field) + len(`,"":""`) + len(text) + 5*strings.Count(text, `"`)
@@ -103,13 +108,37 @@ func imageBytes(digest string, e v1alpha1.GuardImage) int {
 	return size
 }
 
-// again is until when Pods of a digest that runs or ran here may be made again; "" for not at all.
-func again(a image.Admitted, was v1alpha1.Instant, running bool, in Images) v1alpha1.Instant {
+// admittedUntil is the last second at which a digest is admitted; zero where it is refused. Under which rule it was let in its digest
+// does not say, so the rule that it meets longest counts.
+func admittedUntil(a image.Admitted, e v1alpha1.GuardImage, trust []v1alpha1.GuardTrust) time.Time {
+	end := a.Until()
+	if len(trust) == 0 {
+		return end
+	}
+	var longest time.Time
+	for _, t := range trust {
+		signed := instantOf(e.Signed[t.ID])
+		if t.AdmitUnknown && e.Signed[t.ID] != v1alpha1.Unsigned {
+			signed = image.Never()
+		}
+		if e.Signed[t.ID] != v1alpha1.Unsigned && signed.After(longest) {
+			longest = signed
+		}
+	}
+	if longest.Before(end) {
+		return longest
+	}
+	return end
+}
+
+// again is until when Pods of a digest that runs or ran here may be made again, of the last second at which it is admitted; "" for not
+// at all.
+func again(end time.Time, was v1alpha1.Instant, running bool, in Images) v1alpha1.Instant {
 	if in.Grace <= 0 {
 		return ""
 	}
 	now := in.Now.UTC().Truncate(time.Second)
-	if end := a.Until(); !now.After(end) {
+	if !now.After(end) {
 		return second(end.Add(in.Grace))
 	}
 	latest := second(now.Add(in.Grace))
@@ -128,7 +157,8 @@ func (in Input) addImages(spec *v1alpha1.GuardSpec, live *v1alpha1.Guard, runs [
 	if !in.Gated {
 		return 0
 	}
-	images := Images{Facts: in.Images, Runs: runs, Now: in.Now, Grace: rescheduleGrace(in.Platform)}
+	images := Images{Facts: in.Images, Runs: runs, Now: in.Now, Grace: rescheduleGrace(in.Platform),
+		Trust: TrustOf(in.Platform, spec.Tenant, spec.Environment)}
 	if live != nil {
 		images.Was = live.Spec.Images
 	}
@@ -149,21 +179,60 @@ func rescheduleGrace(p *v1alpha1.Platform) time.Duration {
 	return p.Spec.Images.RescheduleGrace.Duration
 }
 
-// guardImage is what is known of a digest as a Guard carries it.
-func guardImage(a image.Admitted) v1alpha1.GuardImage {
-	return v1alpha1.GuardImage{ScannedUntil: second(a.ScannedUntil), CleanUntil: second(a.CleanUntil), Note: image.Brief(a.Note), Warn: image.Brief(a.Warn)}
+// guardImage is what is known of a digest as a Guard carries it: of signatures what concerns its rules.
+func guardImage(a image.Admitted, facts *image.Index, trust []v1alpha1.GuardTrust) v1alpha1.GuardImage {
+	e := v1alpha1.GuardImage{ScannedUntil: second(a.ScannedUntil), CleanUntil: second(a.CleanUntil), Note: image.Brief(a.Note), Warn: image.Brief(a.Warn)}
+	for _, s := range facts.Signed(a.Digest) {
+		if !slices.ContainsFunc(trust, func(t v1alpha1.GuardTrust) bool { return t.ID == s.Trust }) {
+			continue
+		}
+		if e.Signed == nil {
+			e.Signed = map[string]v1alpha1.Instant{}
+		}
+		if e.Signed[s.Trust] = second(s.Until); s.Until.IsZero() {
+			e.Signed[s.Trust] = v1alpha1.Unsigned
+		}
+	}
+	return e
+}
+
+// trustBytes is how many bytes rules take in a Guard as JSON, at most.
+func trustBytes(rules []v1alpha1.GuardTrust) (n int) {
+	for _, r := range rules {
+		n += len(`{"id":"","prefixes":[],"admitUnknown":true},`) + len(r.ID)
+		for _, p := range r.Prefixes {
+			n += len(p) + len(`"",`)
+		}
+	}
+	return n
+}
+
+// guardTrust are rules about signatures as a Guard carries them.
+func guardTrust(rules []image.Trust) (all []v1alpha1.GuardTrust) {
+	for _, r := range rules {
+		all = append(all, v1alpha1.GuardTrust{ID: r.ID(), Prefixes: r.Prefixes(), AdmitUnknown: r.AdmitUnknown})
+	}
+	return all
 }
 
 // factsOf are the facts that a Guard was made of.
 func factsOf(was *v1alpha1.GuardImages) *image.Index {
 	all := make([]image.Admitted, 0, len(was.Admitted))
+	var signed []image.Signed
 	for digest, e := range was.Admitted {
+		for id, until := range e.Signed {
+			s := image.Signed{Digest: digest, Trust: id}
+			if until != v1alpha1.Unsigned {
+				s.Until = instantOf(until)
+			}
+			signed = append(signed, s)
+		}
 		if e.ScannedUntil == "" && e.CleanUntil == "" && e.Note == "" {
 			continue // it only ran here
 		}
 		all = append(all, image.Admitted{Digest: digest, ScannedUntil: instantOf(e.ScannedUntil), CleanUntil: instantOf(e.CleanUntil), Note: e.Note, Warn: e.Warn})
 	}
-	return image.NewIndex(all)
+	return image.NewIndex(all, signed...)
 }
 
 // second writes a time as Guards carry those of images; "" for the zero time, and for one before it.

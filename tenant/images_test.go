@@ -108,3 +108,46 @@ func encoded(t *testing.T, v any) []byte {
 	}
 	return text
 }
+
+// TestTrust: a Guard knows the rules for its namespace and what is known under each as it stands now; what ran is a debt when its
+// signature ends or is found to be missing.
+func TestTrust(t *testing.T) {
+	const week = 7 * 24 * time.Hour
+	now := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	digest := "sha256:" + strings.Repeat("a", 64)
+	platform := &v1alpha1.Platform{Spec: v1alpha1.PlatformSpec{Images: v1alpha1.ImageRules{Trust: []v1alpha1.TrustRule{
+		{Name: "prod", Environments: []string{"prod"}, Keys: []v1alpha1.TrustKey{{Name: "k", PEM: "prod"}}},
+		{Name: "bank", Repositories: []v1alpha1.Registry{"r.bank.example", "x.bank.example/a"}, Keys: []v1alpha1.TrustKey{{Name: "k", PEM: "bank"}}},
+	}}}}
+	rules := TrustOf(platform, "payments", "dev")
+	if len(rules) != 1 || len(TrustOf(platform, "payments", "prod")) != 2 {
+		t.Fatalf("for dev: %v", rules)
+	}
+	facts := func(until time.Time) *image.Index {
+		return image.NewIndex([]image.Admitted{{Digest: digest, ScannedUntil: now.Add(20 * week), CleanUntil: image.Never()}},
+			image.Signed{Digest: digest, Trust: rules[0].ID(), Until: until}, image.Signed{Digest: digest, Trust: "bank-of-another-key", Until: now.Add(week)})
+	}
+	in := Images{Facts: facts(now.Add(week)), Trust: rules, Runs: []string{digest}, Grace: week, Now: now}
+	var spec v1alpha1.GuardSpec
+	AddImages(&spec, in)
+	want := &v1alpha1.GuardImages{
+		Trust: []v1alpha1.GuardTrust{{ID: rules[0].ID(), Prefixes: []string{"r.bank.example/", "x.bank.example/a/", "x.bank.example/a:", "x.bank.example/a@"}}},
+		Admitted: map[string]v1alpha1.GuardImage{digest: {ScannedUntil: second(now.Add(20 * week)), CleanUntil: second(image.Never()),
+			Signed: map[string]v1alpha1.Instant{rules[0].ID(): second(now.Add(week))}, RunsUntil: second(now.Add(2 * week))}}}
+	if diff := cmp.Diff(want, spec.Images); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for what, of := range map[string]*image.Index{"the facts cannot be read": nil, "nothing changed": facts(now.Add(week))} {
+		var again v1alpha1.GuardSpec
+		in.Facts, in.Was = of, spec.Images
+		if AddImages(&again, in); !cmp.Equal(again.Images, want) {
+			t.Errorf("%s: (-want +got):\n%s", what, cmp.Diff(want, again.Images))
+		}
+	}
+	var later v1alpha1.GuardSpec
+	in.Facts, in.Was = facts(time.Time{}), spec.Images
+	AddImages(&later, in)
+	if e := later.Images.Admitted[digest]; e.Signed[rules[0].ID()] != v1alpha1.Unsigned || e.RunsUntil != second(now.Add(week)) {
+		t.Errorf("found to be unsigned: %+v, want a debt of a week from now", e)
+	}
+}

@@ -180,10 +180,32 @@ type GuardImages struct {
 	// +kubebuilder:validation:MaxProperties=10000
 	// +optional
 	Admitted map[string]GuardImage `json:"admitted,omitempty"`
+	// Trust says whose signatures images must bear here: of the rules the first that covers a reference counts. Empty: none is demanded.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=atomic
+	// +optional
+	Trust []GuardTrust `json:"trust,omitempty"`
 	// LeftOut is how many digests are known and have no room here: of those that neither run here nor were scanned last.
 	// +optional
 	LeftOut int32 `json:"leftOut,omitempty"`
 }
+
+// GuardTrust is a trust rule as verdicts need it.
+type GuardTrust struct {
+	// ID names the rule and what it demands; signatures are kept under it.
+	// +kubebuilder:validation:MaxLength=76
+	ID string `json:"id"`
+	// Prefixes are the beginnings of the references that it covers; one that is empty covers all.
+	// +kubebuilder:validation:MaxItems=30
+	// +listType=atomic
+	Prefixes []string `json:"prefixes"`
+	// AdmitUnknown lets in what nobody knows the signatures of.
+	// +optional
+	AdmitUnknown bool `json:"admitUnknown,omitempty"`
+}
+
+// Unsigned in GuardImage.Signed says that an image does not meet a rule: it was looked at. It is over at all times.
+const Unsigned Instant = "1970-01-01T00:00:00Z"
 
 // Instant is an RFC 3339 instant in whole seconds of UTC, so that two of them compare as texts do.
 //
@@ -199,6 +221,11 @@ type GuardImage struct {
 	// CleanUntil is the last second at which no vulnerability refuses it. Empty: one refuses it.
 	// +optional
 	CleanUntil Instant `json:"cleanUntil,omitempty"`
+	// Signed is, by the ID of a trust rule, the last second at which its signature counts; Unsigned where it was looked at and lacks it.
+	// A rule that is not named: nobody knows.
+	// +kubebuilder:validation:MaxProperties=20
+	// +optional
+	Signed map[string]Instant `json:"signed,omitempty"`
 	// RunsUntil is the last second at which Kubernetes' own controllers may make new Pods of it, although it is refused: it ran
 	// here when it was not. Empty: it did not run here.
 	// +optional

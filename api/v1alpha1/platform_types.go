@@ -174,56 +174,6 @@ type Registry string
 // +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 type NamespaceName string
 
-// ImageRules are the bank's rules about image scans. What follows of them for each digest is in the Guards.
-type ImageRules struct {
-	// MaxScanAge is how long a scan counts, in hours, minutes and seconds such as 720h or 36h30m. Default 720h (30 days).
-	// +kubebuilder:default="720h"
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:MinLength=2
-	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
-	// +optional
-	MaxScanAge metav1.Duration `json:"maxScanAge,omitzero"`
-	// DenySeverity is the lowest severity, of 5, that refuses an image. Default 4 ("above 3").
-	// +kubebuilder:default=4
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=5
-	// +optional
-	DenySeverity int32 `json:"denySeverity,omitempty"`
-	// Grace is how long after publication such a vulnerability only warns, in the same form. Default 720h (30 days).
-	// +kubebuilder:default="720h"
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:MinLength=2
-	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
-	// +optional
-	Grace metav1.Duration `json:"grace,omitzero"`
-	// UndatedAs says how a vulnerability without publication date counts: old (refused) or new (warned). Default old.
-	// +kubebuilder:default=old
-	// +kubebuilder:validation:Enum=old;new
-	// +optional
-	UndatedAs string `json:"undatedAs,omitempty"`
-	// Scanners are those whose scans count, by their names in lower case, such as qualys or trivy. Empty: everybody's.
-	// +kubebuilder:validation:MaxItems=20
-	// +kubebuilder:validation:items:Pattern=`^[a-z0-9][a-z0-9.-]{0,62}$`
-	// +listType=set
-	// +optional
-	Scanners []string `json:"scanners,omitempty"`
-	// UnfixableAs says how a vulnerability counts of which no fixed version is known: fixable (as any other) or warned. Empty means fixable.
-	// +kubebuilder:validation:Enum=fixable;warned
-	// +optional
-	UnfixableAs string `json:"unfixableAs,omitempty"`
-	// RescheduleGrace is how long after an image began to be refused Kubernetes' own controllers may still make new Pods of it
-	// where it ran before, so that a node can be drained; 0h is never. Default 168h (a week).
-	// +kubebuilder:default="168h"
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:MinLength=2
-	// +kubebuilder:validation:MaxLength=20
-	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
-	// +optional
-	RescheduleGrace *metav1.Duration `json:"rescheduleGrace,omitempty"`
-}
-
 // Requirement says whether something must be there.
 //
 // +kubebuilder:validation:Enum=Required;Optional

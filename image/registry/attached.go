@@ -78,7 +78,7 @@ type manifest struct {
 // Attached reads what signatures and statements the registry keeps with an image: by the referrers API, by the fallback tag of
 // registries without it, and by cosign's older tags. None is an empty list. The error is ErrAway, or says what is too large.
 func (c *Client) Attached(ctx context.Context, image Image) ([]Attached, error) {
-	index, err := remote.Referrers(image.at, c.with(ctx)...)
+	index, err := remote.Referrers(image.at, c.with(ctx, image.at.Context())...)
 	if err != nil {
 		return nil, told("what refers to "+image.String(), err)
 	}
@@ -120,7 +120,7 @@ func (c *Client) Attached(ctx context.Context, image Image) ([]Attached, error) 
 
 // layers reads the layers of a manifest that carry signatures.
 func (c *Client) layers(ctx context.Context, ref name.Reference) ([]Attached, error) {
-	described, err := remote.Get(ref, c.with(ctx)...)
+	described, err := remote.Get(ref, c.with(ctx, ref.Context())...)
 	if err != nil {
 		return nil, told(ref.Name(), err)
 	}
@@ -148,7 +148,7 @@ func (c *Client) blob(ctx context.Context, at name.Digest, size int64) ([]byte, 
 	if size > maxAttached {
 		return nil, fmt.Errorf("%s: it has %d bytes; want at most %d", at, size, maxAttached)
 	}
-	layer, err := remote.Layer(at, c.with(ctx)...)
+	layer, err := remote.Layer(at, c.with(ctx, at.Context())...)
 	if err != nil {
 		return nil, told(at.Name(), err)
 	}
@@ -170,7 +170,7 @@ func (c *Client) blob(ctx context.Context, at name.Digest, size int64) ([]byte, 
 // Attach keeps a bundle with an image, as a manifest that refers to it, and returns the digest of that manifest. Registries without the
 // referrers API get the fallback tag too. The image must be there.
 func (c *Client) Attach(ctx context.Context, image Image, mediaType, predicateType string, bundle []byte, now time.Time) (string, error) {
-	subject, err := remote.Head(image.at, c.with(ctx)...)
+	subject, err := remote.Head(image.at, c.with(ctx, image.at.Context())...)
 	if err != nil {
 		return "", told(image.String(), err)
 	}
@@ -180,7 +180,7 @@ func (c *Client) Attach(ctx context.Context, image Image, mediaType, predicateTy
 		Annotations: map[string]string{"dev.sigstore.bundle.content": "dsse-envelope", "dev.sigstore.bundle.predicateType": predicateType,
 			"org.opencontainers.image.created": now.UTC().Format(time.RFC3339)}}
 	for _, layer := range []v1.Layer{config, content} {
-		if err := remote.WriteLayer(image.at.Context(), layer, c.with(ctx)...); err != nil {
+		if err := remote.WriteLayer(image.at.Context(), layer, c.with(ctx, image.at.Context())...); err != nil {
 			return "", told("write to "+image.Repository(), err)
 		}
 	}
@@ -201,7 +201,7 @@ func (c *Client) Attach(ctx context.Context, image Image, mediaType, predicateTy
 	if err != nil {
 		return "", err
 	}
-	if err := remote.Put(image.at.Context().Digest(digest.String()), stored(raw), c.with(ctx)...); err != nil {
+	if err := remote.Put(image.at.Context().Digest(digest.String()), stored(raw), c.with(ctx, image.at.Context())...); err != nil {
 		return "", told("write to "+image.Repository(), err)
 	}
 	return digest.String(), nil

@@ -1,7 +1,7 @@
 // Package registry asks OCI registries which digest a reference means and what is attached to it, and attaches more.
 //
-// It verifies no signature; package image/signature does. It believes no registry: what it was asked for by digest has that digest.
-// The command line calls it.
+// It believes no registry: what it was asked for by digest has that digest, and who signed it package image/signature says. The command
+// line calls it.
 package registry
 
 import (
@@ -10,9 +10,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -37,11 +40,18 @@ type Options struct {
 	CA []byte
 	// Agent is the User-Agent.
 	Agent string
+	// Alone forbids every connection to another host than the registry that is asked, whatever it answers, but to those in Also: where
+	// it gives out tokens or keeps its blobs, as host or host:port.
+	Alone bool
+	Also  []string
 }
 
 // Client asks registries, with the credentials that `docker login` and credential helpers keep.
 type Client struct {
 	options []remote.Option
+	next    http.RoundTripper
+	alone   bool
+	also    []string
 }
 
 // New makes a Client.
@@ -59,7 +69,8 @@ func New(o Options) (*Client, error) {
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	return &Client{[]remote.Option{remote.WithTransport(t), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent(o.Agent)}}, nil
+	options := []remote.Option{remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent(o.Agent)}
+	return &Client{options: options, next: t, alone: o.Alone, also: o.Also}, nil
 }
 
 // refuseMetadata keeps a registry from sending us, by its name or by a redirect, to where clouds hand out credentials.
@@ -75,8 +86,50 @@ func refuseMetadata(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-func (c *Client) with(ctx context.Context) []remote.Option {
-	return append(c.options[:len(c.options):len(c.options)], remote.WithContext(ctx))
+// with are the options of one question to the registry of a repository.
+func (c *Client) with(ctx context.Context, of name.Repository) []remote.Option {
+	road := &road{next: c.next}
+	if c.alone {
+		road.hosts = append([]string{of.RegistryStr()}, c.also...)
+	}
+	return append(c.options[:len(c.options):len(c.options)], remote.WithContext(ctx), remote.WithTransport(road))
+}
+
+// road is the way to one registry: it ends where another host begins, if hosts says so, and carries no body without end.
+type road struct {
+	next  http.RoundTripper
+	hosts []string // with their ports; none: any
+}
+
+// RoundTrip asks, unless it would ask another.
+func (r *road) RoundTrip(q *http.Request) (*http.Response, error) {
+	if len(r.hosts) > 0 && !slices.Contains(r.hosts, q.URL.Host) {
+		return nil, fmt.Errorf("connect to %.100q: the registry sends us to another host; only %s is asked", q.URL.Host, strings.Join(r.hosts, ", "))
+	}
+	answer, err := r.next.RoundTrip(q)
+	if err == nil {
+		answer.Body = &bounded{answer.Body, maxBody}
+	}
+	return answer, err
+}
+
+// maxBody bounds an answer: the largest that is read, and what is around it.
+const maxBody = maxAttached + 1<<20
+
+// bounded is a body that ends with an error where it should have ended.
+type bounded struct {
+	io.ReadCloser
+	left int
+}
+
+// Read reads on.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("the answer has more than %d bytes", maxBody)
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 // Image is one image by its digest, which no registry can move.
@@ -89,6 +142,9 @@ func (i Image) Repository() string { return i.at.Context().Name() }
 
 // Digest is sha256: and 64 hexadecimal digits.
 func (i Image) Digest() string { return i.at.DigestStr() }
+
+// Known tells an image from the zero Image.
+func (i Image) Known() bool { return i != Image{} }
 
 // String is both.
 func (i Image) String() string { return i.at.Name() }
@@ -103,7 +159,7 @@ func (c *Client) Resolve(ctx context.Context, reference string) (Image, error) {
 	if at, ok := ref.(name.Digest); ok {
 		return Image{at}, nil
 	}
-	described, err := remote.Get(ref, c.with(ctx)...)
+	described, err := remote.Get(ref, c.with(ctx, ref.Context())...)
 	if err != nil {
 		return Image{}, told(ref.Name(), err)
 	}

@@ -68,7 +68,10 @@ func Guard() v1alpha1.GuardSpec {
 		EgressCIDRs: []v1alpha1.EgressCIDR{
 			{CIDR: "10.20.0.0/16", Port: 5432}, {CIDR: "10.20.0.0/16", Port: 5433}, {CIDR: "2001:db8:20::/48", Port: 5432},
 		},
-		Images: &v1alpha1.GuardImages{Admitted: images()},
+		Images: &v1alpha1.GuardImages{Admitted: images(), Trust: []v1alpha1.GuardTrust{
+			{ID: "bank", Prefixes: []string{"registry.bank.example/signed/"}},
+			{ID: "rest", Prefixes: []string{""}, AdmitUnknown: true},
+		}},
 	}
 }
 
@@ -76,10 +79,19 @@ func Guard() v1alpha1.GuardSpec {
 func images() map[string]v1alpha1.GuardImage {
 	const later, ended = "2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
 	well := v1alpha1.GuardImage{ScannedUntil: later, CleanUntil: "9999-12-31T23:59:59Z"}
+	signed := func(rule string, until v1alpha1.Instant) v1alpha1.GuardImage {
+		i := well
+		i.Signed = map[string]v1alpha1.Instant{rule: until}
+		return i
+	}
 	of := func(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
 	return map[string]v1alpha1.GuardImage{
 		of("0123456789abcdef")[:71]:          well,
-		of("a"):                              well,
+		of("a"):                              signed("bank", later),
+		of("6"):                              signed("bank", v1alpha1.Unsigned),
+		of("7"):                              signed("bank", ended),
+		of("8"):                              signed("rest", v1alpha1.Unsigned),
+		of("9"):                              well,
 		"sha512:" + strings.Repeat("b", 128): well,
 		of("1"):                              {ScannedUntil: ended, CleanUntil: later},
 		of("2"):                              {ScannedUntil: later, Note: "CVE-2021-44228 of severity 5"},

@@ -227,7 +227,7 @@ func settle(value map[string]any, at Place, kind control.Kind, whole bool, now t
 	if len(at.Spec.Registries) > 0 {
 		swap = append(swap, casesRegistry, string(at.Spec.Registries[0]))
 	}
-	if digest := admitted(at.Spec.Images, now); digest != "" {
+	if digest := admitted(at, now); digest != "" {
 		swap = append(swap, casesDigest, digest)
 	}
 	object, _ := replaced(value, strings.NewReplacer(swap...)).(map[string]any)
@@ -263,18 +263,33 @@ func settle(value map[string]any, at Place, kind control.Kind, whole bool, now t
 	return object
 }
 
-// admitted is a digest of which nothing is wrong at a time; "" for none.
-func admitted(images *v1alpha1.GuardImages, now time.Time) string {
+// admitted is a digest of which nothing is wrong at a place and a time; "" for none.
+func admitted(at Place, now time.Time) string {
+	images := at.Spec.Images
 	if images == nil {
 		return ""
 	}
 	soon := v1alpha1.Instant(now.Add(time.Hour).UTC().Format(time.RFC3339))
 	for _, digest := range slices.Sorted(maps.Keys(images.Admitted)) {
-		if i := images.Admitted[digest]; i.ScannedUntil > soon && i.CleanUntil > soon && strings.HasPrefix(digest, "sha256:") {
+		if i := images.Admitted[digest]; i.ScannedUntil > soon && i.CleanUntil > soon && strings.HasPrefix(digest, "sha256:") && trusted(at, i, soon) {
 			return digest
 		}
 	}
 	return ""
+}
+
+// trusted tells whether a digest has the signature that the place demands where the images of cases come from.
+func trusted(at Place, i v1alpha1.GuardImage, soon v1alpha1.Instant) bool {
+	from := casesRegistry + "/"
+	if len(at.Spec.Registries) > 0 {
+		from = string(at.Spec.Registries[0]) + "/"
+	}
+	for _, t := range at.Spec.Images.Trust {
+		if slices.ContainsFunc(t.Prefixes, func(p string) bool { return strings.HasPrefix(from, p) }) {
+			return i.Signed[t.ID] > soon || t.AdmitUnknown && i.Signed[t.ID] != v1alpha1.Unsigned
+		}
+	}
+	return len(at.Spec.Images.Trust) == 0
 }
 
 // replaced is a copy of a value with texts replaced.

@@ -40,6 +40,7 @@ func TestImages(t *testing.T) {
 	t.Run("other spellings", b.spellings)
 	t.Run("a tenant writes no Guard", b.writesNoGuard)
 	t.Run("a change reaches the Guards", b.changes)
+	t.Run("signatures", b.signatures)
 	for name, image := range map[string]string{"stays": at('a'), "lost": at('e')} {
 		b.deploy(t, name, image)
 	}

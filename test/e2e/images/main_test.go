@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/image"
 	"ringfence.dev/ringfence/internal/clustertest"
 	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/internal/ringfencetest"
@@ -35,6 +36,8 @@ const (
 	namespace  = "payments-dev"
 	// The controls: scanned lately, no old vulnerability, none that will refuse it soon.
 	scanID, vulnerabilityID, soonID = "RF-IM-03", "RF-IM-04", "RF-IM-06"
+	// And signed as the bank demands.
+	signedID = "RF-IM-05"
 )
 
 var cluster *clustertest.Cluster
@@ -50,12 +53,14 @@ type bed struct {
 	warnings    []string
 	dir         string // of the facts
 	facts       map[string]fact
+	trust       image.Trust // whose signature counts; none until it is set
 }
 
 // fact is what is known of a digest; a zero time is none.
 type fact struct {
 	scanned, clean time.Time
 	note, warn     string
+	signed         time.Time // under the bed's trust; zero: it was looked at and lacks it
 }
 
 var never = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
@@ -121,8 +126,29 @@ func (b *bed) write(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.writeSignatures(t)
 	part := filepath.Join(b.dir, "facts.part")
 	if err := errors.Join(os.WriteFile(part, text, 0o600), os.Rename(part, filepath.Join(b.dir, "facts.json"))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writeSignatures puts what is known of signatures beside the facts, once there is a trust.
+func (b *bed) writeSignatures(t *testing.T) {
+	t.Helper()
+	if b.trust.Name == "" {
+		return
+	}
+	var all []image.Signed
+	for d, f := range b.facts {
+		all = append(all, image.Signed{Digest: d, Trust: b.trust.ID(), Until: f.signed, By: "key release"})
+	}
+	text, err := image.Signatures(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := filepath.Join(b.dir, "signatures.part")
+	if err := errors.Join(os.WriteFile(part, text, 0o600), os.Rename(part, filepath.Join(b.dir, "signatures.json"))); err != nil {
 		t.Fatal(err)
 	}
 }

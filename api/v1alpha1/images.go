@@ -1,0 +1,156 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// ImageRules are the bank's rules about image scans and signatures. What follows of them for each digest is in the Guards.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.trust) || self.trust.all(t, !has(t.identities) || size(t.identities) == 0) || has(self.trustedRoot) && size(self.trustedRoot) > 0",message="an identity counts by its certificate; want trustedRoot, which says which authorities issue those"
+type ImageRules struct {
+	// MaxScanAge is how long a scan counts, in hours, minutes and seconds such as 720h or 36h30m. Default 720h (30 days).
+	// +kubebuilder:default="720h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
+	// +optional
+	MaxScanAge metav1.Duration `json:"maxScanAge,omitzero"`
+	// DenySeverity is the lowest severity, of 5, that refuses an image. Default 4 ("above 3").
+	// +kubebuilder:default=4
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=5
+	// +optional
+	DenySeverity int32 `json:"denySeverity,omitempty"`
+	// Grace is how long after publication such a vulnerability only warns, in the same form. Default 720h (30 days).
+	// +kubebuilder:default="720h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
+	// +optional
+	Grace metav1.Duration `json:"grace,omitzero"`
+	// UndatedAs says how a vulnerability without publication date counts: old (refused) or new (warned). Default old.
+	// +kubebuilder:default=old
+	// +kubebuilder:validation:Enum=old;new
+	// +optional
+	UndatedAs string `json:"undatedAs,omitempty"`
+	// Scanners are those whose scans count, by their names in lower case, such as qualys or trivy. Empty: everybody's.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9][a-z0-9.-]{0,62}$`
+	// +listType=set
+	// +optional
+	Scanners []string `json:"scanners,omitempty"`
+	// UnfixableAs says how a vulnerability counts of which no fixed version is known: fixable (as any other) or warned. Empty means fixable.
+	// +kubebuilder:validation:Enum=fixable;warned
+	// +optional
+	UnfixableAs string `json:"unfixableAs,omitempty"`
+	// RescheduleGrace is how long after an image began to be refused Kubernetes' own controllers may still make new Pods of it
+	// where it ran before, so that a node can be drained; 0h is never. Default 168h (a week).
+	// +kubebuilder:default="168h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
+	// +optional
+	RescheduleGrace *metav1.Duration `json:"rescheduleGrace,omitempty"`
+	// Trust says whose signatures images must bear. Of the rules for a namespace the first that covers an image counts for it; an image
+	// that none of them covers is refused. No rule for a namespace demands no signature there.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Trust []TrustRule `json:"trust,omitempty"`
+	// TrustedRoot is the text of a trusted_root.json as sigstore writes it, which the bank keeps and renews: the authorities, logs and
+	// timestamping authorities that count. Has it logs, every signature must stand in one, a key's too. Nothing is fetched.
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	TrustedRoot string `json:"trustedRoot,omitempty"`
+	// MaxSignatureAge is how long what a registry showed of an image's signatures counts, in the form of maxScanAge. Empty: 720h.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
+	// +optional
+	MaxSignatureAge metav1.Duration `json:"maxSignatureAge,omitzero"`
+}
+
+// TrustRule says whose signatures images of some repositories must bear.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.keys) && size(self.keys) > 0 || has(self.identities) && size(self.identities) > 0",message="nobody's signature would count; want keys or identities"
+// +kubebuilder:validation:XValidation:rule="!has(self.minimum) || self.minimum <= (has(self.keys) ? size(self.keys) : 0) + (has(self.identities) ? size(self.identities) : 0)",message="minimum is more than there are keys and identities: no image could ever meet it"
+type TrustRule struct {
+	// Name is what the bank calls the rule.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+	// Repositories are hosts, or hosts and paths, that it covers with all that lies below. Empty: all.
+	// +kubebuilder:validation:MaxItems=10
+	// +listType=set
+	// +optional
+	Repositories []Registry `json:"repositories,omitempty"`
+	// Tenants are the names of those whose namespaces it is for. Empty: every namespace, also those that are no tenant's.
+	// +kubebuilder:validation:MaxItems=500
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Tenants []string `json:"tenants,omitempty"`
+	// Environments are the names of the environments it is for, such as prod. Empty: all.
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Environments []string `json:"environments,omitempty"`
+	// Keys are public keys whose signatures count.
+	// +kubebuilder:validation:MaxItems=10
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Keys []TrustKey `json:"keys,omitempty"`
+	// Identities are those whose certificates count, by the Platform's images.trustedRoot.
+	// +kubebuilder:validation:MaxItems=10
+	// +listType=atomic
+	// +optional
+	Identities []TrustIdentity `json:"identities,omitempty"`
+	// Minimum is how many of them must have signed. Empty: one.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=20
+	// +optional
+	Minimum int32 `json:"minimum,omitempty"`
+	// Attestations are predicate types, such as https://slsa.dev/provenance/v1, of each of which one who counts must have signed a
+	// statement about the image.
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MaxLength=200
+	// +listType=set
+	// +optional
+	Attestations []string `json:"attestations,omitempty"`
+	// UnknownAs says what happens to an image whose signatures are not known, or no longer: refused or admitted. One that is known to
+	// lack them is always refused. Empty means refused.
+	// +kubebuilder:validation:Enum=refused;admitted
+	// +optional
+	UnknownAs string `json:"unknownAs,omitempty"`
+}
+
+// TrustKey is a public key.
+type TrustKey struct {
+	// Name is what the bank calls it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`
+	Name string `json:"name"`
+	// PEM is the key, such as the text of a cosign.pub.
+	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:Pattern=`^-----BEGIN PUBLIC KEY-----\s`
+	PEM string `json:"pem"`
+}
+
+// TrustIdentity is whom a certificate names, both parts exactly.
+type TrustIdentity struct {
+	// Subject is an address of a person, or of a workflow.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=500
+	Subject string `json:"subject"`
+	// Issuer is the URL of who vouches for it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=500
+	Issuer string `json:"issuer"`
+}
