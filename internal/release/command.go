@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -37,6 +39,7 @@ func command(ctx context.Context, args []string, commands *cobra.Command, out, l
 	flags.StringVar(&c.Downloads, "downloads", "", "URL of the folder from which the archives of this version are fetched, for krew (default: -source with /releases/download/VERSION)")
 	flags.StringVar(&c.Builder, "builder", "https://ringfence.dev/release/by-hand", "URL of who makes the release, for provenance")
 	flags.BoolVar(&c.Modified, "modified", false, "make a trial release of files that are not committed")
+	flags.Func("platforms", "make programs for these alone, a comma between two: linux/amd64,... (default all)", c.choose)
 	flags.StringVar(&push, "push", "", "push the images of the release that was made to this repository, and make none")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -62,6 +65,18 @@ func command(ctx context.Context, args []string, commands *cobra.Command, out, l
 		_, err = fmt.Fprintf(out, "%s %s\n", r.Version, r.Image)
 	}
 	return err
+}
+
+// choose takes platforms as a flag names them.
+func (c *Config) choose(list string) error {
+	for one := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(platforms, func(p Platform) bool { return p.String() == one })
+		if i < 0 {
+			return fmt.Errorf("found %q; want some of %v", one, platforms)
+		}
+		c.Platforms = append(c.Platforms, platforms[i])
+	}
+	return nil
 }
 
 // signer reads a private key.

@@ -319,6 +319,23 @@ func testMaterials(t *testing.T, dir string) {
 	}
 }
 
+// TestCommand: platforms are those there are, keys are read, and what is wrong is said with exit code 1.
+func TestCommand(t *testing.T) {
+	for words, args := range map[string][]string{
+		"want some of [linux/amd64 linux/arm64 darwin/amd64": {"-platforms", "linux/amd64,plan9/386"},
+		"want flags alone":      {"dist"},
+		"read the key":          {"-key", filepath.Join(t.TempDir(), "none.pem")},
+		"read the images of":    {"-push", "registry.bank.example/ringfence", "-out", t.TempDir()},
+		"can only contain":      {"-push", "registry.bank.example/Ring fence"},
+		"flag provided but not": {"-sing"},
+	} {
+		var log bytes.Buffer
+		if code := Main(t.Context(), args, nil, io.Discard, &log); code != 1 || !strings.Contains(log.String(), words) {
+			t.Errorf("%q: exit code %d, want 1 with %q; it said\n%s", args, code, words, log.String())
+		}
+	}
+}
+
 // TestOrigin: a program that does not say its commit makes no release, and neither do files that differ from it.
 func TestOrigin(t *testing.T) {
 	full := []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.time", Value: "2026-11-01T10:00:00Z"}, {Key: "vcs.modified", Value: "true"}}
