@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/cli"
+	"ringfence.dev/ringfence/image"
 )
 
 const (
@@ -47,7 +49,7 @@ func TestImages(t *testing.T) {
 	if err := os.WriteFile(report, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	image := func(want int, words string, args ...string) string {
+	ask := func(want int, words string, args ...string) string {
 		t.Helper()
 		var out, prose bytes.Buffer
 		args = append(append([]string{"image"}, args...), "--kubeconfig", cluster.Kubeconfig, "-n", ns)
@@ -57,14 +59,36 @@ func TestImages(t *testing.T) {
 		}
 		return out.String()
 	}
-	image(0, "2 images of 2 pods", "ls")
-	image(0, "sha256:aaaaaaaaaaaa", "where", "known:1")
-	image(0, ns+" Pod/unknown, 1 pod", "where", unknown)
-	image(1, "0 images of 2 pods", "where", "sha256:cc")
-	out := image(1, "not scanned", "preflight", report)
+	ask(0, "2 images of 2 pods", "ls")
+	ask(0, "sha256:aaaaaaaaaaaa", "where", "known:1")
+	ask(0, ns+" Pod/unknown, 1 pod", "where", unknown)
+	ask(1, "0 images of 2 pods", "where", "sha256:cc")
+	out := ask(1, "not scanned", "preflight", report)
 	if strings.Contains(out, "aaaa") || !strings.Contains(out, ns+" Pod/unknown") {
 		t.Errorf("preflight lists\n%s", out)
 	}
+	// A signature that nobody knows leaves undecided what is scanned; one that is known to be missing refuses it.
+	trust := image.Trust{Name: "bank", Keys: []image.TrustedKey{{Name: "k", PEM: "-----BEGIN PUBLIC KEY-----\n"}}}
+	settings := filepath.Join(t.TempDir(), "settings.yaml")
+	for until, want := range map[string]struct{ says, row string }{
+		"":                             {"signature: not signed as rule bank demands", "deny"},
+		"until: 2020-01-01T00:00:00Z,": {"signature: its signature counted until 2020-01-01T00:00:00Z", "undecided"},
+		"until: 2999-01-01T00:00:00Z,": {"", ""},
+	} {
+		text := "apiVersion: ringfence.dev/v1alpha1\nkind: Platform\nmetadata: {name: platform}\nspec: {images: {trust: [{name: bank, keys: [{name: k, pem: \"-----BEGIN PUBLIC KEY-----\\n\"}]}]}}\n---\n" +
+			"apiVersion: ringfence.dev/v1alpha1\nkind: ImageSignatures\nmetadata: {name: s}\nspec: {signatures: [{digest: \"" + clean + "\", " + until + " trust: " + trust.ID() + "}]}\n"
+		if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		listed := ask(1, want.says, "preflight", report, "--platform", settings)
+		if row := regexp.MustCompile(`sha256:a+ .*` + want.row).MatchString(listed); row != (want.row != "") {
+			t.Errorf("with %q preflight lists\n%s", until, listed)
+		}
+	}
+	if err := os.Remove(settings); err != nil {
+		t.Fatal(err)
+	}
+	ask(0, ns+" Pod/known, 1 pod", "show", clean, report, "--cluster")
 	var answer struct {
 		SchemaVersion string
 		Images        []struct {
@@ -72,12 +96,12 @@ func TestImages(t *testing.T) {
 			Why             []string
 		}
 	}
-	if err := json.Unmarshal([]byte(image(0, "", "ls", report, "-o", "json")), &answer); err != nil {
+	if err := json.Unmarshal([]byte(ask(0, "", "ls", report, "-o", "json")), &answer); err != nil {
 		t.Fatal(err)
 	}
 	if len(answer.Images) != 2 || answer.Images[0].Digest != clean || answer.Images[0].Outcome != "allow" || answer.Images[1].Outcome != "deny" {
 		t.Errorf("%+v", answer)
 	}
-	image(2, "no report named", "preflight")
-	image(2, "want text or json", "ls", "-o", "yaml")
+	ask(2, "no report named", "preflight")
+	ask(2, "want text or json", "ls", "-o", "yaml")
 }
