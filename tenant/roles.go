@@ -195,6 +195,16 @@ func pipelineRules() []rbacv1.PolicyRule {
 	}
 }
 
+// BoundRoles are the names of the ClusterRoles that Ringfence itself gives; the others of Roles are the bank's to bind.
+func BoundRoles() (names []string) {
+	for _, role := range Roles() {
+		if !slices.Contains([]string{RoleApprover, RoleResponder, RoleElevationRequester, RoleElevationApprover}, role.Name) {
+			names = append(names, role.Name)
+		}
+	}
+	return names
+}
+
 // ServiceAccountRules are all the rights that the Reconciler needs, for the ClusterRole of Ringfence's own ServiceAccount;
 // the tests run it with these and nothing else. bind names the roles it may give: without it the API server refuses a
 // RoleBinding to rights that the binder has not.
@@ -215,11 +225,7 @@ func pipelineRules() []rbacv1.PolicyRule {
 func ServiceAccountRules() []rbacv1.PolicyRule {
 	own := "create update patch delete " + look
 	bind := rule(rbacv1.GroupName, "clusterroles", "bind")
-	for _, role := range Roles() {
-		if !slices.Contains([]string{RoleApprover, RoleResponder, RoleElevationRequester, RoleElevationApprover}, role.Name) {
-			bind.ResourceNames = append(bind.ResourceNames, role.Name)
-		}
-	}
+	bind.ResourceNames = BoundRoles()
 	kind := rule("apiextensions.k8s.io", "customresourcedefinitions", "get")
 	kind.ResourceNames = []string{kindTenants}
 	rules := []rbacv1.PolicyRule{
