@@ -32,7 +32,7 @@ func writeInstallPlan(env Env, p *install.Plan) error {
 	title("\nApplied by --apply:")
 	objects(p.Objects)
 	title("\nMade by Ringfence itself, and put back where somebody changes it:")
-	objects(p.Kept)
+	writeKept(p.Kept, row)
 	for _, here := range []bool{false, true} {
 		where := "in the whole cluster"
 		if here {
@@ -41,7 +41,8 @@ func writeInstallPlan(env Env, p *install.Plan) error {
 		title("\nRights of ServiceAccount %s/%s %s:", v1alpha1.SystemNamespace, install.Account, where)
 		for _, r := range p.Rights {
 			if r.Here == here {
-				row(strings.Join(r.Verbs, ","), rightOn(r), r.Why)
+				row(r.Why + ":")
+				row("    " + strings.Join(r.Verbs, " ") + " on " + rightOn(r))
 			}
 		}
 	}
@@ -59,14 +60,37 @@ func rightOn(r install.Right) string {
 		}
 		all = append(all, resource)
 	}
-	text := strings.Join(all, ",")
+	text := strings.Join(all, " ")
 	switch {
 	case len(r.Names) > 3:
-		text += fmt.Sprintf(" (%d by name)", len(r.Names))
+		text += fmt.Sprintf(", only %d by name", len(r.Names))
 	case len(r.Names) > 0:
-		text += " (" + strings.Join(r.Names, ",") + ")"
+		text += ", only " + strings.Join(r.Names, " ")
 	}
 	return text
+}
+
+// writeKept writes what Ringfence makes: each kind and reason once, with the names.
+func writeKept(all []install.Planned, row func(cells ...string)) {
+	names := map[string][]string{}
+	var titles []string
+	for _, o := range all {
+		title := o.Kind + ": " + o.Why
+		if names[title] == nil {
+			titles = append(titles, title)
+		}
+		name := o.Name
+		if o.Namespace != "" {
+			name = o.Namespace + "/" + name
+		}
+		names[title] = append(names[title], name)
+	}
+	for _, title := range titles {
+		row(title)
+		for line := range slices.Chunk(names[title], 4) {
+			row("    " + strings.Join(line, " "))
+		}
+	}
 }
 
 // writeDoors writes what carries controls, each carrier once with the ids of its controls.
@@ -88,7 +112,7 @@ func writeDoors(doors []install.Door, row func(cells ...string)) {
 		}
 		row(cmp.Or(name, "nothing at the API server") + ": " + all[0].Why)
 		for line := range slices.Chunk(ids, 12) {
-			row("  " + strings.Join(line, " "))
+			row("    " + strings.Join(line, " "))
 		}
 	}
 }

@@ -56,7 +56,7 @@ func Rights(cat *control.Catalogue) ([]Right, error) {
 	here := func(r Right) Right { r.Here = true; return r }
 	all := []Right{
 		right("ringfence.dev", "platforms", look, "the bank's settings"),
-		right("ringfence.dev", "platforms/status", "update", "conditions say whether the rules are in force, and why not"),
+		right("ringfence.dev", "platforms/status", "update patch", "conditions say whether the rules are in force, and why not"),
 		right("ringfence.dev", "tenants", look+" patch", "the teams, and a finalizer that has an offboarding done in order"),
 		right("ringfence.dev", "tenants/status", "update", "phases and conditions of tenants"),
 		right("ringfence.dev", "guards", keep+" patch", "what is compiled for each namespace; only Ringfence writes it"),
@@ -85,7 +85,7 @@ func Rights(cat *control.Catalogue) ([]Right, error) {
 		here(named(right("coordination.k8s.io", "leases", "get update", "of several replicas one writes"), Account)),
 		here(right("", "configmaps", "create", "the certificates of replicas, which API servers must trust; no key is in them")),
 		here(named(right("", "configmaps", "get update", "the certificates of replicas"), "ringfence-webhook-trust")),
-		here(right("events.k8s.io", "events", "create patch", "says who leads")),
+		here(right("", "events", "create patch", "says who leads")),
 	}
 	return append(all, catalogueRights(cat)...), nil
 }

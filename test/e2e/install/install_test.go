@@ -27,6 +27,9 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/cli"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/controls"
+	"ringfence.dev/ringfence/install"
 	"ringfence.dev/ringfence/internal/ringfencetest"
 )
 
@@ -170,7 +173,7 @@ audit: {source: self-managed, tlsSecret: ringfence-doors, tokenSecret: ringfence
 	b.start(t, "ringfence", kubeconfig)
 	b.start(t, "ringfence-reviews", kubeconfig)
 	if e := <-done; e.code != 0 || !strings.Contains(e.out, "in force") {
-		t.Fatalf("install --apply: exit %d %s\n%s\nRingfence says\n%s", e.code, e.out, e.stderr, b.log)
+		t.Fatalf("install --apply: exit %d %s\n%s\nRingfence says\n%s", e.code, e.out, e.stderr, b.complaints())
 	}
 	return b
 }
@@ -180,7 +183,8 @@ func TestInstall(t *testing.T) {
 	b := newBed(t)
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("Ringfence says\n%s", b.log)
+			sufficient(t)
+			t.Logf("Ringfence says\n%s", b.complaints())
 		}
 	})
 	ctx := t.Context()
@@ -213,6 +217,50 @@ func TestInstall(t *testing.T) {
 	}
 	ringfencetest.Eventually(t, "the canary to prove the rules", func() error { return ringfencetest.InForce(ctx, b.admin, "Proven") })
 	sufficient(t)
+	minimal(t)
+}
+
+// complaints are the lines of the log that are worth reading.
+func (b *bed) complaints() (out string) {
+	for line := range strings.Lines(b.log.String()) {
+		if !strings.Contains(line, "level=INFO") {
+			out += line
+		}
+	}
+	return out
+}
+
+// minimal: every right was used but those that unused names.
+func minimal(t *testing.T) {
+	t.Helper()
+	used := map[string]bool{}
+	for _, e := range events.all() {
+		if e.ObjectRef == nil {
+			continue
+		}
+		resource := e.ObjectRef.Resource
+		if e.ObjectRef.Subresource != "" {
+			resource += "/" + e.ObjectRef.Subresource
+		}
+		used[strings.Join([]string{e.ObjectRef.APIGroup, resource, e.Verb}, " ")] = true
+	}
+	cat, err := control.Load(controls.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rights, err := install.Rights(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rights {
+		for _, resource := range r.Resources {
+			for _, verb := range r.Verbs {
+				if right := strings.Join([]string{r.Group, resource, verb}, " "); !used[right] {
+					t.Errorf("not used: %s, which is for: %s", right, r.Why)
+				}
+			}
+		}
+	}
 }
 
 // sufficient: nothing that Ringfence asked for was forbidden by RBAC.
