@@ -57,10 +57,10 @@ func Rights(cat *control.Catalogue) ([]Right, error) {
 	all := []Right{
 		right("ringfence.dev", "platforms", look, "the bank's settings"),
 		right("ringfence.dev", "platforms/status", "update patch", "conditions say whether the rules are in force, and why not"),
-		right("ringfence.dev", "tenants", look+" patch", "the teams, and a finalizer that has an offboarding done in order"),
+		right("ringfence.dev", "tenants", "list watch patch", "the teams, and a finalizer that has an offboarding done in order"),
 		right("ringfence.dev", "tenants/status", "update", "phases and conditions of tenants"),
 		right("ringfence.dev", "guards", keep+" patch", "what is compiled for each namespace; only Ringfence writes it"),
-		right("ringfence.dev", "waivers", look, "what is waived, and until when"),
+		right("ringfence.dev", "waivers", "list watch", "what is waived, and until when"),
 		right("ringfence.dev", "elevations quarantines", look+" update", "more rights for a while, and workloads cut off: a finalizer has each ended in order"),
 		right("ringfence.dev", "elevations/status quarantines/status", "update", "how far each of them is"),
 		right("apiextensions.k8s.io", "customresourcedefinitions", "create "+look, "Ringfence's own kinds; which kinds the cluster has"),
@@ -71,10 +71,10 @@ func Rights(cat *control.Catalogue) ([]Right, error) {
 		right("", "namespaces", "create patch delete "+look, "onboarding, labels, and deletion where a tenant asks for it"),
 		right("", "serviceaccounts", "create patch delete "+look, "no token in pods that name no account; an account for each elevation"),
 		right("", "serviceaccounts/token", "create", "tokens of elevations; a native policy refuses it those of other accounts"),
-		right("", "resourcequotas limitranges", keep+" patch", "limits of tenants"),
+		right("", "resourcequotas limitranges", keep, "limits of tenants"),
 		right("networking.k8s.io", "networkpolicies", keep+" patch", "network baseline of tenants; the closed network of a quarantine"),
-		right("cilium.io", "ciliumnetworkpolicies", keep+" patch", "the same where the network is Cilium's"),
-		right(rbac, "rolebindings clusterroles clusterrolebindings", keep+" patch", "rights of teams, pipelines and elevations; letting people find their namespaces"),
+		right("cilium.io", "ciliumnetworkpolicies", keep, "the same where the network is Cilium's"),
+		right(rbac, "rolebindings clusterroles clusterrolebindings", keep, "rights of teams, pipelines and elevations; letting people find their namespaces"),
 		named(right(rbac, "clusterroles", "escalate", "these roles are Ringfence's, and hold rights that it does not have itself"), roleNames()...),
 		named(right(rbac, "clusterroles", "bind", "gives these roles and no others"), tenant.BoundRoles()...),
 		right("", "pods", look+" patch", "debug containers whose time is over, images that run, the label of a quarantine"),
@@ -102,7 +102,7 @@ func catalogueRights(cat *control.Catalogue) (all []Right) {
 	}
 	for _, group := range sorted(groups) {
 		resources := slices.Compact(slices.Sorted(slices.Values(groups[group])))
-		all = append(all, Right{Why: "what stands in the cluster is judged in the background", Group: group, Resources: resources, Verbs: []string{"get", "list", "watch"}})
+		all = append(all, Right{Why: "what stands in the cluster is judged in the background", Group: group, Resources: resources, Verbs: []string{"list", "watch"}})
 		tried := slices.DeleteFunc(slices.Clone(resources), func(resource string) bool {
 			return slices.ContainsFunc(append(workloads, others...), func(k control.Kind) bool {
 				return k.APIGroup == group && k.Resource == resource && unreachable(k)
