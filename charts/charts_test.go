@@ -8,7 +8,7 @@ import (
 
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/controls"
-	"ringfence.dev/ringfence/install"
+	"ringfence.dev/ringfence/install/setup"
 )
 
 var update = flag.Bool("update", false, "write files/rights.yaml anew")
@@ -19,7 +19,7 @@ func TestRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := install.RightsYAML(cat)
+	want, err := setup.RightsYAML(cat)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +34,6 @@ func TestRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != string(want) {
-		t.Error("files/rights.yaml is not what install.Rights says; what to do: go test ./charts -update, and read the difference")
+		t.Error("files/rights.yaml is not what setup.Rights says; what to do: go test ./charts -update, and read the difference")
 	}
 }

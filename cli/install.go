@@ -13,7 +13,7 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/charts"
 	"ringfence.dev/ringfence/finding"
-	"ringfence.dev/ringfence/install"
+	"ringfence.dev/ringfence/install/setup"
 	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/render"
 )
@@ -135,12 +135,12 @@ func installRingfence(ctx context.Context, env Env, o installOptions) error {
 	if err != nil {
 		return err
 	}
-	objects, err := install.Read(texts...)
+	objects, err := setup.Read(texts...)
 	if err != nil {
 		return err
 	}
 	if o.output == "yaml" {
-		return install.Write(env.Stdout, objects)
+		return setup.Write(env.Stdout, objects)
 	}
 	server, err := o.server(ctx)
 	if err != nil {
@@ -150,7 +150,7 @@ func installRingfence(ctx context.Context, env Env, o installOptions) error {
 		env.note("Kubernetes %s is newer than what this release was tried on; see that ringfence is up to date", server.Version)
 	}
 	if o.apply {
-		return o.run(ctx, env, func(ctx context.Context, i *install.Installer) error {
+		return o.run(ctx, env, func(ctx context.Context, i *setup.Installer) error {
 			if err := i.Apply(ctx, objects); err != nil {
 				return err
 			}
@@ -161,36 +161,36 @@ func installRingfence(ctx context.Context, env Env, o installOptions) error {
 	if err != nil {
 		return err
 	}
-	plan, err := install.NewPlan(server, cat, objects)
+	p, err := setup.New(server, cat, objects)
 	if err != nil {
 		return err
 	}
 	if o.output == "json" {
-		return indented(env, plan)
+		return indented(env, p)
 	}
-	return writeInstallPlan(env, plan)
+	return writeInstallPlan(env, p)
 }
 
 // server is the one to plan for.
-func (o installOptions) server(ctx context.Context) (install.Server, error) {
+func (o installOptions) server(ctx context.Context) (setup.Server, error) {
 	if o.version != "" {
-		return install.ServerOf(o.version)
+		return setup.ServerOf(o.version)
 	}
 	how, err := kube.User(o.kubeconfig, o.context)
 	if err != nil {
-		return install.Server{}, fmt.Errorf("%w; or plan without a cluster with --kube-version", err)
+		return setup.Server{}, fmt.Errorf("%w; or plan without a cluster with --kube-version", err)
 	}
 	how.Timeout = 30 * time.Second
-	return install.Ask(ctx, how)
+	return setup.Ask(ctx, how)
 }
 
 // run does something with the cluster within the time that is given, and says when it is done.
-func (o installOptions) run(ctx context.Context, env Env, do func(context.Context, *install.Installer) error, done string) error {
+func (o installOptions) run(ctx context.Context, env Env, do func(context.Context, *setup.Installer) error, done string) error {
 	how, err := kube.User(o.kubeconfig, o.context)
 	if err != nil {
 		return &exitError{finding.ExitUsage, err}
 	}
-	installer, err := install.Open(how, env.Now, env.note)
+	installer, err := setup.Open(how, env.Now, env.note)
 	if err != nil {
 		return &exitError{finding.ExitUsage, err}
 	}

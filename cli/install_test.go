@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ringfence.dev/ringfence/install"
+	"ringfence.dev/ringfence/install/setup"
 	"ringfence.dev/ringfence/render"
 )
 
@@ -118,12 +118,12 @@ func rendered(t *testing.T, files ...string) string {
 	for _, d := range docs {
 		texts = append(texts, d.Text)
 	}
-	objects, err := install.Read(texts...)
+	objects, err := setup.Read(texts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := install.Write(&out, objects); err != nil {
+	if err := setup.Write(&out, objects); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

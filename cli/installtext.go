@@ -8,11 +8,11 @@ import (
 	"text/tabwriter"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
-	"ringfence.dev/ringfence/install"
+	"ringfence.dev/ringfence/install/setup"
 )
 
 // writeInstallPlan writes a plan for people.
-func writeInstallPlan(env Env, p *install.Plan) error {
+func writeInstallPlan(env Env, p *setup.Plan) error {
 	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) { fmt.Fprintln(w, "  "+strings.Join(cells, "\t")) }
 	title := func(format string, args ...any) {
@@ -20,7 +20,7 @@ func writeInstallPlan(env Env, p *install.Plan) error {
 		fmt.Fprintf(w, format+"\n", args...)
 	}
 	title("Ringfence on Kubernetes %s. Nothing is changed without --apply.", p.Kubernetes)
-	objects := func(all []install.Planned) {
+	objects := func(all []setup.Planned) {
 		for _, o := range all {
 			name := o.Name
 			if o.Namespace != "" {
@@ -38,7 +38,7 @@ func writeInstallPlan(env Env, p *install.Plan) error {
 		if here {
 			where = "in " + v1alpha1.SystemNamespace
 		}
-		title("\nRights of ServiceAccount %s/%s %s:", v1alpha1.SystemNamespace, install.Account, where)
+		title("\nRights of ServiceAccount %s/%s %s:", v1alpha1.SystemNamespace, setup.Account, where)
 		for _, r := range p.Rights {
 			if r.Here == here {
 				row(r.Why + ":")
@@ -52,7 +52,7 @@ func writeInstallPlan(env Env, p *install.Plan) error {
 }
 
 // rightOn is what a right is over.
-func rightOn(r install.Right) string {
+func rightOn(r setup.Right) string {
 	var all []string
 	for _, resource := range r.Resources {
 		if r.Group != "" {
@@ -71,7 +71,7 @@ func rightOn(r install.Right) string {
 }
 
 // writeKept writes what Ringfence makes: each kind and reason once, with the names.
-func writeKept(all []install.Planned, row func(cells ...string)) {
+func writeKept(all []setup.Planned, row func(cells ...string)) {
 	names := map[string][]string{}
 	var titles []string
 	for _, o := range all {
@@ -94,8 +94,8 @@ func writeKept(all []install.Planned, row func(cells ...string)) {
 }
 
 // writeDoors writes what carries controls, each carrier once with the ids of its controls.
-func writeDoors(doors []install.Door, row func(cells ...string)) {
-	byCarrier := map[string][]install.Door{}
+func writeDoors(doors []setup.Door, row func(cells ...string)) {
+	byCarrier := map[string][]setup.Door{}
 	var carriers []string
 	for _, d := range doors {
 		name := strings.TrimSpace(d.Kind + " " + d.Name)

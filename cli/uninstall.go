@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence.dev/ringfence/finding"
-	"ringfence.dev/ringfence/install"
+	"ringfence.dev/ringfence/install/setup"
 	"ringfence.dev/ringfence/internal/kube"
 )
 
@@ -41,7 +41,7 @@ func uninstallRingfence(ctx context.Context, env Env, o installOptions) error {
 		if err != nil {
 			return &exitError{finding.ExitUsage, err}
 		}
-		i, err := install.Open(how, env.Now, env.note)
+		i, err := setup.Open(how, env.Now, env.note)
 		if err != nil {
 			return &exitError{finding.ExitUsage, err}
 		}
@@ -51,7 +51,7 @@ func uninstallRingfence(ctx context.Context, env Env, o installOptions) error {
 		}
 		return writeRemoval(env.Stdout, r)
 	}
-	return o.run(ctx, env, func(ctx context.Context, i *install.Installer) error {
+	return o.run(ctx, env, func(ctx context.Context, i *setup.Installer) error {
 		r, err := i.Removal(ctx, o.evidence)
 		if err != nil {
 			return err
@@ -64,7 +64,7 @@ func uninstallRingfence(ctx context.Context, env Env, o installOptions) error {
 }
 
 // writeRemoval says what goes, for people: first what nobody guards then.
-func writeRemoval(out io.Writer, r *install.Removal) error {
+func writeRemoval(out io.Writer, r *setup.Removal) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(r.Guarded) == 0 {
 		fmt.Fprintln(w, "No namespace is guarded now.")
@@ -75,7 +75,7 @@ func writeRemoval(out io.Writer, r *install.Removal) error {
 	for _, o := range r.Obstacles {
 		fmt.Fprintf(w, "First: %s\n", o)
 	}
-	part := func(title string, all []install.Planned) {
+	part := func(title string, all []setup.Planned) {
 		if len(all) == 0 {
 			return
 		}

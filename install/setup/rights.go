@@ -1,8 +1,9 @@
-package install
+package setup
 
 import (
 	"cmp"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -57,7 +58,7 @@ func Rights(cat *control.Catalogue) ([]Right, error) {
 	all := []Right{
 		right("ringfence.dev", "platforms", look, "the bank's settings"),
 		right("ringfence.dev", "platforms/status", "update patch", "conditions say whether the rules are in force, and why not"),
-		right("ringfence.dev", "tenants", "list watch patch", "the teams, and a finalizer that has an offboarding done in order"),
+		right("ringfence.dev", "tenants", look+" patch", "the teams, and a finalizer that has an offboarding done in order; get, because nobody can give what he has not"),
 		right("ringfence.dev", "tenants/status", "update", "phases and conditions of tenants"),
 		right("ringfence.dev", "guards", keep+" patch", "what is compiled for each namespace; only Ringfence writes it"),
 		right("ringfence.dev", "waivers", "list watch", "what is waived, and until when"),
@@ -127,11 +128,12 @@ func sorted(m map[string][]string) (keys []string) {
 	return keys
 }
 
-// kindNames are the definitions of Ringfence's own kinds.
+// kindNames are the definitions of Ringfence's own kinds, of which each has a file GROUP_PLURAL.yaml.
 func kindNames() (names []string, err error) {
-	all, err := read(v1alpha1.CRDs())
-	for _, crd := range all {
-		names = append(names, crd.Name)
+	files, err := fs.Glob(v1alpha1.CRDs(), "*.yaml")
+	for _, file := range files {
+		group, plural, _ := strings.Cut(strings.TrimSuffix(file, ".yaml"), "_")
+		names = append(names, plural+"."+group)
 	}
 	return names, err
 }
@@ -154,5 +156,5 @@ func RightsYAML(cat *control.Catalogue) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the rights of Ringfence's account: %w", err)
 	}
-	return append([]byte("# Made of install.Rights by go test ./charts -update; do not edit.\n"), text...), nil
+	return append([]byte("# Made of setup.Rights by go test ./charts -update; do not edit.\n"), text...), nil
 }

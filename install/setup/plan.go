@@ -1,4 +1,8 @@
-package install
+// Package setup says what an installation of Ringfence comes to, with the rights of its account, and carries it out: it applies the objects of the
+// chart and removes all that Ringfence made.
+//
+// It renders no chart, and what Ringfence makes itself at its start it only names. The command line calls it.
+package setup
 
 import (
 	"context"
@@ -112,8 +116,8 @@ func Ask(_ context.Context, on *rest.Config) (Server, error) {
 	return s, nil
 }
 
-// NewPlan says what an installation of objects comes to on a server.
-func NewPlan(on Server, cat *control.Catalogue, objects []*unstructured.Unstructured) (*Plan, error) {
+// New says what an installation of objects comes to on a server.
+func New(on Server, cat *control.Catalogue, objects []*unstructured.Unstructured) (*Plan, error) {
 	rights, err := Rights(cat)
 	if err != nil {
 		return nil, err
