@@ -223,7 +223,7 @@ func BoundRoles() (names []string) {
 //	clusterroles, clusterrolebindings         letting people find their namespaces; no right that Ringfence itself has not
 //	the kinds of workloadKinds, holdingKinds  list of metadata: does anything run, does anything wait for a finalizer
 func ServiceAccountRules() []rbacv1.PolicyRule {
-	own := "create update patch delete " + look
+	own := "create update delete " + look
 	bind := rule(rbacv1.GroupName, "clusterroles", "bind")
 	bind.ResourceNames = BoundRoles()
 	kind := rule("apiextensions.k8s.io", "customresourcedefinitions", "get")
@@ -233,8 +233,8 @@ func ServiceAccountRules() []rbacv1.PolicyRule {
 		rule("ringfence.dev", "platforms", look),
 		rule("ringfence.dev", "tenants", look+" patch"),
 		rule("ringfence.dev", "tenants/status", "update"),
-		rule("ringfence.dev", "guards", own),
-		rule("ringfence.dev", "waivers elevations", look),
+		rule("ringfence.dev", "guards", own+" patch"),
+		rule("ringfence.dev", "waivers elevations", "list watch"),
 		rule("", "namespaces", "create patch delete "+look),
 		rule("", "serviceaccounts", "create patch "+look),
 		rule("", "resourcequotas limitranges", own),

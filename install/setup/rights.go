@@ -81,6 +81,8 @@ func Rights(cat *control.Catalogue) ([]Right, error) {
 		right("", "pods", look+" patch", "debug containers whose time is over, images that run, the label of a quarantine"),
 		right("", "pods/eviction", "create", "evicts the pod of a debug container whose time is over"),
 		right("", "events", "list", "kept as evidence of a quarantined workload"),
+		right("apps", "deployments statefulsets daemonsets replicasets", "get list", "whose pods a quarantine is about; kept as evidence"),
+		right("batch", "jobs cronjobs", "get list", "likewise"),
 		right("authentication.k8s.io", "tokenreviews", "create", "whose the token is of somebody who asks for an elevation's token"),
 		here(right("coordination.k8s.io", "leases", "create", "of several replicas one writes")),
 		here(named(right("coordination.k8s.io", "leases", "get update", "of several replicas one writes"), Account)),
