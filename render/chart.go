@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -65,6 +66,23 @@ func OpenChart(dir string) (*Chart, error) {
 		return nil, err
 	}
 	return newChart(dir, files)
+}
+
+// OpenChartFS reads a chart of files that are part of this program, by a name to call it by. The error is a *manifest.Error.
+func OpenChartFS(tree fs.FS, name string) (*Chart, error) {
+	var files []archive.BufferedFile
+	err := fs.WalkDir(tree, ".", func(file string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := fs.ReadFile(tree, file)
+		files = append(files, archive.BufferedFile{Name: file, Data: text})
+		return err
+	})
+	if err != nil {
+		return nil, fault(name, "%s", cause(err))
+	}
+	return newChart(name, files)
 }
 
 // newChart is a chart of files, whose dependencies must be among them.

@@ -37,6 +37,26 @@ func LoadValues(paths []string) (Values, error) {
 	return v, nil
 }
 
+// With are these values, and those of more where both have one.
+func (v Values) With(more map[string]any) Values {
+	return Values{v.name, loader.MergeMaps(v.copied(), more)}
+}
+
+// Over are these values, and those of more, which keeps its names of files, where both have one.
+func (v Values) Over(more Values) Values {
+	return Values{more.name, loader.MergeMaps(v.copied(), more.copied())}
+}
+
+// Has reports whether some file says something at a path of keys, other than "".
+func (v Values) Has(path ...string) bool {
+	at := any(v.tree)
+	for _, key := range path {
+		m, _ := at.(map[string]any)
+		at = m[key]
+	}
+	return at != nil && at != ""
+}
+
 // by says what renders with these values.
 func (v Values) by() string {
 	if v.name == "" {

@@ -195,6 +195,16 @@ func pipelineRules() []rbacv1.PolicyRule {
 	}
 }
 
+// BoundRoles are the names of the ClusterRoles that Ringfence itself gives; the others of Roles are the bank's to bind.
+func BoundRoles() (names []string) {
+	for _, role := range Roles() {
+		if !slices.Contains([]string{RoleApprover, RoleResponder, RoleElevationRequester, RoleElevationApprover}, role.Name) {
+			names = append(names, role.Name)
+		}
+	}
+	return names
+}
+
 // ServiceAccountRules are all the rights that the Reconciler needs, for the ClusterRole of Ringfence's own ServiceAccount;
 // the tests run it with these and nothing else. bind names the roles it may give: without it the API server refuses a
 // RoleBinding to rights that the binder has not.
@@ -213,13 +223,9 @@ func pipelineRules() []rbacv1.PolicyRule {
 //	clusterroles, clusterrolebindings         letting people find their namespaces; no right that Ringfence itself has not
 //	the kinds of workloadKinds, holdingKinds  list of metadata: does anything run, does anything wait for a finalizer
 func ServiceAccountRules() []rbacv1.PolicyRule {
-	own := "create update patch delete " + look
+	own := "create update delete " + look
 	bind := rule(rbacv1.GroupName, "clusterroles", "bind")
-	for _, role := range Roles() {
-		if !slices.Contains([]string{RoleApprover, RoleResponder, RoleElevationRequester, RoleElevationApprover}, role.Name) {
-			bind.ResourceNames = append(bind.ResourceNames, role.Name)
-		}
-	}
+	bind.ResourceNames = BoundRoles()
 	kind := rule("apiextensions.k8s.io", "customresourcedefinitions", "get")
 	kind.ResourceNames = []string{kindTenants}
 	rules := []rbacv1.PolicyRule{
@@ -227,8 +233,8 @@ func ServiceAccountRules() []rbacv1.PolicyRule {
 		rule("ringfence.dev", "platforms", look),
 		rule("ringfence.dev", "tenants", look+" patch"),
 		rule("ringfence.dev", "tenants/status", "update"),
-		rule("ringfence.dev", "guards", own),
-		rule("ringfence.dev", "waivers elevations", look),
+		rule("ringfence.dev", "guards", own+" patch"),
+		rule("ringfence.dev", "waivers elevations", "list watch"),
 		rule("", "namespaces", "create patch delete "+look),
 		rule("", "serviceaccounts", "create patch "+look),
 		rule("", "resourcequotas limitranges", own),

@@ -51,6 +51,24 @@ func Config(path string) (*rest.Config, error) {
 	return config, nil
 }
 
+// User is how to reach a cluster as the user of a kubeconfig: of the file named, else of those of KUBECONFIG, else of the user's own, else
+// as the pod this process runs in; context "" is the current one. The server is asked nothing.
+func User(kubeconfig, context string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath, rules.MigrationRules, rules.WarnIfAllMissing = kubeconfig, nil, false
+	rules.Warner = func(error) {} // the error says it
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context}).ClientConfig()
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return nil, errors.New("no kubeconfig: found none at KUBECONFIG, in the user's .kube folder or in a pod; name one with --kubeconfig FILE")
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("kubeconfig %q: no such file; check --kubeconfig, KUBECONFIG and the files that it names", kubeconfig)
+	case err != nil:
+		return nil, fmt.Errorf("kubeconfig: %w; check it with: kubectl config view", err)
+	}
+	return config, nil
+}
+
 // NotReady reports whether err is the refusal of an API server that does not know yet the kind of a policy's parameter: for
 // up to some twenty seconds after its start it refuses whatever such a policy judges.
 func NotReady(err error) bool {

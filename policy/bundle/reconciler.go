@@ -433,6 +433,22 @@ func (r *Reconciler) apply(ctx context.Context, changes []Change, novel func(cli
 	return nil
 }
 
+// create makes an object. A ClusterRole is made by PUT, which names it: so Ringfence's own account may be allowed to make these roles
+// and no others beyond its own rights (the verb escalate, by name).
+func (r *Reconciler) create(ctx context.Context, o client.Object) error {
+	if _, ok := o.(*rbacv1.ClusterRole); !ok {
+		return r.Client.Create(ctx, o)
+	}
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(o), &rbacv1.ClusterRole{})
+	if apierrors.IsNotFound(err) {
+		return r.Client.Update(ctx, o)
+	}
+	if err == nil {
+		return apierrors.NewAlreadyExists(rbacv1.Resource("clusterroles"), o.GetName())
+	}
+	return err
+}
+
 // write makes one change and reports whether there was something to write: the cache that the plan was made from may be
 // behind, and an object of our name may be there without our label.
 func (r *Reconciler) write(ctx context.Context, c Change) (wrote bool, err error) {
@@ -444,7 +460,7 @@ func (r *Reconciler) write(ctx context.Context, c Change) (wrote bool, err error
 		return true, r.Client.Update(ctx, c.Object)
 	}
 	want := c.Object.DeepCopyObject().(client.Object)
-	if err := r.Client.Create(ctx, c.Object); !apierrors.IsAlreadyExists(err) {
+	if err := r.create(ctx, c.Object); !apierrors.IsAlreadyExists(err) {
 		return true, err
 	}
 	stored := want.DeepCopyObject().(client.Object)

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,7 +23,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -56,17 +54,9 @@ type Desk struct {
 // Open reads a kubeconfig: the file named, else those of KUBECONFIG, else the user's own, else the pod this process runs in;
 // context "" is the current one. It asks the server nothing yet.
 func Open(kubeconfig, context, agent string, now func() time.Time) (*Desk, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath, rules.MigrationRules, rules.WarnIfAllMissing = kubeconfig, nil, false
-	rules.Warner = func(error) {} // the error says it
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context}).ClientConfig()
-	switch {
-	case clientcmd.IsEmptyConfig(err):
-		return nil, errors.New("no kubeconfig: found none at KUBECONFIG, in the user's .kube folder or in a pod; name one with --kubeconfig FILE")
-	case errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("kubeconfig %q: no such file; check --kubeconfig, KUBECONFIG and the files that it names", kubeconfig)
-	case err != nil:
-		return nil, fmt.Errorf("kubeconfig: %w; check it with: kubectl config view", err)
+	config, err := kube.User(kubeconfig, context)
+	if err != nil {
+		return nil, err
 	}
 	ctrllog.SetLogger(logr.Discard()) // else it complains on standard error that nobody reads what it says
 	config.UserAgent, config.Timeout, config.WarningHandlerWithContext = agent, timeout, rest.NoWarnings{}

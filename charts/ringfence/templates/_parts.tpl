@@ -1,0 +1,74 @@
+{{- define "ringfence.check" -}}
+{{- if ne .Release.Namespace "ringfence-system" }}{{ fail (printf "Ringfence runs in namespace ringfence-system, which its policies know; found %s; fix: --namespace ringfence-system" .Release.Namespace) }}{{ end -}}
+{{- if and (ne .Values.audit.source "none") (not .Values.evidence.enabled) }}{{ fail "audit.source needs evidence.enabled: refusals are kept in the ledger" }}{{ end -}}
+{{- if and (ne .Values.audit.source "none") (not .Values.audit.tokenSecret) }}{{ fail "audit.source needs audit.tokenSecret: a Secret whose key tokens has one token a line" }}{{ end -}}
+{{- if and (include "ringfence.doors" .) (not .Values.audit.tlsSecret) (not .Values.certManager.enabled) }}{{ fail "the doors are TLS: give audit.tlsSecret, or certManager.enabled" }}{{ end -}}
+{{- if and (or .Values.doors.metricsTokenSecret .Values.doors.pushTokenSecret) (not .Values.evidence.enabled) }}{{ fail "doors need evidence.enabled" }}{{ end -}}
+{{- if and .Values.certManager.enabled (not .Values.certManager.issuer.name) }}{{ fail "certManager.enabled needs certManager.issuer.name" }}{{ end -}}
+{{- end -}}
+
+{{- define "ringfence.doors" -}}
+{{- if or (ne .Values.audit.source "none") .Values.doors.metricsTokenSecret .Values.doors.pushTokenSecret }}true{{ end -}}
+{{- end -}}
+
+{{- define "ringfence.labels" -}}
+app.kubernetes.io/name: ringfence
+app.kubernetes.io/part-of: ringfence
+{{- with .Values.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "ringfence.image" -}}
+{{ required "image.repository: want the repository of Ringfence's image, in the bank's registry" .Values.image.repository }}@{{ required "image.digest: want the image's digest, sha256:..." .Values.image.digest }}
+{{- end -}}
+
+{{- /* The flags of `ringfence serve`: of the process that leads (lead true), or of one that only answers reviews. */ -}}
+{{- define "ringfence.args" -}}
+- serve
+- --webhook-listen=:9443
+- --webhook-service=ringfence-system/ringfence
+{{- if .root.Values.certManager.enabled }}
+- --webhook-cert=/etc/ringfence/webhook/tls.crt
+- --webhook-key=/etc/ringfence/webhook/tls.key
+- --webhook-ca=/etc/ringfence/webhook/ca.crt
+{{- end }}
+{{- if not .lead }}
+- --webhook-only
+{{- else }}
+- --socket=/run/ringfence/ringfence.sock
+{{- if .root.Values.evidence.enabled }}
+- --evidence=/var/lib/ringfence/evidence
+{{- end }}
+{{- if include "ringfence.doors" .root }}
+- --listen=:8443
+- --tls-cert=/etc/ringfence/doors/tls.crt
+- --tls-key=/etc/ringfence/doors/tls.key
+{{- if ne .root.Values.audit.source "none" }}
+- --audit-token-file=/etc/ringfence/audit/tokens
+{{- end }}
+{{- if .root.Values.doors.metricsTokenSecret }}
+- --metrics-token-file=/etc/ringfence/metrics/tokens
+{{- end }}
+{{- if .root.Values.doors.pushTokenSecret }}
+- --push-token-file=/etc/ringfence/push/tokens
+{{- end }}
+{{- end }}
+{{- range .root.Values.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* The files that those flags name. */ -}}
+{{- define "ringfence.secrets" -}}
+{{- $all := dict -}}
+{{- if .root.Values.certManager.enabled }}{{ $_ := set $all "webhook" "ringfence-webhook" }}{{ end -}}
+{{- if and .lead (include "ringfence.doors" .root) -}}
+{{- $_ := set $all "doors" (.root.Values.audit.tlsSecret | default "ringfence-doors") -}}
+{{- if ne .root.Values.audit.source "none" }}{{ $_ := set $all "audit" .root.Values.audit.tokenSecret }}{{ end -}}
+{{- with .root.Values.doors.metricsTokenSecret }}{{ $_ := set $all "metrics" . }}{{ end -}}
+{{- with .root.Values.doors.pushTokenSecret }}{{ $_ := set $all "push" . }}{{ end -}}
+{{- end -}}
+{{- toJson $all -}}
+{{- end -}}

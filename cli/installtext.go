@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/install/setup"
+)
+
+// writeInstallPlan writes a plan for people.
+func writeInstallPlan(env Env, p *setup.Plan) error {
+	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { fmt.Fprintln(w, "  "+strings.Join(cells, "\t")) }
+	title := func(format string, args ...any) {
+		_ = w.Flush() // each part has columns of its own; the last Flush tells of a fault
+		fmt.Fprintf(w, format+"\n", args...)
+	}
+	title("Ringfence on Kubernetes %s. Nothing is changed without --apply.", p.Kubernetes)
+	objects := func(all []setup.Planned) {
+		for _, o := range all {
+			name := o.Name
+			if o.Namespace != "" {
+				name = o.Namespace + "/" + name
+			}
+			row(o.Kind, name, o.Why)
+		}
+	}
+	title("\nApplied by --apply:")
+	objects(p.Objects)
+	title("\nMade by Ringfence itself, and put back where somebody changes it:")
+	writeKept(p.Kept, row)
+	for _, here := range []bool{false, true} {
+		where := "in the whole cluster"
+		if here {
+			where = "in " + v1alpha1.SystemNamespace
+		}
+		title("\nRights of ServiceAccount %s/%s %s:", v1alpha1.SystemNamespace, setup.Account, where)
+		for _, r := range p.Rights {
+			if r.Here == here {
+				row(r.Why + ":")
+				row("    " + strings.Join(r.Verbs, " ") + " on " + rightOn(r))
+			}
+		}
+	}
+	title("\nWhat carries each control on this server:")
+	writeDoors(p.Doors, row)
+	return w.Flush()
+}
+
+// rightOn is what a right is over.
+func rightOn(r setup.Right) string {
+	var all []string
+	for _, resource := range r.Resources {
+		if r.Group != "" {
+			resource += "." + r.Group
+		}
+		all = append(all, resource)
+	}
+	text := strings.Join(all, " ")
+	switch {
+	case len(r.Names) > 3:
+		text += fmt.Sprintf(", only %d by name", len(r.Names))
+	case len(r.Names) > 0:
+		text += ", only " + strings.Join(r.Names, " ")
+	}
+	return text
+}
+
+// writeKept writes what Ringfence makes: each kind and reason once, with the names.
+func writeKept(all []setup.Planned, row func(cells ...string)) {
+	names := map[string][]string{}
+	var titles []string
+	for _, o := range all {
+		title := o.Kind + ": " + o.Why
+		if names[title] == nil {
+			titles = append(titles, title)
+		}
+		name := o.Name
+		if o.Namespace != "" {
+			name = o.Namespace + "/" + name
+		}
+		names[title] = append(names[title], name)
+	}
+	for _, title := range titles {
+		row(title)
+		for line := range slices.Chunk(names[title], 4) {
+			row("    " + strings.Join(line, " "))
+		}
+	}
+}
+
+// writeDoors writes what carries controls, each carrier once with the ids of its controls.
+func writeDoors(doors []setup.Door, row func(cells ...string)) {
+	byCarrier := map[string][]setup.Door{}
+	var carriers []string
+	for _, d := range doors {
+		name := strings.TrimSpace(d.Kind + " " + d.Name)
+		if byCarrier[name] == nil {
+			carriers = append(carriers, name)
+		}
+		byCarrier[name] = append(byCarrier[name], d)
+	}
+	for _, name := range carriers {
+		all := byCarrier[name]
+		var ids []string
+		for _, d := range all {
+			ids = append(ids, d.Control)
+		}
+		row(cmp.Or(name, "nothing at the API server") + ": " + all[0].Why)
+		for line := range slices.Chunk(ids, 12) {
+			row("    " + strings.Join(line, " "))
+		}
+	}
+}

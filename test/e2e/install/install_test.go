@@ -1,0 +1,370 @@
+package install
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/cli"
+	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/controls"
+	"ringfence.dev/ringfence/install/setup"
+	"ringfence.dev/ringfence/internal/ringfencetest"
+)
+
+const namespace = "payments-dev"
+
+// bed is a cluster on which Ringfence is installed.
+type bed struct {
+	admin client.Client
+	dir   string // in the place of / in the pods
+	log   *words
+	runs  []*exec.Cmd
+	token string // of Ringfence's account
+}
+
+// ringfence runs a command as the administrator.
+func ringfence(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, prose bytes.Buffer
+	code = cli.Main(t.Context(), args, cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: time.Now})
+	return code, out.String(), prose.String()
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// free is an address that nobody listens on.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// words keep what the processes say.
+type words struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (w *words) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(p)
+}
+
+// String is all so far.
+func (w *words) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+// kubeconfig is one with a token of Ringfence's account, and nothing else.
+func (b *bed) kubeconfig(t *testing.T) string {
+	t.Helper()
+	request := &authenticationv1.TokenRequest{}
+	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "ringfence"}}
+	if err := b.admin.SubResource("token").Create(t.Context(), sa, request); err != nil {
+		t.Fatal(err)
+	}
+	b.token = request.Status.Token
+	write(t, filepath.Join(b.dir, "ca.crt"), string(cluster.Config.CAData))
+	return write(t, filepath.Join(b.dir, "kubeconfig"), fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: a, cluster: {server: %q, certificate-authority: %s}}]
+users: [{name: a, user: {token: %s}}]
+contexts: [{name: a, context: {cluster: a, user: a}}]
+current-context: a
+`, cluster.Config.Host, filepath.Join(b.dir, "ca.crt"), request.Status.Token))
+}
+
+// start runs the processes of a Deployment: one, with its flags. Only addresses are others, and paths lie in the folder of the test.
+func (b *bed) start(t *testing.T, deployment, kubeconfig string) {
+	t.Helper()
+	var d appsv1.Deployment
+	ringfencetest.Eventually(t, "Deployment "+deployment, func() error {
+		return b.admin.Get(t.Context(), client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: deployment}, &d)
+	})
+	reviews := free(t)
+	var args []string
+	for _, arg := range d.Spec.Template.Spec.Containers[0].Args {
+		flag, value, _ := strings.Cut(arg, "=")
+		switch {
+		case flag == "--webhook-listen":
+			arg = flag + "=" + reviews
+		case flag == "--webhook-service": // no network leads to Services here
+			arg = "--webhook-url=https://" + reviews
+		case flag == "--listen":
+			doors := free(t)
+			door := "https://" + doors + "/audit/webhook"
+			defer func() { events.to.Store(&door) }()
+			arg = flag + "=" + doors
+		case strings.HasPrefix(value, "/"):
+			arg = flag + "=" + filepath.Join(b.dir, value)
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(b.dir, value)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		args = append(args, arg)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, append(args, "--kubeconfig", kubeconfig)...)
+	cmd.Env = append(os.Environ(), envServe+"=1")
+	if _, err := cmd.StdinPipe(); err != nil { // closed when this process ends, however it does
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = b.log, b.log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.runs = append(b.runs, cmd)
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // gone already is as good
+}
+
+// stop ends the processes, as a kubelet does whose pods are deleted.
+func (b *bed) stop(t *testing.T) {
+	t.Helper()
+	for _, cmd := range b.runs {
+		_ = cmd.Process.Signal(os.Interrupt)
+	}
+	for _, cmd := range b.runs {
+		if err := cmd.Wait(); err != nil {
+			t.Logf("Ringfence ended: %v", err)
+		}
+	}
+}
+
+// newBed installs Ringfence with `ringfence install --apply` and runs what it installed.
+func newBed(t *testing.T) *bed {
+	if cluster == nil {
+		t.Skip("no cluster to test on")
+	}
+	dir, err := os.MkdirTemp("", "rf") // short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	b := &bed{admin: ringfencetest.Client(t, cluster.Config), dir: dir, log: &words{}}
+	values := write(t, filepath.Join(dir, "values.yaml"), `image: {repository: registry.bank.example/ringfence, digest: "sha256:`+strings.Repeat("1", 64)+`"}
+audit: {source: self-managed, tlsSecret: ringfence-doors, tokenSecret: ringfence-audit}
+`)
+	cert := httptest.NewTLSServer(nil) // for its certificate
+	defer cert.Close()
+	key, err := privateKey(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "etc/ringfence/doors/tls.crt"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate().Raw})))
+	write(t, filepath.Join(dir, "etc/ringfence/doors/tls.key"), key)
+	write(t, filepath.Join(dir, "etc/ringfence/audit/tokens"), auditToken+"\n")
+
+	type ended struct {
+		code        int
+		out, stderr string
+	}
+	done := make(chan ended, 1)
+	go func() {
+		code, out, stderr := ringfence(t, "install", "--kubeconfig", cluster.Kubeconfig, "-f", values, "--apply")
+		done <- ended{code, out, stderr}
+	}()
+	ringfencetest.Eventually(t, "the account", func() error {
+		return b.admin.Get(t.Context(), client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: "ringfence"}, &corev1.ServiceAccount{})
+	})
+	kubeconfig := b.kubeconfig(t)
+	b.start(t, "ringfence", kubeconfig)
+	b.start(t, "ringfence-reviews", kubeconfig)
+	if e := <-done; e.code != 0 || !strings.Contains(e.out, "in force") {
+		t.Fatalf("install --apply: exit %d %s\n%s\nRingfence says\n%s", e.code, e.out, e.stderr, b.complaints())
+	}
+	return b
+}
+
+// TestInstall: what is installed guards a tenant, records a refusal, and puts back what is taken away, with the rights of its account.
+func TestInstall(t *testing.T) {
+	b := newBed(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			sufficient(t)
+			t.Logf("Ringfence says\n%s", b.complaints())
+		}
+	})
+	ctx := t.Context()
+	for _, file := range []string{"platform.yaml", "tenant.yaml"} {
+		ringfencetest.Eventually(t, file, func() error { return cluster.Install(ctx, "../../../samples/"+file) })
+	}
+	ringfencetest.Eventually(t, "the rules to be in force", func() error { return ringfencetest.InForce(ctx, b.admin) })
+	bad := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shell"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Image: "nginx"}}}}
+	ringfencetest.Eventually(t, "a refusal", func() error {
+		return ringfencetest.RefusedBy(b.admin.Create(ctx, bad.DeepCopy()), "RF-IM-01")
+	})
+	ringfencetest.Eventually(t, "the refusal in the ledger", func() error {
+		code, out, stderr := ringfence(t, "findings", "--dir", filepath.Join(b.dir, "run/ringfence"))
+		if code != 0 || !strings.Contains(out, "RF-IM-01") || !strings.Contains(out, "shell") {
+			return fmt.Errorf("exit %d %s %s", code, out, stderr)
+		}
+		return nil
+	})
+	t.Log("it refuses and records")
+	b.puts(t)
+	t.Log("it puts back")
+	b.ends(t)
+	t.Log("elevation, quarantine and tenant ended")
+	ringfencetest.Eventually(t, "the canary to prove the rules", func() error { return ringfencetest.InForce(ctx, b.admin, "Proven") })
+	sufficient(t)
+	minimal(t, b.admin)
+	b.removes(t)
+}
+
+// complaints are the lines of the log that are worth reading.
+func (b *bed) complaints() (out string) {
+	for line := range strings.Lines(b.log.String()) {
+		if !strings.Contains(line, "level=INFO") {
+			out += line
+		}
+	}
+	return out
+}
+
+// unused are rights that this test does not bring about, each with the reason for which Ringfence has it all the same. A verb of * is all.
+var unused = map[string]string{
+	"ringfence.dev tenants get":                                      "people of tenants are given it, and nobody can give what he has not",
+	"admissionregistration.k8s.io validatingwebhookconfigurations *": "the webhook judges nothing by default: test/e2e/admission",
+	"admissionregistration.k8s.io mutatingwebhookconfigurations *":   "this server fills in by itself: test/e2e/mutation",
+	" configmaps get":    "replicas share authorities where a webhook is registered: test/e2e/admission",
+	" configmaps update": "likewise",
+	"admissionregistration.k8s.io validatingadmissionpolicies get":          "where the cache is behind: policy/bundle",
+	"admissionregistration.k8s.io validatingadmissionpolicies delete":       "a release with fewer groups: policy/bundle",
+	"admissionregistration.k8s.io validatingadmissionpolicybindings get":    "where the cache is behind",
+	"admissionregistration.k8s.io validatingadmissionpolicybindings delete": "a release with fewer groups",
+	"admissionregistration.k8s.io mutatingadmissionpolicies get":            "where the cache is behind",
+	"admissionregistration.k8s.io mutatingadmissionpolicies delete":         "where the webhook takes over",
+	"admissionregistration.k8s.io mutatingadmissionpolicybindings get":      "where the cache is behind",
+	"admissionregistration.k8s.io mutatingadmissionpolicybindings delete":   "where the webhook takes over",
+	"rbac.authorization.k8s.io clusterroles escalate":                       "no verb of a request: a role that holds more than Ringfence came back",
+	"rbac.authorization.k8s.io clusterroles bind":                           "no verb of a request: teams got their roles",
+	" pods/eviction create":                                "after --debug-time: test/e2e/guardrails",
+	"ringfence.dev guards delete":                          "an environment that is handed back: test/e2e/tenancy",
+	"ringfence.dev guards get":                             "where the cache is behind: tenant.create",
+	" resourcequotas get":                                  "likewise",
+	" resourcequotas delete":                               "a quota that a tenant gives up: test/e2e/tenancy",
+	" limitranges get":                                     "as quotas",
+	" limitranges update":                                  "as quotas",
+	" limitranges delete":                                  "as quotas",
+	"rbac.authorization.k8s.io rolebindings get":           "where the cache is behind",
+	"rbac.authorization.k8s.io clusterrolebindings get":    "where the cache is behind",
+	"rbac.authorization.k8s.io clusterrolebindings update": "groups of a tenant that change: test/e2e/tenancy",
+	" pods get":             "the quarantine of a single pod: test/e2e/quarantine",
+	"apps statefulsets get": "a quarantine of this kind",
+	"apps daemonsets get":   "a quarantine of this kind",
+	"apps replicasets get":  "a quarantine of this kind",
+	"batch jobs get":        "a quarantine of this kind",
+	"batch cronjobs get":    "a quarantine of this kind",
+	" events patch":         "where the same process leads again",
+}
+
+// minimal: every right was used but those of unused, those of kinds that this server does not have, and dry runs of what only warns here.
+func minimal(t *testing.T, admin client.Client) {
+	t.Helper()
+	cat, err := control.Load(controls.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rights, err := setup.Rights(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ringfencetest.Eventually(t, "every right to be used", func() error { // events come some seconds later
+		return errors.Join(superfluous(rights, admin)...)
+	})
+}
+
+// superfluous are the rights that were not used so far.
+func superfluous(rights []setup.Right, admin client.Client) (faults []error) {
+	used := map[string]bool{}
+	for _, e := range events.all() {
+		if e.ObjectRef == nil {
+			continue
+		}
+		resource := e.ObjectRef.Resource
+		if e.ObjectRef.Subresource != "" {
+			resource += "/" + e.ObjectRef.Subresource
+		}
+		used[strings.Join([]string{e.ObjectRef.APIGroup, resource, e.Verb}, " ")] = true
+	}
+	for _, r := range rights {
+		for _, resource := range r.Resources {
+			if _, err := admin.RESTMapper().KindsFor(schema.GroupVersionResource{Group: r.Group, Resource: strings.Split(resource, "/")[0]}); err != nil || strings.Contains(r.Why, "dry runs") {
+				continue
+			}
+			of := r.Group + " " + resource + " "
+			for _, verb := range r.Verbs {
+				listed := verb == "list" && used[of+"watch"] // this server sends lists as the beginning of a watch
+				if !used[of+verb] && !listed && unused[of+verb] == "" && unused[of+"*"] == "" {
+					faults = append(faults, fmt.Errorf("not used: %s, which is for: %s", of+verb, r.Why))
+				}
+			}
+		}
+	}
+	return faults
+}
+
+// sufficient: nothing that Ringfence asked for was forbidden by RBAC.
+func sufficient(t *testing.T) {
+	t.Helper()
+	var lacks []string
+	for _, e := range events.all() {
+		if e.Annotations["authorization.k8s.io/decision"] == "forbid" {
+			lacks = append(lacks, fmt.Sprintf("%s %s", e.Verb, e.RequestURI))
+		}
+		if e.ResponseStatus.Code == 403 && strings.Contains(e.ResponseStatus.Message, "attempting to grant RBAC permissions") && !strings.Contains(e.RequestURI, "dryRun=") {
+			lacks = append(lacks, fmt.Sprintf("%s %s: %s", e.Verb, e.RequestURI, e.ResponseStatus.Message))
+		}
+	}
+	slices.Sort(lacks)
+	for _, l := range slices.Compact(lacks) {
+		t.Errorf("forbidden: %s", l)
+	}
+	if len(events.all()) == 0 {
+		t.Error("no event of Ringfence's account was seen")
+	}
+}
+
+// privateKey is the key of a server, in PEM.
+func privateKey(of *httptest.Server) (string, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(of.TLS.Certificates[0].PrivateKey)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), err
+}
