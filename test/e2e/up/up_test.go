@@ -239,6 +239,11 @@ func findings(t *testing.T, dir string) {
 		t.Errorf("findings -o json: %v, %s", err, text)
 	}
 	evidenced(t, filepath.Join(dir, "evidence", "ledger"), "shell")
+	for _, name := range []string{"ringfence.sock", "evidence/ledger.key", "evidence/actor.key", "evidence/store.db", "cluster/admin.kubeconfig"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v; want one that only its owner may open", name, info, err)
+		}
+	}
 	if _, prose, code := run(t, "findings", "--dir", shortDir(t)); code != 2 || !strings.Contains(prose, "no ringfence up is running") {
 		t.Errorf("findings without a platform = %d, %s", code, prose)
 	}
