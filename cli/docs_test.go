@@ -57,11 +57,11 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-// foreign are flags of other programs that pages name by themselves: kube-apiserver, kubectl, pkcs11-tool.
+// foreign are flags of other programs that pages name by themselves: kube-apiserver, kubectl, krew, pkcs11-tool.
 var foreign = map[string]bool{
 	"--anonymous-auth": true, "--audit-log-path": true, "--audit-policy-file": true, "--audit-webhook-config-file": true,
 	"--audit-webhook-truncate-enabled": true, "--audit-webhook-truncate-max-event-size": true,
-	"--pin": true, "--token-label": true, "--runtime-config": true, "--tracing-config-file": true, "--oidc-": true, "--oidc-groups-prefix": true,
+	"--pin": true, "--archive": true, "--token-label": true, "--runtime-config": true, "--tracing-config-file": true, "--oidc-": true, "--oidc-groups-prefix": true,
 }
 
 // loneFlag is a flag that a sentence names without its command.
@@ -171,6 +171,8 @@ func fits(cmd *cobra.Command, words []string) error {
 				return fmt.Errorf("no flag %s", name)
 			}
 			value = !given && flag.NoOptDefVal == ""
+		case w == cobra.ShellCompRequestCmd: // what completions call
+			return nil
 		case cmd.HasSubCommands():
 			for name := range strings.SplitSeq(w, "|") {
 				next := below(cmd, name)
