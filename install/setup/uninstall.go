@@ -47,8 +47,12 @@ func (i *Installer) Remove(ctx context.Context, r *Removal) error {
 // stopped waits until no process of Ringfence leads.
 func (i *Installer) stopped(ctx context.Context) error {
 	holder := ""
-	err := wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (done bool, err error) {
-		holder, err = i.leader(ctx)
+	err := wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
+		who, err := i.leader(ctx)
+		if ctx.Err() != nil {
+			return false, nil // the time is over; who led is known
+		}
+		holder = who
 		return holder == "", err
 	})
 	if holder != "" {
