@@ -13,7 +13,7 @@ up: build
 	@./bin/ringfence up $(ARGS)
 
 # Suites that load a control plane, break it or wait for it: `make slow` runs them, and .ci/run after the tests.
-SLOW = load|faults|static|foreign|images|rollout
+SLOW = load|faults|static|foreign|images|rollout|install
 
 # The tests, most of those on the real API server too. What takes longest begins first; three at a time, since they also wait.
 test: build registry

@@ -14,7 +14,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -99,6 +101,17 @@ func put(ctx context.Context, c client.Client, want *apiextensionsv1.CustomResou
 	})
 	if wait.Interrupted(err) && last == nil {
 		return fmt.Errorf("it is not served after %v", establishTimeout)
+	}
+	return err
+}
+
+// Served is nil where the cluster serves every kind that the definitions in tree define; an error of the mapper otherwise.
+func Served(mapper meta.RESTMapper, tree fs.FS) error {
+	all, err := read(tree)
+	for _, crd := range all {
+		if err == nil {
+			_, err = mapper.RESTMapping(schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}, crd.Spec.Versions[0].Name)
+		}
 	}
 	return err
 }

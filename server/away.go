@@ -8,8 +8,12 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/install"
 )
 
 // awayPause is how long an API server that is away is left alone between two tries.
@@ -28,6 +32,22 @@ func (s *Server) answered(ctx context.Context, try func() error) error {
 			s.log.Warn("the API server does not answer; trying until it does", "every", awayPause, "err", err)
 			told = text
 		}
+		return false, nil
+	})
+}
+
+// kindsServed waits until the cluster serves Ringfence's kinds: a process that only answers makes none, and may start before the one that does.
+func (s *Server) kindsServed(ctx context.Context, mapper meta.RESTMapper) error {
+	told := false
+	return wait.PollUntilContextCancel(ctx, awayPause, true, func(context.Context) (bool, error) {
+		err := install.Served(mapper, v1alpha1.CRDs())
+		if err == nil || !meta.IsNoMatchError(err) && !away(err) {
+			return true, err
+		}
+		if !told {
+			s.log.Warn("the cluster does not serve Ringfence's kinds; trying until the process that leads has made them", "every", awayPause, "err", err)
+		}
+		told = true
 		return false, nil
 	})
 }

@@ -363,10 +363,13 @@ func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	if !s.cfg.Replicas.WebhookOnly {
-		if err := s.answered(ctx, func() error { return s.install(ctx, c) }); err != nil {
-			return err
-		}
+	if s.cfg.Replicas.WebhookOnly {
+		err = s.kindsServed(ctx, c.RESTMapper())
+	} else {
+		err = s.answered(ctx, func() error { return s.install(ctx, c) })
+	}
+	if err != nil {
+		return err
 	}
 	mgr, err := s.manager(rest, c.Scheme())
 	if err != nil {

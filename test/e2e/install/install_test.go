@@ -205,8 +205,8 @@ audit: {source: self-managed, tlsSecret: ringfence-doors, tokenSecret: ringfence
 		return b.admin.Get(t.Context(), client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: "ringfence"}, &corev1.ServiceAccount{})
 	})
 	kubeconfig := b.kubeconfig(t)
+	b.start(t, "ringfence-reviews", kubeconfig) // before the one that makes the kinds: it waits
 	b.start(t, "ringfence", kubeconfig)
-	b.start(t, "ringfence-reviews", kubeconfig)
 	if e := <-done; e.code != 0 || !strings.Contains(e.out, "in force") {
 		t.Fatalf("install --apply: exit %d %s\n%s\nRingfence says\n%s", e.code, e.out, e.stderr, b.complaints())
 	}
