@@ -99,7 +99,7 @@ func (l *lab) configMap(name string) *corev1.ConfigMap {
 func eventually(t *testing.T, what string, ask func() error, want func(error) bool) {
 	t.Helper()
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 4*time.Minute, true, func(context.Context) (bool, error) {
 		last = ask()
 		return want(last), nil
 	})

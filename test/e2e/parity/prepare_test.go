@@ -56,7 +56,7 @@ func (p *parity) prepare(t *testing.T) {
 			continue
 		}
 		for _, account := range []string{"default", "api"} {
-			err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+			err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 4*time.Minute, true, func(ctx context.Context) (bool, error) {
 				o := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: account}}
 				if account == "default" {
 					err := p.Get(ctx, client.ObjectKeyFromObject(o), o)
@@ -191,7 +191,7 @@ func (p *parity) served(t *testing.T, crd *apiextensionsv1.CustomResourceDefinit
 		list := &unstructured.UnstructuredList{}
 		list.SetAPIVersion(crd.Spec.Group + "/" + v.Name)
 		list.SetKind(crd.Spec.Names.ListKind)
-		err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 4*time.Minute, true, func(ctx context.Context) (bool, error) {
 			return p.List(ctx, list) == nil, nil
 		})
 		if err != nil {
@@ -236,7 +236,7 @@ func (p *parity) put(t *testing.T, action v1alpha1.Action) {
 // effect up to a second late, and not all at once. What is asked for breaks a rule in each group.
 func (p *parity) inForce(t *testing.T, speaking bool) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 2*time.Minute, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 4*time.Minute, true, func(ctx context.Context) (bool, error) {
 		for _, ns := range p.namespaces() {
 			for _, probe := range p.probes(ns) {
 				p.warnings = nil

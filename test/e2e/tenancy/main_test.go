@@ -42,6 +42,7 @@ var (
 	scheme  = runtime.NewScheme()
 	admin   client.WithWatch // system:masters
 	writes  atomic.Int64     // requests of Ringfence that write
+	written sync.Map         // the same, as text
 	notices sync.Map         // namespace to text
 )
 
@@ -172,10 +173,7 @@ type counter struct{ next http.RoundTripper }
 
 func (c counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method != http.MethodGet {
-		writes.Add(1)
-		if os.Getenv("RINGFENCE_TEST_LOG") != "" {
-			fmt.Fprintf(os.Stderr, "WRITE %s %s\n", r.Method, r.URL.Path)
-		}
+		written.Store(writes.Add(1), r.Method+" "+r.URL.Path)
 	}
 	return c.next.RoundTrip(r)
 }

@@ -49,7 +49,7 @@ func walk(t *testing.T, dir, page string) {
 			continue
 		}
 		var first string // a second try may say that it was done already
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 			cmd := exec.Command("sh", "-c", strings.ReplaceAll(s.command, "2027-01-31", ahead))
 			cmd.Dir, cmd.Env = dir, append(os.Environ(), "KUBECONFIG=.ringfence/cluster/admin.kubeconfig")
 			out, _ := cmd.CombinedOutput() // what is printed says whether it went well

@@ -374,7 +374,7 @@ func TestExistingCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = serve.Process.Kill() })
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		_, prose, code := run(t, "findings", "--dir", dir)
 		if code == 0 && strings.Contains(prose, "refusals not observed") {
 			break
