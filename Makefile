@@ -38,9 +38,10 @@ soak: devcluster
 attack: devcluster
 	@.ci/step "attack" go test -v -count 1 -timeout 20m ./test/attack ./test/e2e/isolation
 
-# Every fuzzer for 5 seconds.
+# Every fuzzer for FUZZ seconds.
+FUZZ = 20
 fuzz: need
-	@.ci/fuzz 5
+	@.ci/fuzz $(FUZZ)
 
 # Generated files, which are committed.
 generate: need

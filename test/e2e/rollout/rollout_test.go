@@ -16,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -202,13 +203,9 @@ func promote(t *testing.T, admin client.Client) {
 		t.Fatal(err)
 	}
 	ringfencetest.Eventually(t, "the pods to come back", func() error { return count(t, admin, "alpha-dev", "api", 2) })
-	restarted := &appsv1.Deployment{}
-	if err := admin.Get(t.Context(), client.ObjectKey{Namespace: "alpha-dev", Name: "api"}, restarted); err != nil {
-		t.Fatal(err)
-	}
-	restarted.Spec.Template.Annotations = map[string]string{"kubectl.kubernetes.io/restartedAt": "now"}
-	if err := admin.Update(t.Context(), restarted); err != nil {
-		t.Errorf("a restart: %v", err)
+	restart := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}}}}}`))
+	if err := admin.Patch(t.Context(), &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "alpha-dev", Name: "api"}}, restart); err != nil {
+		t.Fatalf("a restart: %v", err)
 	}
 	ringfencetest.Eventually(t, "the new ReplicaSet to have a pod", func() error {
 		var sets appsv1.ReplicaSetList
