@@ -228,12 +228,8 @@ const inForceWithin, lookEvery = 10 * time.Second, 50 * time.Millisecond
 
 // putInForce writes what a Platform says of one control, waits until every Guard says so, and tells how long it took.
 func putInForce(ctx context.Context, env Env, d *desk.Desk, before, after *v1alpha1.Platform, id, what string) error {
-	patch, err := rollout.Patch(before, after, id)
-	if err != nil {
-		return err
-	}
 	began := time.Now()
-	stored, err := d.PatchPlatform(ctx, patch)
+	stored, err := d.PatchPlatform(ctx, before, func(now *v1alpha1.Platform) ([]byte, error) { return rollout.Patch(now, after, id) })
 	if err != nil {
 		return answered(err)
 	}
