@@ -15,12 +15,15 @@ up: build
 # Suites that load a control plane, break it or wait for it: `make slow` runs them, and .ci/run after the tests.
 SLOW = load|faults|static|foreign|images|rollout|install
 
+# Linking is a good part of the tests: no tables for debuggers. `go vet` has run before.
+QUICK = -vet off -ldflags=-w
+
 # The tests, most of those on the real API server too. What takes longest begins first; three at a time, since they also wait.
 test: build registry
-	@.ci/step "go vet" go vet ./... && .ci/step "go test" sh -c 'go test -p 3 -vet off -timeout 14m ./test/e2e/up $$(go list ./... | grep -vE "/test/e2e/($(SLOW))$$")' && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
+	@.ci/step "go vet" go vet ./... && .ci/step "go test" sh -c 'go test $(QUICK) -p 3 -timeout 14m ./test/e2e/up $$(go list ./... | grep -vE "/test/e2e/($(SLOW))$$")' && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
 
 slow: build
-	@.ci/step "go test, slow" sh -c 'go test -p 3 -vet off -timeout 14m $$(go list ./test/e2e/... | grep -E "/($(SLOW))$$")'
+	@.ci/step "go test, slow" sh -c 'go test $(QUICK) -p 3 -timeout 14m $$(go list ./test/e2e/... | grep -E "/($(SLOW))$$")'
 
 # Form, vet, secrets, staticcheck, race detector.
 check: need
