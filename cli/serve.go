@@ -69,6 +69,7 @@ func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig, sinks st
 	if runtime.GOOS == "windows" {
 		return errors.New("ringfence serve does not run on Windows; run it in a cluster, or on Linux or macOS")
 	}
+	cfg.Controls = env.Controls
 	var err error
 	if cfg.Sinks, err = loadSinkFile(sinks); err != nil {
 		return err

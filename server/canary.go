@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -21,7 +22,6 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
-	"ringfence.dev/ringfence/controls"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/internal/casefile"
 	"ringfence.dev/ringfence/policy"
@@ -56,6 +56,7 @@ type canaries struct {
 	cache     client.Client
 	mgr       ctrl.Manager
 	catalogue *control.Catalogue
+	controls  fs.FS
 	accept    func(*v1alpha1.Platform) (*v1alpha1.Platform, error)
 	evidence  *evidence // nil for none
 	metrics   *canary.Metrics
@@ -69,7 +70,7 @@ type canaries struct {
 
 // addCanary has a manager try what must be refused.
 func (s *Server) addCanary(mgr ctrl.Manager, accepted *tenant.Accepted) error {
-	c := &canaries{cache: mgr.GetClient(), mgr: mgr, catalogue: s.catalogue, accept: accepted.Of, evidence: s.evidence, metrics: s.canary, log: s.log, woken: make(chan struct{}, 1),
+	c := &canaries{cache: mgr.GetClient(), mgr: mgr, catalogue: s.catalogue, controls: s.cfg.Controls, accept: accepted.Of, evidence: s.evidence, metrics: s.canary, log: s.log, woken: make(chan struct{}, 1),
 		user: &s.canaryUser, every: cmp.Or(s.cfg.CanaryEvery, canaryEvery), after: cmp.Or(s.cfg.CanaryAfter, canaryAfter)}
 	c.cfg = canary.Config{Client: mgr.GetClient(), Now: s.cfg.Now, Patience: canaryPatience,
 		Serves: func(k control.Kind) bool { yes, err := serves(mgr.GetRESTMapper(), k); return yes && err == nil }}
@@ -82,7 +83,7 @@ func (c *canaries) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cases, err := casefile.Created(c.catalogue, controls.FS)
+	cases, err := casefile.Created(c.catalogue, c.controls)
 	if err != nil {
 		return fmt.Errorf("read the cases of the catalogue: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -105,6 +106,8 @@ type Config struct {
 	Webhook WebhookConfig
 	// Traces say where spans of what the doors take go; the zero value sends none.
 	Traces otlp.Config
+	// Controls is the tree of the catalogue; nil is the one that the build embeds.
+	Controls fs.FS
 	// Now is the clock that ends waivers, egress and debug containers and renews certificates; nil is time.Now. What is recorded
 	// carries the machine's time.
 	Now func() time.Time
@@ -160,7 +163,8 @@ type listener struct {
 
 // New loads the catalogue and opens the listeners, so that their addresses are known before there is a cluster.
 func New(cfg Config, log *slog.Logger) (*Server, error) {
-	cat, err := control.Load(controls.FS)
+	cfg.Controls = cmp.Or[fs.FS](cfg.Controls, controls.FS)
+	cat, err := control.Load(cfg.Controls)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load the catalogue: %w", err), closeSinks(cfg.Sinks))
 	}

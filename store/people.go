@@ -78,7 +78,37 @@ func (s *Store) Person(ctx context.Context, ref string) (Person, error) {
 	return all[0], nil
 }
 
-// names are all people, as rows.
-func (s *Store) names(ctx context.Context) ([][3]any, error) {
-	return query(ctx, s, func(rows *sql.Rows) (p [3]any, err error) { return p, rows.Scan(&p[0], &p[1], &p[2]) }, sqlPeople)
+// Acquaintance is a line of what a store knows of people, as another store takes it over: Ref, Name, which is nil where the
+// person was forgotten, and Changed in microseconds since 1970.
+type Acquaintance struct {
+	Ref     string  `json:"ref"`
+	Name    *string `json:"name"`
+	Changed int64   `json:"changed"`
+}
+
+// Everybody are all people, also those who were forgotten: the only thing in the store that the ledger does not hold.
+func (s *Store) Everybody(ctx context.Context) ([]Acquaintance, error) {
+	all, err := query(ctx, s, func(rows *sql.Rows) (a Acquaintance, err error) { return a, rows.Scan(&a.Ref, &a.Name, &a.Changed) }, sqlPeople)
+	return all, wrap("people", err)
+}
+
+// Admit takes over people of another store into one that knows nobody.
+func (s *Store) Admit(ctx context.Context, people []Acquaintance) error {
+	for _, a := range people {
+		if !refForm.MatchString(a.Ref) || a.Name != nil && (*a.Name == "" || len(*a.Name) > maxName) {
+			return fmt.Errorf("take over people: %w: want hmac-sha256: with 64 digits, and a name of at most %d bytes", ErrQuery, maxName)
+		}
+	}
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		for _, a := range people {
+			if _, err := tx.ExecContext(ctx, sqlCarry, a.Ref, a.Name, a.Changed); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("take over people: %w", err)
+	}
+	return nil
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,7 +86,7 @@ func (s *Store) carry(ctx context.Context, path string, r *Rebuilt) error {
 		r.Unnamed = err
 		return nil
 	}
-	names, err := old.names(ctx)
+	people, err := old.Everybody(ctx)
 	if err == nil {
 		err = old.shorten(ctx)
 	}
@@ -95,15 +94,8 @@ func (s *Store) carry(ctx context.Context, path string, r *Rebuilt) error {
 		r.Unnamed = err
 		return nil
 	}
-	r.People = len(names)
-	return s.change(ctx, func(tx *sql.Tx) error {
-		for _, p := range names {
-			if _, err := tx.ExecContext(ctx, sqlCarry, p[:]...); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	r.People = len(people)
+	return s.Admit(ctx, people)
 }
 
 // remove removes a store's files.

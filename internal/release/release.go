@@ -81,7 +81,7 @@ func (c *Config) Make(ctx context.Context) (*Release, error) {
 	}
 	boms := map[Platform][]byte{}
 	for _, p := range programs {
-		if boms[p.Platform], err = c.pack(p, o, manual); err != nil {
+		if boms[p.Platform], err = c.pack(ctx, p, o, manual); err != nil {
 			return nil, err
 		}
 		c.say("%s: %s", p.Platform, filepath.Base(p.path))
@@ -134,8 +134,12 @@ func (c *Config) programs(ctx context.Context) (all []*program, o Origin, err er
 }
 
 // pack writes a program's archive and its bill of materials, which it returns.
-func (c *Config) pack(p *program, o Origin, manual []entry) ([]byte, error) {
+func (c *Config) pack(ctx context.Context, p *program, o Origin, manual []entry) ([]byte, error) {
 	bom, err := materials(p, o)
+	if err != nil {
+		return nil, err
+	}
+	others, err := c.thirdParty(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +147,7 @@ func (c *Config) pack(p *program, o Origin, manual []entry) ([]byte, error) {
 	if err := os.WriteFile(base+".cdx.json", bom, 0o644); err != nil {
 		return nil, err
 	}
-	entries := []entry{{name: "LICENSE", mode: 0o644, path: filepath.Join(c.Root, "LICENSE")}}
+	entries := []entry{{name: "LICENSE", mode: 0o644, path: filepath.Join(c.Root, "LICENSE")}, {name: thirdPartyFile, mode: 0o644, data: others}}
 	entries = append(append(entries, manual...), entry{name: p.program(), mode: 0o755, path: p.path})
 	return bom, archive(filepath.Join(c.Out, p.archive()), entries, o.Time)
 }

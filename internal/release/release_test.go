@@ -84,14 +84,14 @@ func TestReproducible(t *testing.T) {
 	t.Run("materials", func(t *testing.T) { testMaterials(t, dir) })
 }
 
-// testArchives: each has the program, which may be run, and the licence; with the commit's time.
+// testArchives: each has the program, which may be run, the licence and those of others; with the commit's time.
 func testArchives(t *testing.T, dir string) {
 	t.Helper()
 	zipped, err := gzip.NewReader(bytes.NewReader(read(t, dir, "ringfence_linux_amd64.tar.gz")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]os.FileMode{}
+	found, texts := map[string]os.FileMode{}, map[string]string{}
 	for r := tar.NewReader(zipped); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -104,9 +104,17 @@ func testArchives(t *testing.T, dir string) {
 			t.Errorf("%s: %v of %d %s", h.Name, h.ModTime, h.Uid, h.Uname)
 		}
 		found[h.Name] = h.FileInfo().Mode()
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[h.Name] = string(text)
 	}
 	if found["ringfence"] != 0o755 || found["LICENSE"] != 0o644 || found["man/man1/ringfence-check.1"] != 0o644 {
 		t.Errorf("tar.gz: %v", found)
+	}
+	if others := texts["THIRD-PARTY-LICENSES"]; !strings.Contains(others, "==== The Go library go") || !strings.Contains(others, "Redistribution and use") {
+		t.Errorf("the licences of others: %.300q, want Go's at least", others)
 	}
 	text := read(t, dir, "ringfence_windows_amd64.zip")
 	z, err := zip.NewReader(bytes.NewReader(text), int64(len(text)))

@@ -61,6 +61,7 @@ type world struct {
 	admin   client.Client
 	mallory client.Client
 	soar    *receiver
+	books   string // the folder for evidence
 	cmd     *exec.Cmd
 	log     *bytes.Buffer
 }
@@ -117,7 +118,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, program: os.Getenv(envProgram), soar: &receiver{}, log: &bytes.Buffer{}}
+	w := &world{t: t, program: os.Getenv(envProgram), books: "evidence", soar: &receiver{}, log: &bytes.Buffer{}}
 	if w.program == "" {
 		w.program = filepath.Join(root, "bin", "ringfence")
 	}
@@ -216,7 +217,7 @@ current-context: a
 // start starts the control plane.
 func (w *world) start(more ...string) {
 	w.t.Helper()
-	w.cmd = exec.Command(w.program, append([]string{"serve", "--kubeconfig", w.cluster.Kubeconfig, "--socket", w.path("s"), "--evidence", w.path("evidence"),
+	w.cmd = exec.Command(w.program, append([]string{"serve", "--kubeconfig", w.cluster.Kubeconfig, "--socket", w.path("s"), "--evidence", w.path(w.books),
 		"--sinks", w.path("sinks.yaml"), "--witness", "folder:" + w.path("outside"), "--listen", w.doors, "--tls-cert", w.path("tls.pem"), "--tls-key", w.path("tls.key"),
 		"--audit-token-file", w.path("tokens")}, more...)...)
 	w.cmd.Stderr = w.log
@@ -266,7 +267,7 @@ func (w *world) tells(kind string, texts ...string) bool {
 // kept are the records of the ledger, which verifies.
 func (w *world) kept() (out []record.Record) {
 	w.t.Helper()
-	dir := filepath.Join(w.path("evidence"), "ledger")
+	dir := filepath.Join(w.path(w.books), "ledger")
 	text, err := os.ReadFile(filepath.Join(dir, "keyring"))
 	if err != nil {
 		w.t.Fatal(err)
@@ -355,7 +356,7 @@ func TestEvidence(t *testing.T) {
 	w.start("--audit-file", w.path("audit.log"))
 	w.refuse(t.Context(), "late")
 	w.await("a refusal by two doors", func() bool { return w.tells("native-refusal.v1", `"name":"late"`) })
-	cursor := filepath.Join(w.path("evidence"), "audit-file.cursor")
+	cursor := filepath.Join(w.path(w.books), "audit-file.cursor")
 	w.await("the end of the file", func() bool {
 		var at struct{ Offset int64 }
 		text, _ := os.ReadFile(cursor)
@@ -404,6 +405,7 @@ func TestEvidence(t *testing.T) {
 		out, err := exec.Command(w.program, "sinks", "status", "--socket", w.path("s")).CombinedOutput()
 		return err == nil && strings.Contains(string(out), "sink archive: 0 behind") && strings.Contains(string(out), "checkpoints at folder ")
 	})
+	w.lost()
 }
 
 // killed kills the control plane while requests are refused, and starts it again: none of them is missing after.

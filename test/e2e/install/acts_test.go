@@ -241,7 +241,7 @@ func (b *bed) removes(t *testing.T) {
 	if code != 1 || !strings.Contains(stderr, "still leads") {
 		t.Errorf("uninstall beside a process that runs: exit %d %s, want 1 and which process it is", code, stderr)
 	}
-	b.stop(t)
+	b.stop(t, "ringfence-reviews", "ringfence")
 	if code, out, stderr = ringfence(t, "uninstall", "--kubeconfig", cluster.Kubeconfig, "--apply", "--delete-evidence"); code != 0 {
 		t.Fatalf("uninstall --apply: exit %d %s %s", code, out, stderr)
 	}

@@ -39,8 +39,10 @@ type bed struct {
 	admin client.Client
 	dir   string // in the place of / in the pods
 	log   *words
-	runs  []*exec.Cmd
-	token string // of Ringfence's account
+	runs  map[string]*exec.Cmd // by Deployment
+	token string               // of Ringfence's account
+	// values is the file of values, and version which Ringfence is in the image that they name.
+	values, version string
 }
 
 // ringfence runs a command as the administrator.
@@ -143,7 +145,7 @@ func (b *bed) start(t *testing.T, deployment, kubeconfig string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(program, append(args, "--kubeconfig", kubeconfig)...)
-	cmd.Env = append(os.Environ(), envServe+"=1")
+	cmd.Env = append(os.Environ(), envServe+"="+b.version)
 	if _, err := cmd.StdinPipe(); err != nil { // closed when this process ends, however it does
 		t.Fatal(err)
 	}
@@ -151,18 +153,18 @@ func (b *bed) start(t *testing.T, deployment, kubeconfig string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	b.runs = append(b.runs, cmd)
+	b.runs[deployment] = cmd
 	t.Cleanup(func() { _ = cmd.Process.Kill() }) // gone already is as good
 }
 
-// stop ends the processes, as a kubelet does whose pods are deleted.
-func (b *bed) stop(t *testing.T) {
+// stop ends processes, as a kubelet does whose pods are deleted.
+func (b *bed) stop(t *testing.T, deployments ...string) {
 	t.Helper()
-	for _, cmd := range b.runs {
-		_ = cmd.Process.Signal(os.Interrupt)
+	for _, d := range deployments {
+		_ = b.runs[d].Process.Signal(os.Interrupt)
 	}
-	for _, cmd := range b.runs {
-		if err := cmd.Wait(); err != nil {
+	for _, d := range deployments {
+		if err := b.runs[d].Wait(); err != nil {
 			t.Logf("Ringfence ended: %v", err)
 		}
 	}
@@ -178,8 +180,8 @@ func newBed(t *testing.T) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	b := &bed{admin: ringfencetest.Client(t, cluster.Config), dir: dir, log: &words{}}
-	values := write(t, filepath.Join(dir, "values.yaml"), `image: {repository: registry.bank.example/ringfence, digest: "sha256:`+strings.Repeat("1", 64)+`"}
+	b := &bed{admin: ringfencetest.Client(t, cluster.Config), dir: dir, log: &words{}, runs: map[string]*exec.Cmd{}, version: first}
+	b.values = write(t, filepath.Join(dir, "values.yaml"), `image: {repository: registry.bank.example/ringfence, digest: "sha256:`+strings.Repeat("1", 64)+`"}
 audit: {source: self-managed, tlsSecret: ringfence-doors, tokenSecret: ringfence-audit}
 `)
 	cert := httptest.NewTLSServer(nil) // for its certificate
@@ -192,15 +194,7 @@ audit: {source: self-managed, tlsSecret: ringfence-doors, tokenSecret: ringfence
 	write(t, filepath.Join(dir, "etc/ringfence/doors/tls.key"), key)
 	write(t, filepath.Join(dir, "etc/ringfence/audit/tokens"), auditToken+"\n")
 
-	type ended struct {
-		code        int
-		out, stderr string
-	}
-	done := make(chan ended, 1)
-	go func() {
-		code, out, stderr := ringfence(t, "install", "--kubeconfig", cluster.Kubeconfig, "-f", values, "--apply")
-		done <- ended{code, out, stderr}
-	}()
+	done := b.install(t)
 	ringfencetest.Eventually(t, "the account", func() error {
 		return b.admin.Get(t.Context(), client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: "ringfence"}, &corev1.ServiceAccount{})
 	})
@@ -211,6 +205,23 @@ audit: {source: self-managed, tlsSecret: ringfence-doors, tokenSecret: ringfence
 		t.Fatalf("install --apply: exit %d %s\n%s\nRingfence says\n%s", e.code, e.out, e.stderr, b.complaints())
 	}
 	return b
+}
+
+// ended is what a command came to.
+type ended struct {
+	code        int
+	out, stderr string
+}
+
+// install begins `ringfence install --apply`.
+func (b *bed) install(t *testing.T) <-chan ended {
+	t.Helper()
+	done := make(chan ended, 1)
+	go func() {
+		code, out, stderr := ringfence(t, "install", "--kubeconfig", cluster.Kubeconfig, "-f", b.values, "--apply")
+		done <- ended{code, out, stderr}
+	}()
+	return done
 }
 
 // TestInstall: what is installed guards a tenant, records a refusal, and puts back what is taken away, with the rights of its account.
@@ -246,6 +257,8 @@ func TestInstall(t *testing.T) {
 	ringfencetest.Eventually(t, "the canary to prove the rules", func() error { return ringfencetest.InForce(ctx, b.admin, "Proven") })
 	sufficient(t)
 	minimal(t, b.admin)
+	b.upgrades(t)
+	sufficient(t)
 	b.removes(t)
 }
 

@@ -27,8 +27,9 @@ import (
 )
 
 const (
-	// envServe in the environment makes this program Ringfence: its arguments are those of the command.
-	envServe = "RINGFENCE_TEST_SERVE"
+	// envServe in the environment makes this program Ringfence, of the version first or next: its arguments are those of the command.
+	envServe    = "RINGFENCE_TEST_SERVE"
+	first, next = "first", "next"
 	// account is who Ringfence is.
 	account = "system:serviceaccount:ringfence-system:ringfence"
 	// auditToken is what opens the door for audit events.
@@ -51,14 +52,18 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(envServe) != "" {
+	if version := os.Getenv(envServe); version != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		go func() { // ends with the test, however that does
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			os.Exit(3)
 		}()
-		os.Exit(cli.Main(ctx, os.Args[1:], cli.Env{Stdin: strings.NewReader(""), Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}))
+		env := cli.Env{Stdin: strings.NewReader(""), Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}
+		if version == next {
+			env.Controls = changed()
+		}
+		os.Exit(cli.Main(ctx, os.Args[1:], env))
 	}
 	os.Exit(run(m))
 }
