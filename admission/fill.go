@@ -13,8 +13,12 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 )
 
-// FillPath is where the API server asks what is filled in of an object.
-const FillPath = "/mutate"
+const (
+	// FillPath is where the API server asks what is filled in of an object.
+	FillPath = "/mutate"
+	// TagsPath is where it asks which digests the tags in an object mean.
+	TagsPath = "/tags"
+)
 
 // Write is a namespaced object that a request creates or updates.
 type Write struct {
@@ -24,13 +28,22 @@ type Write struct {
 	Object, Old map[string]any
 }
 
-// Fill is the RFC 6902 patch of what is filled in of an object, nil where that is nothing. It asks no network. The error wraps
-// ErrNoGuard where the namespace has no Guard.
-type Fill func(context.Context, Write) ([]byte, error)
+// Filling is what is filled in of an object.
+type Filling struct {
+	// Patch is of RFC 6902; nil is nothing.
+	Patch []byte
+	// Warnings are told to whoever asks.
+	Warnings []string
+}
+
+// Fill says what is filled in of an object, before its context ends. The error wraps ErrNoGuard where the namespace has no Guard.
+type Fill func(context.Context, Write) (Filling, error)
 
 // FillConfig is what a Filler needs.
 type FillConfig struct {
 	Fill Fill
+	// Subresources are those of which something is filled in too, such as ephemeralcontainers.
+	Subresources []string
 	// AtOnce is how many reviews are answered at once; zero is DefaultAtOnce. They take no turns from a Handler's.
 	AtOnce int
 	// Metrics counts answers; see NewFillMetrics.
@@ -42,8 +55,8 @@ type FillConfig struct {
 // have them. It refuses nothing. What it cannot decide is an HTTP error, which its registration has the API server ignore and
 // count. It is safe for many goroutines.
 type Filler struct {
-	patch Fill
-	door  *Handler // reads, takes turns and keeps time
+	cfg  FillConfig
+	door *Handler // reads, takes turns and keeps time
 }
 
 // NewFiller makes a Filler.
@@ -54,7 +67,7 @@ func NewFiller(cfg FillConfig) (*Filler, error) {
 	if cfg.AtOnce <= 0 {
 		cfg.AtOnce = DefaultAtOnce
 	}
-	f := &Filler{patch: cfg.Fill}
+	f := &Filler{cfg: cfg}
 	f.door = &Handler{cfg: Config{Metrics: cfg.Metrics, Log: cfg.Log}, turns: make(chan struct{}, cfg.AtOnce), decide: f.fill}
 	return f, nil
 }
@@ -90,18 +103,21 @@ const filled verdict = "filled"
 // fill answers one request.
 func (f *Filler) fill(ctx context.Context, q *request) *answer {
 	a := &answer{operation: q.operation(), verdict: allowed, response: &admissionv1.AdmissionResponse{UID: q.UID, Allowed: true}}
-	asked := (q.Operation == admissionv1.Create || q.Operation == admissionv1.Update) && q.SubResource == "" && q.Namespace != ""
+	asked := (q.Operation == admissionv1.Create || q.Operation == admissionv1.Update) && q.Namespace != "" &&
+		(q.SubResource == "" || slices.Contains(f.cfg.Subresources, q.SubResource))
 	if !asked || slices.Contains(v1alpha1.PinnedExemptNamespaces, q.Namespace) {
 		return a
 	}
-	patch, err := f.patch(ctx, Write{Namespace: q.Namespace, Update: q.Operation == admissionv1.Update, Object: q.Object, Old: q.OldObject})
+	filling, err := f.cfg.Fill(ctx, Write{Namespace: q.Namespace, Update: q.Operation == admissionv1.Update, Object: q.Object, Old: q.OldObject})
 	switch {
 	case errors.Is(err, ErrNoGuard): // as the native bindings: a namespace must be able to come to be
 	case err != nil:
 		f.door.cfg.Log.Error("what to fill in is not known", "namespace", q.Namespace, "err", err)
 		return late(&q.UID, "the Guard or the namespace could not be read; the log of Ringfence says why")
-	case len(patch) > 0:
-		a.verdict, a.response.Patch, a.response.PatchType = filled, patch, new(admissionv1.PatchTypeJSONPatch)
+	default:
+		if a.response.Warnings = filling.Warnings; len(filling.Patch) > 0 {
+			a.verdict, a.response.Patch, a.response.PatchType = filled, filling.Patch, new(admissionv1.PatchTypeJSONPatch)
+		}
 	}
 	return a
 }

@@ -19,12 +19,12 @@ import (
 )
 
 // patch fills in of objects of payments-dev; bare has no Guard, broken cannot be read, slow is not read in time.
-func patch(ctx context.Context, w admission.Write) ([]byte, error) {
+func patch(ctx context.Context, w admission.Write) (f admission.Filling, err error) {
 	switch w.Namespace {
 	case "bare":
-		return nil, admission.ErrNoGuard
+		return f, admission.ErrNoGuard
 	case "broken":
-		return nil, errors.New("disk on fire")
+		return f, errors.New("disk on fire")
 	case "panics":
 		panic("a rule")
 	case "slow":
@@ -32,7 +32,8 @@ func patch(ctx context.Context, w admission.Write) ([]byte, error) {
 	}
 	spec := &v1alpha1.GuardSpec{RequiredLabels: []string{"team"}, Defaults: []v1alpha1.Default{v1alpha1.DefaultServiceAccountToken, v1alpha1.DefaultSeccompProfile}}
 	ns := mutate.Namespace{Labels: map[string]string{"team": "a"}}
-	return mutate.Admitted(mutate.Request{Update: w.Update, Object: w.Object, Old: w.Old}, ns, spec).JSONPatch(w.Object)
+	f.Patch, err = mutate.Admitted(mutate.Request{Update: w.Update, Object: w.Object, Old: w.Old}, ns, spec).JSONPatch(w.Object)
+	return f, err
 }
 
 func filler(t testing.TB) *admission.Filler {
@@ -111,14 +112,32 @@ func TestFill(t *testing.T) {
 	}
 }
 
+// TestFillWarns: a subresource is asked about where that is said, and what is told reaches whoever asks, with a patch or without.
+func TestFillWarns(t *testing.T) {
+	f, err := admission.NewFiller(admission.FillConfig{Subresources: []string{"ephemeralcontainers"}, Metrics: admission.NewFillMetrics(), Log: slog.New(slog.DiscardHandler),
+		Fill: func(context.Context, admission.Write) (admission.Filling, error) {
+			return admission.Filling{Warnings: []string{"the tag stays"}}, nil
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for subresource, want := range map[string]int{"": 1, "ephemeralcontainers": 1, "status": 0} {
+		out := fill(f, admission.TagsPath, podReview(func(r fields) { r["subResource"] = subresource }))
+		var a admissionv1.AdmissionReview
+		if err := json.Unmarshal(out.Body.Bytes(), &a); err != nil || !a.Response.Allowed || len(a.Response.Warnings) != want || a.Response.PatchType != nil {
+			t.Errorf("%q: %s", subresource, out.Body)
+		}
+	}
+}
+
 // TestFillOverload: more reviews than are answered at once are told so with an HTTP error, at once.
 func TestFillOverload(t *testing.T) {
 	entered := make(chan struct{})
 	f, err := admission.NewFiller(admission.FillConfig{AtOnce: 1, Metrics: admission.NewFillMetrics(), Log: slog.New(slog.DiscardHandler),
-		Fill: func(ctx context.Context, _ admission.Write) ([]byte, error) {
+		Fill: func(ctx context.Context, _ admission.Write) (f admission.Filling, err error) {
 			close(entered)
 			<-ctx.Done()
-			return nil, ctx.Err()
+			return f, ctx.Err()
 		}})
 	if err != nil {
 		t.Fatal(err)

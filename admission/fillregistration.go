@@ -21,52 +21,81 @@ const (
 	// fillSeconds is how long the API server waits for what to fill in. Where nothing answers a request goes on after that, and at
 	// once where nothing listens.
 	fillSeconds = 2
+	// tagsSeconds is the same for what tags mean, which a registry must be asked about.
+	tagsSeconds = 5
+	// The webhooks in it.
+	fillWebhookName = "mutation" + WebhookSuffix
+	tagsWebhookName = "tags" + WebhookSuffix
 )
 
-// FillRegistration tells the API server what to ask a Filler about: what holds a pod, and where the Platform names metadata, every
-// kind of namespaced object that lacks some of it, custom ones too. All is let through while no door answers. Never asked about are
-// exempt namespaces, subresources, what goes, and what the native policies leave out: leases, events, Guards and the like.
-func FillRegistration(p *v1alpha1.PlatformSpec, at Client, ca []byte) *admissionv1.MutatingWebhookConfiguration {
+// FillRegistration tells the API server what to ask Fillers about. fills is about what holds a pod, and where the Platform names metadata,
+// every kind of namespaced object that lacks some of it, custom ones too; tags about pods that name images without digests. All is let
+// through while no door answers. Never asked about are exempt namespaces, other subresources, what goes, and what the native policies leave
+// out: leases, events, Guards and the like.
+func FillRegistration(p *v1alpha1.PlatformSpec, at Client, ca []byte, fills, tags bool) *admissionv1.MutatingWebhookConfiguration {
+	r := &admissionv1.MutatingWebhookConfiguration{
+		TypeMeta:   metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "MutatingWebhookConfiguration"},
+		ObjectMeta: metav1.ObjectMeta{Name: FillName, Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}},
+	}
+	if fills {
+		lacks := append(lacking("labels", p.Metadata.RequiredLabels), lacking("annotations", p.Metadata.CopyAnnotations)...)
+		ask := fillRule("*", "*")
+		if len(lacks) == 0 {
+			ask = podRules()
+		}
+		r.Webhooks = append(r.Webhooks, fillWebhook(p, at, ca, fillWebhookName, FillPath, fillSeconds, ask,
+			admissionv1.MatchCondition{Name: "not-left-out", Expression: fillLeftOut},
+			admissionv1.MatchCondition{Name: "something-may-be-absent", Expression: strings.Join(append([]string{fillPods()}, lacks...), "\n|| ")}))
+	}
+	if tags {
+		ask := append(podRules(), fillRule("", "pods/ephemeralcontainers")...)
+		r.Webhooks = append(r.Webhooks, fillWebhook(p, at, ca, tagsWebhookName, TagsPath, tagsSeconds, ask,
+			admissionv1.MatchCondition{Name: "names-a-tag", Expression: namesTag}))
+	}
+	return r
+}
+
+// fillWebhook is one that changes objects and is let go on without.
+func fillWebhook(p *v1alpha1.PlatformSpec, at Client, ca []byte, name, path string, seconds int32, ask []admissionv1.RuleWithOperations, conditions ...admissionv1.MatchCondition) admissionv1.MutatingWebhook {
 	exempt := slices.Clone(v1alpha1.PinnedExemptNamespaces)
 	for _, ns := range p.ExemptNamespaces {
 		exempt = append(exempt, string(ns))
 	}
 	slices.Sort(exempt)
-	ask, lacks := fillRule("*", "*"), append(lacking("labels", p.Metadata.RequiredLabels), lacking("annotations", p.Metadata.CopyAnnotations)...)
-	if len(lacks) == 0 {
-		ask = []admissionv1.RuleWithOperations{}
-		for _, group := range []string{"", "apps", "batch"} {
-			ask = append(ask, fillRule(group, podResources(group)...)...)
-		}
-	}
 	where := at.config(ca)
 	if where.URL != nil {
-		where.URL = new(at.URL + FillPath)
+		where.URL = new(at.URL + path)
 	} else {
-		where.Service.Path = new(FillPath)
+		where.Service.Path = new(path)
 	}
-	return &admissionv1.MutatingWebhookConfiguration{
-		TypeMeta:   metav1.TypeMeta{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "MutatingWebhookConfiguration"},
-		ObjectMeta: metav1.ObjectMeta{Name: FillName, Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}},
-		Webhooks: []admissionv1.MutatingWebhook{{
-			Name: "mutation" + WebhookSuffix, ClientConfig: where, Rules: ask,
-			// What is not filled in is absent, and what must not be absent is refused by the rules, which need no process of ours.
-			FailurePolicy:      new(admissionv1.Ignore),
-			ReinvocationPolicy: new(admissionv1.IfNeededReinvocationPolicy), // another webhook may add a container
-			MatchPolicy:        new(admissionv1.Equivalent),
-			ObjectSelector:     &metav1.LabelSelector{},
-			NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
-				Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: slices.Compact(exempt),
-			}}},
-			MatchConditions: []admissionv1.MatchCondition{
-				{Name: "not-left-out", Expression: fillLeftOut},
-				{Name: "is-not-going", Expression: "!has(object.metadata.deletionTimestamp)"},
-				{Name: "something-may-be-absent", Expression: strings.Join(append([]string{fillPods()}, lacks...), "\n|| ")},
-			},
-			SideEffects: new(admissionv1.SideEffectClassNone), TimeoutSeconds: new(int32(fillSeconds)), AdmissionReviewVersions: []string{"v1"},
-		}},
+	return admissionv1.MutatingWebhook{
+		Name: name, ClientConfig: where, Rules: ask,
+		// What is not filled in is absent, and what must not be absent is refused by the rules, which need no process of ours.
+		FailurePolicy:      new(admissionv1.Ignore),
+		ReinvocationPolicy: new(admissionv1.IfNeededReinvocationPolicy), // another webhook may add a container
+		MatchPolicy:        new(admissionv1.Equivalent),
+		ObjectSelector:     &metav1.LabelSelector{},
+		NamespaceSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+			Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: slices.Compact(exempt),
+		}}},
+		MatchConditions: append([]admissionv1.MatchCondition{{Name: "is-not-going", Expression: "!has(object.metadata.deletionTimestamp)"}}, conditions...),
+		SideEffects:     new(admissionv1.SideEffectClassNone), TimeoutSeconds: new(seconds), AdmissionReviewVersions: []string{"v1"},
 	}
 }
+
+// podRules are about what holds a pod.
+func podRules() (all []admissionv1.RuleWithOperations) {
+	for _, group := range []string{"", "apps", "batch"} {
+		all = append(all, fillRule(group, podResources(group)...)...)
+	}
+	return all
+}
+
+// namesTag asks whether a pod, or the one in an object, names an image without a digest.
+const namesTag = `[(object.kind == 'Pod' ? object.?spec : object.kind == 'PodTemplate' ? object.?template.?spec
+  : object.kind == 'CronJob' ? object.?spec.?jobTemplate.?spec.?template.?spec : object.?spec.?template.?spec).orValue({})].exists(pod,
+  (pod.?containers.orValue([]) + pod.?initContainers.orValue([]) + pod.?ephemeralContainers.orValue([])).exists(c, !c.?image.orValue('@').contains('@'))
+  || pod.?volumes.orValue([]).exists(v, !v.?image.?reference.orValue('@').contains('@')))`
 
 // fillLeftOut says in CEL what excludeResourceRules say of the native policies, which webhooks do not have.
 const fillLeftOut = `!(request.resource.group in ['events.k8s.io', 'coordination.k8s.io', 'discovery.k8s.io', 'authentication.k8s.io', 'authorization.k8s.io'])
@@ -113,6 +142,7 @@ func (r *Reconciler) fill(ctx context.Context, p *v1alpha1.Platform, ca []byte) 
 	if r.Fills == nil {
 		return f, nil
 	}
+	tags := r.Tags && p != nil && p.Spec.Images.Tags == v1alpha1.TagsResolved
 	stored := &admissionv1.MutatingWebhookConfiguration{}
 	if err := r.Client.Get(ctx, client.ObjectKey{Name: FillName}, stored); apierrors.IsNotFound(err) {
 		stored = nil
@@ -125,7 +155,7 @@ func (r *Reconciler) fill(ctx context.Context, p *v1alpha1.Platform, ca []byte) 
 			return f, err
 		}
 	}
-	if !fills {
+	if !fills && !tags {
 		r.filling.Store(nil)
 		if stored != nil {
 			err = client.IgnoreNotFound(r.Client.Delete(ctx, stored))
@@ -144,7 +174,7 @@ func (r *Reconciler) fill(ctx context.Context, p *v1alpha1.Platform, ca []byte) 
 	}
 	want := stored.DeepCopy()
 	if p != nil {
-		want = FillRegistration(&p.Spec, r.At, ca)
+		want = FillRegistration(&p.Spec, r.At, ca, fills, tags)
 	}
 	for i := range want.Webhooks {
 		want.Webhooks[i].ClientConfig.CABundle = ca
@@ -197,5 +227,8 @@ func (r *Reconciler) putFill(ctx context.Context, want, stored *admissionv1.Muta
 	return nil
 }
 
-// Filling reports whether this process had the registration of what is filled in in place when it last looked.
-func (r *Reconciler) Filling() bool { return r.filling.Load() != nil }
+// Filling reports whether this process had the API server ask what is filled in when it last looked.
+func (r *Reconciler) Filling() bool {
+	placed := r.filling.Load()
+	return placed != nil && slices.ContainsFunc(placed.Webhooks, func(w admissionv1.MutatingWebhook) bool { return w.Name == fillWebhookName })
+}

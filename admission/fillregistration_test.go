@@ -20,7 +20,7 @@ func TestFillRegistration(t *testing.T) {
 	p := &v1alpha1.PlatformSpec{ExemptNamespaces: []v1alpha1.NamespaceName{"istio-system"}}
 	for _, keys := range [][]string{nil, {"cost-centre"}} {
 		p.Metadata.RequiredLabels = keys
-		got := FillRegistration(p, at, []byte("ca"))
+		got := FillRegistration(p, at, []byte("ca"), true, false)
 		if len(got.Webhooks) != 1 {
 			t.Fatalf("%d webhooks", len(got.Webhooks))
 		}
@@ -45,6 +45,39 @@ func TestFillRegistration(t *testing.T) {
 		last := w.MatchConditions[len(w.MatchConditions)-1].Expression
 		if strings.Contains(last, "['cost-centre'].exists(k, !(k in object.metadata.?labels.orValue({})))") != (keys != nil) {
 			t.Errorf("keys %v: %s", keys, last)
+		}
+	}
+}
+
+// TestTagsRegistration: what tags mean is asked of pods and ephemeral containers alone, beside what is filled in or without it, and all is
+// let through while no door answers.
+func TestTagsRegistration(t *testing.T) {
+	at, err := ParseClient("", "https://127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &v1alpha1.PlatformSpec{}
+	p.Metadata.RequiredLabels = []string{"cost-centre"}
+	for _, fills := range []bool{true, false} {
+		got := FillRegistration(p, at, []byte("ca"), fills, true)
+		if want := map[bool]int{true: 2, false: 1}[fills]; len(got.Webhooks) != want {
+			t.Fatalf("%d webhooks", len(got.Webhooks))
+		}
+		w := got.Webhooks[len(got.Webhooks)-1]
+		if *w.FailurePolicy != admissionv1.Ignore || *w.TimeoutSeconds != 5 || *w.ReinvocationPolicy != admissionv1.IfNeededReinvocationPolicy || *w.ClientConfig.URL != "https://127.0.0.1:1"+TagsPath {
+			t.Errorf("%+v", w)
+		}
+		var asked []string
+		for _, rule := range w.Rules {
+			asked = append(asked, rule.Resources...)
+		}
+		if slices.Contains(asked, "*") || !slices.Contains(asked, "pods/ephemeralcontainers") || !slices.Contains(asked, "cronjobs") {
+			t.Errorf("asked about %v", asked)
+		}
+		r := &Reconciler{}
+		r.filling.Store(got)
+		if r.Filling() != fills {
+			t.Errorf("it says that it fills in: %v", r.Filling())
 		}
 	}
 }

@@ -62,6 +62,8 @@ type Reconciler struct {
 	Accept func(*v1alpha1.Platform) (*v1alpha1.Platform, error)
 	// Fills reports whether the door is to fill in what is absent, see FillRegistration. Nil is no.
 	Fills func(*v1alpha1.Platform) (bool, error)
+	// Tags says that the door resolves tags where the Platform wants that.
+	Tags bool
 
 	filling atomic.Pointer[admissionv1.MutatingWebhookConfiguration] // as this process put it in place
 
@@ -287,7 +289,7 @@ func (r *Reconciler) Ready() error {
 	switch {
 	case !looked:
 		return errors.New("what is registered was not read yet")
-	case r.Authority == nil || !placed && !r.Filling():
+	case r.Authority == nil || !placed && r.filling.Load() == nil:
 		return nil
 	}
 	return r.Authority.Ready()

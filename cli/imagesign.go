@@ -15,7 +15,16 @@ import (
 // signOptions are the flags of image sign.
 type signOptions struct {
 	registryOptions
-	key, password, predicate, predicateType string
+	signingKey
+	predicate, predicateType string
+}
+
+// signingKey are the flags of a private key.
+type signingKey struct{ key, password string }
+
+func (o *signingKey) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.key, "key", "", "`FILE` of the private key in PEM")
+	cmd.Flags().StringVar(&o.password, "password-file", "", "`FILE` of its password")
 }
 
 // newImageSign is `ringfence image sign`.
@@ -34,10 +43,9 @@ the registry gave no answer.`,
   ringfence image sign registry.bank.example/payments/api:1.4 --key bank.pem --predicate provenance.json --type https://slsa.dev/provenance/v1`,
 		RunE: func(cmd *cobra.Command, args []string) error { return signImage(cmd.Context(), env, o, args) },
 	}
-	o.register(cmd)
+	o.registryOptions.register(cmd)
+	o.signingKey.register(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&o.key, "key", "", "`FILE` of the private key in PEM")
-	flags.StringVar(&o.password, "password-file", "", "`FILE` of its password")
 	flags.StringVar(&o.predicate, "predicate", "", "`FILE` of a predicate in JSON: sign this statement about the image; needs --type")
 	flags.StringVar(&o.predicateType, "type", "", "predicate `TYPE` of --predicate, a URI")
 	return cmd
@@ -86,7 +94,7 @@ func signImage(ctx context.Context, env Env, o signOptions, args []string) error
 	return nil
 }
 
-func (o *signOptions) signer() (*signature.Signer, error) {
+func (o *signingKey) signer() (*signature.Signer, error) {
 	key, err := readSmall(o.key)
 	if err != nil {
 		return nil, err

@@ -136,6 +136,7 @@ type (
 func newImageVerdict(env Env) *cobra.Command {
 	var o imageJudging
 	var admission string
+	var attest attestOptions
 	cmd := &cobra.Command{
 		Use: "verdict REPORT...", Short: "Say of images whether they may run, why not, and until when",
 		Long: `Judge the images of scanners' reports by the bank's rule: a scan that is young enough, and no vulnerability from the refusing severity
@@ -144,6 +145,9 @@ what will end it.
 
 --admission FILE writes what follows as an ImageAdmission: put it into the folder of serve --image-facts, or name it with check --platform.
 
+--attest IMAGE --key FILE signs the verdict on that image as an in-toto statement, with the rule, the facts and the advisories that it follows
+from, and attaches it to the image in its registry. ringfence image verify judges it again from those.
+
 Exit codes: 0 all may run; 1 one may not; 2 a report or setting cannot be read (the others are judged); 3 one could not be decided.`,
 		Example: "  ringfence image verdict trivy.json --platform platform.yaml\n  ringfence image verdict reports/*.json --advisories advisories.gz --admission facts/images.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -151,10 +155,14 @@ Exit codes: 0 all may run; 1 one may not; 2 a report or setting cannot be read (
 			if err != nil {
 				return err
 			}
+			if err := attest.attest(cmd.Context(), env, "ringfence image verdict", j); err != nil {
+				return err
+			}
 			return j.tell(env, o.output, admission)
 		},
 	}
 	o.register(cmd)
+	attest.register(cmd)
 	cmd.Flags().StringVar(&admission, "admission", "", "write what follows for each digest to `FILE`")
 	return cmd
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/image"
 	"ringfence.dev/ringfence/image/registry"
 	"ringfence.dev/ringfence/image/signature"
 	"ringfence.dev/ringfence/report"
@@ -140,13 +141,16 @@ func verifyImage(ctx context.Context, env Env, o verifyOptions, args []string) e
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	image, digest, attached, err := o.attached(ctx, args)
+	named, digest, attached, err := o.attached(ctx, args)
 	if err != nil {
 		return err
 	}
-	answer := imageSignatures{SchemaVersion: imageVerifySchema, Image: image, Signatures: []signature.Signature{}, Others: []signature.Signature{}, Refused: []refusedSignature{}}
+	answer := imageSignatures{SchemaVersion: imageVerifySchema, Image: named, Signatures: []signature.Signature{}, Others: []signature.Signature{}, Refused: []refusedSignature{}}
 	for _, a := range attached {
 		s, err := registry.Verify(v, a, digest)
+		if err == nil && s.Predicate == image.PredicateVerdict {
+			err = rederived(env, s, digest)
+		}
 		switch {
 		case err != nil:
 			answer.Refused = append(answer.Refused, refusedSignature{a.From, report.Inert(err.Error())})
@@ -163,6 +167,20 @@ func verifyImage(ctx context.Context, env Env, o verifyOptions, args []string) e
 	if !answer.Verified {
 		return &exitError{finding.ExitRefused, nil}
 	}
+	return nil
+}
+
+// rederived judges a signed verdict again from what it says itself. It is told whatever it says; one that does not follow does not count.
+func rederived(env Env, s signature.Signature, digest string) error {
+	v, err := image.ParseStatement(s.Statement, digest)
+	if err != nil {
+		return err
+	}
+	until := "without an end"
+	if !v.Until.IsZero() {
+		until = "until " + v.Until.Format(time.RFC3339)
+	}
+	env.note("verdict %s at %s, %s; derived again from its facts", v.Outcome, v.At.Format(time.RFC3339), until)
 	return nil
 }
 

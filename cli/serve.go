@@ -61,6 +61,7 @@ Native policies keep refusing while it is down.`,
 	apiFlags(cmd, &cfg.API)
 	webhookFlags(cmd, &cfg.Webhook)
 	tracesFlags(cmd, &cfg.Traces)
+	registriesFlags(cmd, &cfg.Registries)
 	replicaFlags(cmd, &cfg.Replicas)
 	return cmd
 }

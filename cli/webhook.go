@@ -18,3 +18,11 @@ func webhookFlags(cmd *cobra.Command, cfg *server.WebhookConfig) {
 	flags.StringVar(&cfg.Key, "webhook-key", "", "file with its key")
 	flags.StringVar(&cfg.CA, "webhook-ca", "", "file with the certificates that API servers must trust for it")
 }
+
+// registriesFlags are the flags of how registries are reached.
+func registriesFlags(cmd *cobra.Command, cfg *server.RegistriesConfig) {
+	flags := cmd.Flags()
+	flags.StringVar(&cfg.CA, "registry-ca", "", "file of certificates of authorities that are trusted for registries, beside the system's")
+	flags.StringVar(&cfg.Auths, "registry-auths", "", "file of registries' credentials, in the form of a pull secret (.dockerconfigjson), with which tags are resolved")
+	flags.StringArrayVar(&cfg.Also, "registry-also", nil, "HOST[:PORT] that is asked beside a registry where it says so, such as where its tokens are given out; repeatable")
+}

@@ -17,25 +17,25 @@ type Facts struct {
 
 // Scan is one look at an image by one scanner.
 type Scan struct {
-	Scanner         string    // its name in lower case: trivy, qualys, grype
-	Version         string    // "" where the report does not say
-	Database        time.Time // of when its knowledge is; zero where the report does not say
-	At              time.Time // when the image was scanned; zero where the report does not say, and then it is a statement, as VEX is: by it the image is not scanned
-	Vulnerabilities []Vulnerability
+	Scanner         string          `json:"scanner"`           // its name in lower case: trivy, qualys, grype
+	Version         string          `json:"version,omitempty"` // "" where the report does not say
+	Database        time.Time       `json:"database,omitzero"` // of when its knowledge is; zero where the report does not say
+	At              time.Time       `json:"at,omitzero"`       // when the image was scanned; zero where the report does not say, and then it is a statement, as VEX is: by it the image is not scanned
+	Vulnerabilities []Vulnerability `json:"vulnerabilities"`
 }
 
 // Vulnerability is one weakness that a scan found in one package.
 type Vulnerability struct {
-	ID          string    // as the scanner names it, for instance CVE-2021-44228, GHSA-..., QID-376157
-	Aliases     []string  // its other names; never ID itself
-	Severity    int       // on the bank's scale, 1 to 5, 5 the worst; 0 where the scanner says none
-	Scale       string    // what the scanner said, as it said it: "HIGH", "7.5", "4"
-	Package     string    // name or package URL
-	Version     string    // that is installed; "" unknown
-	FixedIn     string    // first version without it; "" none known
-	Published   time.Time // when the world learnt of it; zero unknown. Never when it was found on this image
-	PublishedBy string    // who says so: "nvd", "osv", "scanner"; "" where Published is zero
-	Found       time.Time // when it was found on this image first; zero unknown; decides nothing
-	Exploited   bool      // known to be exploited (CISA KEV)
-	NotAffected string    // why the image is not affected, of a VEX statement; "" where nobody says so
+	ID          string    `json:"id"`                    // as the scanner names it, for instance CVE-2021-44228, GHSA-..., QID-376157
+	Aliases     []string  `json:"aliases,omitempty"`     // its other names; never ID itself
+	Severity    int       `json:"severity"`              // on the bank's scale, 1 to 5, 5 the worst; 0 where the scanner says none
+	Scale       string    `json:"scale,omitempty"`       // what the scanner said, as it said it: "HIGH", "7.5", "4"
+	Package     string    `json:"package,omitempty"`     // name or package URL
+	Version     string    `json:"version,omitempty"`     // that is installed; "" unknown
+	FixedIn     string    `json:"fixedIn,omitempty"`     // first version without it; "" none known
+	Published   time.Time `json:"published,omitzero"`    // when the world learnt of it; zero unknown. Never when it was found on this image
+	PublishedBy string    `json:"publishedBy,omitempty"` // who says so: "nvd", "osv", "scanner"; "" where Published is zero
+	Found       time.Time `json:"found,omitzero"`        // when it was found on this image first; zero unknown; decides nothing
+	Exploited   bool      `json:"exploited,omitempty"`   // known to be exploited (CISA KEV)
+	NotAffected string    `json:"notAffected,omitempty"` // why the image is not affected, of a VEX statement; "" where nobody says so
 }

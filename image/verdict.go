@@ -38,11 +38,11 @@ const skew = 5 * time.Minute
 
 // Reason is one thing that was found, and what it does.
 type Reason struct {
-	Outcome       Outcome
-	Vulnerability string    // its id; "" of what concerns the scan
-	Text          string    // one line
-	Since         time.Time // when it began to refuse; zero where it does not, or nobody knows
-	Until         time.Time // the first instant at which it does something else, by the clock alone; zero never
+	Outcome       Outcome   `json:"outcome"`
+	Vulnerability string    `json:"vulnerability,omitempty"` // its id; "" of what concerns the scan
+	Text          string    `json:"text"`                    // one line
+	Since         time.Time `json:"since,omitzero"`          // when it began to refuse; zero where it does not, or nobody knows
+	Until         time.Time `json:"until,omitzero"`          // the first instant at which it does something else, by the clock alone; zero never
 }
 
 // Verdict is what the rule says of an image at an instant. Two controls read it: one its scan, one its vulnerabilities.
@@ -57,16 +57,16 @@ type Advisories func(name string) (Advisory, bool)
 
 // Advisory is what the world knows of a vulnerability, whichever image has it.
 type Advisory struct {
-	ID        string
-	Aliases   []string
-	Published []Dated // one a source, in no order
-	Exploited bool    // known to be exploited (CISA KEV)
+	ID        string   `json:"id"`
+	Aliases   []string `json:"aliases,omitempty"`
+	Published []Dated  `json:"published,omitempty"` // one a source, in no order
+	Exploited bool     `json:"exploited,omitempty"` // known to be exploited (CISA KEV)
 }
 
 // Dated is when a source says that something was published.
 type Dated struct {
-	At     time.Time
-	Source string // "nvd", "osv", "scanner"
+	At     time.Time `json:"at"`
+	Source string    `json:"source"` // "nvd", "osv", "scanner"
 }
 
 // Judge says what the rule says of an image now. It reads nothing but what it is given.

@@ -60,7 +60,13 @@ func (w *webhook) setUpFilling(mgr ctrl.Manager, r *admission.Reconciler) error 
 	if err != nil {
 		return err
 	}
+	pins, err := admission.NewFiller(admission.FillConfig{Fill: pinTags(mgr.GetClient(), w.tags, w.log), Subresources: []string{"ephemeralcontainers"}, Metrics: w.fillMeters, Log: w.log})
+	if err != nil {
+		return err
+	}
 	w.filler.Store(f)
+	w.pins.Store(pins)
+	r.Tags = true
 	r.Fills = func(p *v1alpha1.Platform) (bool, error) {
 		door, err := fillingDoor(w, mgr.GetRESTMapper())
 		if err != nil {
@@ -83,24 +89,38 @@ func (w *webhook) fill(_ *admission.Handler, out http.ResponseWriter, r *http.Re
 	w.filler.Load().ServeHTTP(out, r) // it is there before any Handler
 }
 
+// pin answers what tags mean.
+func (w *webhook) pin(_ *admission.Handler, out http.ResponseWriter, r *http.Request) {
+	w.pins.Load().ServeHTTP(out, r)
+}
+
 // fillFrom is what is filled in as a cache of the cluster has Guards and namespaces.
 func fillFrom(reader client.Reader) admission.Fill {
-	return func(ctx context.Context, w admission.Write) ([]byte, error) {
-		var guard v1alpha1.Guard
+	return func(ctx context.Context, w admission.Write) (f admission.Filling, err error) {
 		var ns corev1.Namespace
-		// Nothing here writes to what the cache holds.
-		err := reader.Get(ctx, client.ObjectKey{Namespace: w.Namespace, Name: v1alpha1.GuardName}, &guard, client.UnsafeDisableDeepCopy)
-		if apierrors.IsNotFound(err) {
-			err = admission.ErrNoGuard
-		}
+		guard, err := guardOf(ctx, reader, w.Namespace)
 		if err != nil {
-			return nil, fmt.Errorf("read the Guard of namespace %s: %w", w.Namespace, err)
+			return f, err
 		}
 		if err := reader.Get(ctx, client.ObjectKey{Name: w.Namespace}, &ns, client.UnsafeDisableDeepCopy); err != nil {
-			return nil, fmt.Errorf("read namespace %s: %w", w.Namespace, err)
+			return f, fmt.Errorf("read namespace %s: %w", w.Namespace, err)
 		}
 		filled := mutate.Admitted(mutate.Request{Update: w.Update, Object: w.Object, Old: w.Old},
 			mutate.Namespace{Labels: ns.Labels, Annotations: ns.Annotations}, &guard.Spec)
-		return filled.JSONPatch(w.Object)
+		f.Patch, err = filled.JSONPatch(w.Object)
+		return f, err
 	}
+}
+
+// guardOf is the Guard of a namespace as a cache has it; nothing may write to it.
+func guardOf(ctx context.Context, reader client.Reader, namespace string) (*v1alpha1.Guard, error) {
+	guard := &v1alpha1.Guard{}
+	err := reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.GuardName}, guard, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		err = admission.ErrNoGuard
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the Guard of namespace %s: %w", namespace, err)
+	}
+	return guard, nil
 }

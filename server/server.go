@@ -115,6 +115,8 @@ type Config struct {
 	Replicas ReplicasConfig
 	// NoScan has no background scan: what stands in the cluster is then not known.
 	NoScan bool
+	// Registries are how the webhook asks what tags mean.
+	Registries RegistriesConfig
 	// ImageFacts is a folder of files of kind ImageAdmission, by which images are judged; it is looked at twice a second. Empty:
 	// nothing is claimed of images.
 	ImageFacts string
@@ -192,7 +194,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 		Knowledge: auditlog.Knowledge{Find: cat.Find, Action: s.action, Groups: cat.Groups()}, Sink: s.take, Now: time.Now,
 	})
 	if err == nil {
-		s.webhook, err = openWebhook(cfg.Webhook, cfg.Now, cat, s.traces, log)
+		s.webhook, err = openWebhook(cfg.Webhook, cfg.Registries, cfg.Now, cat, s.traces, log)
 	}
 	if err == nil {
 		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenAPI(), s.listenSocket(cfg.Socket), s.listenDoors())

@@ -23,6 +23,7 @@ import (
 	"ringfence.dev/ringfence/admission"
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/image/registry"
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/policy/cel"
@@ -94,7 +95,9 @@ type webhook struct {
 	traces     *traces   // nil for none
 	handler    atomic.Pointer[admission.Handler]
 	fillMeters *admission.Metrics
+	tags       *registry.Tags
 	filler     atomic.Pointer[admission.Filler]
+	pins       atomic.Pointer[admission.Filler] // of tags
 	reconciler atomic.Pointer[admission.Reconciler]
 	synced     atomic.Bool
 	draining   atomic.Bool
@@ -104,13 +107,16 @@ type webhook struct {
 }
 
 // openWebhook opens the door's address and has its first certificate; nil where there is none.
-func openWebhook(cfg WebhookConfig, now func() time.Time, cat *control.Catalogue, spans *traces, log *slog.Logger) (*webhook, error) {
+func openWebhook(cfg WebhookConfig, registries RegistriesConfig, now func() time.Time, cat *control.Catalogue, spans *traces, log *slog.Logger) (*webhook, error) {
 	if cfg.Listen == "" {
 		return nil, nil
 	}
 	w := &webhook{cfg: cfg, now: now, log: log, catalogue: cat, metrics: admission.NewMetrics(), fillMeters: admission.NewFillMetrics(), traces: spans}
 	var err error
 	if w.at, err = admission.ParseClient(cfg.Service, cfg.URL); err != nil {
+		return nil, err
+	}
+	if w.tags, err = openTags(registries, now); err != nil {
 		return nil, err
 	}
 	if _, err := admission.Select(cat, w.which(), true); err != nil {
@@ -299,6 +305,7 @@ func (w *webhook) mux() http.Handler {
 	mux.Handle(admission.Path, decided((*admission.Handler).ServeHTTP))
 	mux.Handle(admission.CanaryPath, decided((*admission.Handler).Canary))
 	mux.Handle(admission.FillPath, decided(w.fill))
+	mux.Handle(admission.TagsPath, decided(w.pin))
 	mux.HandleFunc("GET /readyz", func(out http.ResponseWriter, _ *http.Request) {
 		if err := w.ready(); err != nil {
 			http.Error(out, err.Error(), http.StatusServiceUnavailable)

@@ -80,7 +80,7 @@ func TestWebhookFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := openWebhook(WebhookConfig{Listen: "127.0.0.1:0", URL: "https://127.0.0.1:1", Cert: a.cert, Key: a.key, CA: a.ca, Drain: time.Millisecond}, time.Now, cat, nil, slog.New(slog.DiscardHandler))
+	w, err := openWebhook(WebhookConfig{Listen: "127.0.0.1:0", URL: "https://127.0.0.1:1", Cert: a.cert, Key: a.key, CA: a.ca, Drain: time.Millisecond}, RegistriesConfig{}, time.Now, cat, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

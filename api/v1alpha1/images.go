@@ -52,6 +52,12 @@ type ImageRules struct {
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
 	// +optional
 	RescheduleGrace *metav1.Duration `json:"rescheduleGrace,omitempty"`
+	// Tags says what becomes of an image reference without a digest when it is written: kept, or resolved, which is that the admission
+	// webhook asks the registry what the tag means then and writes the digest behind it. Only the registries that the namespace is granted are
+	// asked. What cannot be resolved is kept, and the rules say whether it may run. Empty means kept.
+	// +kubebuilder:validation:Enum=kept;resolved
+	// +optional
+	Tags string `json:"tags,omitempty"`
 	// Trust says whose signatures images must bear. Of the rules for a namespace the first that covers an image counts for it; an image
 	// that none of them covers is refused. No rule for a namespace demands no signature there.
 	// +kubebuilder:validation:MaxItems=20
@@ -72,6 +78,9 @@ type ImageRules struct {
 	// +optional
 	MaxSignatureAge metav1.Duration `json:"maxSignatureAge,omitzero"`
 }
+
+// TagsResolved in ImageRules.Tags has digests written behind tags.
+const TagsResolved = "resolved"
 
 // TrustRule says whose signatures images of some repositories must bear.
 //

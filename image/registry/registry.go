@@ -41,9 +41,13 @@ type Options struct {
 	// Agent is the User-Agent.
 	Agent string
 	// Alone forbids every connection to another host than the registry that is asked, whatever it answers, but to those in Also: where
-	// it gives out tokens or keeps its blobs, as host or host:port.
+	// it gives out tokens or keeps its blobs, as host or host:port. It forbids to go unencrypted too, and to this machine by a name that does
+	// not say so, but for what is named as this machine: 127.0.0.1, [::1] or localhost.
 	Alone bool
 	Also  []string
+	// Auths is a file of credentials, in the form of a pull secret (.dockerconfigjson), which is read whenever a registry is asked. Empty:
+	// those that docker login and credential helpers keep.
+	Auths string
 }
 
 // Client asks registries, with the credentials that `docker login` and credential helpers keep.
@@ -58,7 +62,7 @@ type Client struct {
 func New(o Options) (*Client, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = answerWithin
-	t.DialContext = (&net.Dialer{Timeout: 10 * time.Second, Control: refuseMetadata}).DialContext
+	t.DialContext = dialer(o.Alone)
 	if len(o.CA) > 0 {
 		pool, err := x509.SystemCertPool()
 		if err != nil {
@@ -69,17 +73,42 @@ func New(o Options) (*Client, error) {
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	options := []remote.Option{remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent(o.Agent)}
+	var keys authn.Keychain = authn.DefaultKeychain
+	if o.Auths != "" {
+		keys = pullSecret(o.Auths)
+	}
+	options := []remote.Option{remote.WithAuthFromKeychain(keys), remote.WithUserAgent(o.Agent)}
 	return &Client{options: options, next: t, alone: o.Alone, also: o.Also}, nil
 }
 
-// refuseMetadata keeps a registry from sending us, by its name or by a redirect, to where clouds hand out credentials.
-func refuseMetadata(_, address string, _ syscall.RawConn) error {
+// dialer connects, but not to where clouds hand out credentials, whether a registry's name or a redirect leads there; alone, not to this
+// machine either where that was not named.
+func dialer(alone bool) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		d := net.Dialer{Timeout: 10 * time.Second, Control: func(_, to string, _ syscall.RawConn) error { return refuse(to, alone && !thisMachine(address)) }}
+		return d.DialContext(ctx, network, address)
+	}
+}
+
+// thisMachine tells whether a host, with a port or without, says that it is this machine.
+func thisMachine(host string) bool {
+	if bare, _, err := net.SplitHostPort(host); err == nil {
+		host = bare
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// refuse says why no connection is made to an address, and nil where one is.
+func refuse(address string, foreign bool) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return err
 	}
 	ip := at.Addr().Unmap()
+	if foreign && (ip.IsLoopback() || ip.IsUnspecified() || ip.IsMulticast()) {
+		return fmt.Errorf("connect to %s: it is this machine, and the registry's name does not say so; name it 127.0.0.1 where that is meant", ip)
+	}
 	if ip.IsLinkLocalUnicast() || ip == netip.MustParseAddr("fd00:ec2::254") || ip == netip.MustParseAddr("100.100.100.200") {
 		return fmt.Errorf("connect to %s: it hands out credentials of the machine; no registry is there", ip)
 	}
@@ -105,6 +134,9 @@ type road struct {
 func (r *road) RoundTrip(q *http.Request) (*http.Response, error) {
 	if len(r.hosts) > 0 && !slices.Contains(r.hosts, q.URL.Host) {
 		return nil, fmt.Errorf("connect to %.100q: the registry sends us to another host; only %s is asked", q.URL.Host, strings.Join(r.hosts, ", "))
+	}
+	if len(r.hosts) > 0 && q.URL.Scheme != "https" && !thisMachine(q.URL.Host) {
+		return nil, fmt.Errorf("connect to %.100q: want https; only this machine is asked without", q.URL.Host)
 	}
 	answer, err := r.next.RoundTrip(q)
 	if err == nil {

@@ -79,7 +79,7 @@ func (v *Verifier) Ask(ctx context.Context, reference string, now time.Time) (An
 	}
 	answer := Answer{Image: at}
 	for n, r := range covering {
-		signers, refused := r.count(attached, at.Digest())
+		signers, refused := r.count(attached, at.Digest(), now)
 		if n == 0 {
 			answer.Refused = refused[:min(len(refused), maxRefused)]
 		}
@@ -95,9 +95,12 @@ func (v *Verifier) Ask(ctx context.Context, reference string, now time.Time) (An
 }
 
 // count is who counts of what is attached, and why the others do not.
-func (r rule) count(attached []Attached, digest string) (signers []image.Signer, refused []string) {
+func (r rule) count(attached []Attached, digest string, now time.Time) (signers []image.Signer, refused []string) {
 	for _, a := range attached {
 		s, err := Verify(r.verifier, a, digest)
+		if err == nil && s.Predicate == image.PredicateVerdict {
+			err = admits(s.Statement, digest, now)
+		}
 		if err != nil {
 			refused = append(refused, a.From+": "+err.Error())
 			continue
@@ -112,6 +115,15 @@ func (r rule) count(attached []Attached, digest string) (signers []image.Signer,
 		signers = append(signers, who)
 	}
 	return signers, refused
+}
+
+// admits is nil where a verdict lets the image run now; one that refuses it is no statement in its favour.
+func admits(statement []byte, digest string, now time.Time) error {
+	v, err := image.ParseStatement(statement, digest)
+	if err == nil && !v.Admits(now) {
+		err = fmt.Errorf("its verdict of %s is %s, and does not let it run now", v.At.Format(time.RFC3339), v.Outcome)
+	}
+	return err
 }
 
 // Verify says who signed what a registry keeps with the image of a digest.

@@ -33,6 +33,15 @@ app.kubernetes.io/part-of: ringfence
 - --webhook-key=/etc/ringfence/webhook/tls.key
 - --webhook-ca=/etc/ringfence/webhook/ca.crt
 {{- end }}
+{{- with .root.Values.registries.authsSecret }}
+- --registry-auths=/etc/ringfence/registries/.dockerconfigjson
+{{- end }}
+{{- with .root.Values.registries.caSecret }}
+- --registry-ca=/etc/ringfence/registry-ca/ca.crt
+{{- end }}
+{{- range .root.Values.registries.also }}
+- --registry-also={{ . }}
+{{- end }}
 {{- if not .lead }}
 - --webhook-only
 {{- else }}
@@ -64,6 +73,8 @@ app.kubernetes.io/part-of: ringfence
 {{- define "ringfence.secrets" -}}
 {{- $all := dict -}}
 {{- if .root.Values.certManager.enabled }}{{ $_ := set $all "webhook" "ringfence-webhook" }}{{ end -}}
+{{- with .root.Values.registries.authsSecret }}{{ $_ := set $all "registries" . }}{{ end -}}
+{{- with .root.Values.registries.caSecret }}{{ $_ := set $all "registry-ca" . }}{{ end -}}
 {{- if and .lead (include "ringfence.doors" .root) -}}
 {{- $_ := set $all "doors" (.root.Values.audit.tlsSecret | default "ringfence-doors") -}}
 {{- if ne .root.Values.audit.source "none" }}{{ $_ := set $all "audit" .root.Values.audit.tokenSecret }}{{ end -}}

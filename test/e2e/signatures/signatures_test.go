@@ -3,7 +3,6 @@
 package signatures
 
 import (
-	"bufio"
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
@@ -17,7 +16,6 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,37 +33,14 @@ import (
 	"ringfence.dev/ringfence/cli"
 	"ringfence.dev/ringfence/image/registry"
 	"ringfence.dev/ringfence/image/signature"
-	"ringfence.dev/ringfence/internal/clustertest"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 )
 
 // distribution runs the OCI distribution registry, which has no referrers API, until the test ends.
 func distribution(t *testing.T) (host string) {
 	t.Helper()
-	root, err := clustertest.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(filepath.Join(root, "bin", "registry"))
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatalf("start the registry: %v; fix: make build", err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		_ = cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the registry says no address: %v", err)
-	}
-	return strings.TrimSpace(line)
+	host, _ = ringfencetest.Registry(t)
+	return host
 }
 
 // referrers runs a registry with the referrers API.
