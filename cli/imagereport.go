@@ -20,9 +20,10 @@ import (
 
 const imageReportHelp = `Read reports of scanners, SBOMs and VEX documents, and say what they tell of each image: by which digests it is named, who scanned
 it and when, and how many vulnerabilities there are on the bank's scale of 1 to 5. What a report lacks is said: an image without
-a digest counts as not scanned, and so does a scan without a time. The format is told from the content. Nothing is stored or sent.
+a digest counts as not scanned, and so does a scan without a time. The format is told from the content. Nothing is stored, and nothing is
+sent without --push, which gives each report that can be read to a control plane whose folder ringfence image verdict reads.
 
-Exit codes: 0 all reports were read; 2 at least one was not, the others are printed all the same.
+Exit codes: 0 all reports were read; 2 at least one was not, the others are printed all the same; 3 one could not be sent.
 
 Formats:
 `
@@ -30,13 +31,19 @@ Formats:
 // newImageReport is `ringfence image report`.
 func newImageReport(env Env) *cobra.Command {
 	var output string
+	var to pushOptions
 	cmd := &cobra.Command{
 		Use:     "report FILE...",
 		Short:   "Say what reports of scanners tell of images",
 		Long:    imageReportHelp + scannerFormats(),
 		Example: "  ringfence image report trivy.json\n  trivy image -f json registry.bank.example/api:1 | ringfence image report -",
-		RunE:    func(cmd *cobra.Command, args []string) error { return imageReport(cmd.Context(), env, output, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return imageReport(cmd.Context(), env, output, to, args)
+		},
 	}
+	cmd.Flags().StringVar(&to.url, "push", "", "send the reports that can be read to the control plane at `URL`")
+	cmd.Flags().StringVar(&to.tokenFile, "push-token-file", "", "`FILE` with the token for --push")
+	cmd.Flags().StringVar(&to.ca, "push-ca", "", "`FILE` with the CA of the certificate at --push (default: the machine's)")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	return cmd
 }
@@ -50,7 +57,14 @@ func scannerFormats() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-func imageReport(ctx context.Context, env Env, output string, args []string) error {
+const (
+	// reportDoor is where reports are taken below the address of a control plane.
+	reportDoor = "/images/reports"
+	// maxSentReport is what that takes; sentWithin is how long sending one may take.
+	maxSentReport, sentWithin = 512 << 20, 10 * time.Minute
+)
+
+func imageReport(ctx context.Context, env Env, output string, to pushOptions, args []string) error {
 	const command = "ringfence image report"
 	switch {
 	case output != "text" && output != "json":
@@ -58,6 +72,17 @@ func imageReport(ctx context.Context, env Env, output string, args []string) err
 	case len(args) == 0:
 		return usagef(command, "no report named; want files, or - for standard input")
 	}
+	door, err := to.openAt(command, reportDoor, sentWithin)
+	if err != nil {
+		return err
+	}
+	if door != nil {
+		defer door.client.Close()
+		if slices.Contains(args, "-") {
+			return usagef(command, "--push: want files; standard input is read once and cannot be sent again")
+		}
+	}
+	unsent := 0
 	answer := imageReports{SchemaVersion: "ringfence.dev/image-report/v1", Images: []reportedImage{}}
 	for _, arg := range args {
 		facts, err := readReport(ctx, env, arg)
@@ -76,15 +101,36 @@ func imageReport(ctx context.Context, env Env, output string, args []string) err
 		for _, f := range facts {
 			answer.Images = append(answer.Images, reported(reportName(arg), f))
 		}
+		if door != nil && !door.report(ctx, env, arg) {
+			unsent++
+		}
 	}
 	answer.Summary.Images = len(answer.Images)
-	if answer.Summary.Invalid > 0 {
+	switch {
+	case answer.Summary.Invalid > 0:
 		answer.Summary.Exit = finding.ExitUsage
+	case unsent > 0:
+		answer.Summary.Exit = finding.ExitUndecided
 	}
 	if err := answer.write(env.Stdout, output); err != nil {
 		return err
 	}
 	return exit(answer.Summary.Exit)
+}
+
+// report sends a report, and tells whether the control plane has it now.
+func (p *push) report(ctx context.Context, env Env, file string) bool {
+	text, err := readUpTo(file, maxSentReport)
+	id := ""
+	if err == nil {
+		id, err = p.sendText(ctx, text, sentWithin)
+	}
+	if err != nil {
+		env.note("%s is not sent to %s: %s", report.Inert(file), p.to.Host, report.Inert(err.Error()))
+		return false
+	}
+	env.note("%s is kept by %s as %s", report.Inert(file), p.to.Host, finding.Clean(id))
+	return true
 }
 
 func reportName(arg string) string {

@@ -54,7 +54,11 @@ type push struct {
 
 // open finds what cannot be meant before anything is judged; nil where nothing is to be sent.
 func (o pushOptions) open() (*push, error) {
-	const command = "ringfence check"
+	return o.openAt("ringfence check", pushDoor, pushTry)
+}
+
+// openAt is open for a command, with the path of its door and how long one try may take.
+func (o pushOptions) openAt(command, door string, within time.Duration) (*push, error) {
 	if o.url == "" {
 		if o.tokenFile != "" || o.ca != "" || o.run != "" {
 			return nil, usagef(command, "--push-token-file, --push-ca and --run-name are for --push; give that too")
@@ -68,17 +72,17 @@ func (o pushOptions) open() (*push, error) {
 	if to.RawQuery != "" {
 		return nil, usagef(command, "--push: want an address https://HOST/PATH without a query")
 	}
-	if !strings.HasSuffix(to.Path, pushDoor) {
-		to = to.JoinPath(pushDoor)
+	if !strings.HasSuffix(to.Path, door) {
+		to = to.JoinPath(door)
 	}
 	if o.tokenFile == "" {
-		return nil, usagef(command, "--push: want --push-token-file too: the control plane wants to know whose run it is")
+		return nil, usagef(command, "--push: want --push-token-file too: the control plane wants to know who sends")
 	}
 	p := &push{to: to, token: wire.Secret(o.tokenFile), run: o.run}
 	if _, err := p.token.Read(); err != nil {
 		return nil, usagef(command, "--push-token-file: %w", err)
 	}
-	if p.client, err = wire.NewClient(wire.TLS{CAFile: o.ca}, pushTry); err != nil {
+	if p.client, err = wire.NewClient(wire.TLS{CAFile: o.ca}, within); err != nil {
 		return nil, usagef(command, "--push-ca: %w", err)
 	}
 	return p, nil
@@ -166,7 +170,12 @@ func (p *push) send(ctx context.Context, run record.Pushed) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("write the run: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, pushTime)
+	return p.sendText(ctx, body, pushTime)
+}
+
+// sendText is send of what is a text already, within a time.
+func (p *push) sendText(ctx context.Context, body []byte, within time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	wait := pushWait
 	for try := 1; ; try++ {

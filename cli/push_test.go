@@ -61,7 +61,11 @@ func TestDoors(t *testing.T) {
 		t.Fatal(err)
 	}
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
-	s, err := server.New(server.Config{Socket: local.SocketPath(dir), AuditAddress: "127.0.0.1:0", Evidence: filepath.Join(dir, "evidence"), Listen: "127.0.0.1:0", TLSCert: write("tls.pem", ca),
+	reports := filepath.Join(dir, "reports")
+	if err := os.Mkdir(reports, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.New(server.Config{ImageReports: reports, Socket: local.SocketPath(dir), AuditAddress: "127.0.0.1:0", Evidence: filepath.Join(dir, "evidence"), Listen: "127.0.0.1:0", TLSCert: write("tls.pem", ca),
 		TLSKey:     write("tls.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
 		PushTokens: write("tokens", []byte("payments-ci "+pushToken+"\n"))}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -113,6 +117,7 @@ func TestDoors(t *testing.T) {
 			env.Setenv("DOORS", "https://"+s.DoorsAddress())
 			env.Setenv("NOBODY", "https://"+free.Addr().String())
 			env.Setenv("UP", dir)
+			env.Setenv("REPORTS", reports)
 			env.Setenv("LEDGER", filepath.Join(dir, "evidence", "ledger"))
 			return errors.Join(os.WriteFile(filepath.Join(env.WorkDir, "ca.pem"), ca, 0o600), os.WriteFile(filepath.Join(env.WorkDir, "token"), []byte(pushToken+"\n"), 0o600))
 		}})

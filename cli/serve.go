@@ -58,10 +58,11 @@ Native policies keep refusing while it is down.`,
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
 	flags.BoolVar(&cfg.NoScan, "no-scan", false, "do not judge what lies in the cluster in the background; what fails there is then unknown")
 	flags.StringVar(&cfg.ImageFacts, "image-facts", "", "folder of .json and .yaml files of kind ImageAdmission, by which images are judged (default: nothing is claimed of images)")
+	flags.StringVar(&cfg.ImageReports, "image-reports", "", "folder into which reports of scanners go that pipelines send to --listen; needs --push-token-file or --api-listen (default: none are taken)")
 	apiFlags(cmd, &cfg.API)
 	webhookFlags(cmd, &cfg.Webhook)
-	tracesFlags(cmd, &cfg.Traces)
 	registriesFlags(cmd, &cfg.Registries)
+	tracesFlags(cmd, &cfg.Traces)
 	replicaFlags(cmd, &cfg.Replicas)
 	return cmd
 }

@@ -120,6 +120,8 @@ type Config struct {
 	// ImageFacts is a folder of files of kind ImageAdmission, by which images are judged; it is looked at twice a second. Empty:
 	// nothing is claimed of images.
 	ImageFacts string
+	// ImageReports is a folder into which reports of scanners go that pipelines send to Listen. Empty: they are not taken.
+	ImageReports string
 	// CanaryEvery is how often objects that must be refused are tried by dry run, and CanaryAfter how long after the start the first
 	// time; zero is an hour, and half a minute.
 	CanaryEvery, CanaryAfter time.Duration

@@ -44,6 +44,11 @@ func Read(ctx context.Context, name string, r io.Reader) ([]image.Facts, error) 
 	return read(ctx, name, r, defaults())
 }
 
+// ReadWithin is Read with other limits, all of which count.
+func ReadWithin(ctx context.Context, name string, r io.Reader, limits Limits) ([]image.Facts, error) {
+	return read(ctx, name, r, limits)
+}
+
 func read(ctx context.Context, name string, r io.Reader, limits Limits) ([]image.Facts, error) {
 	p := &reading{ctx: ctx, name: name, limits: limits, text: map[string]string{}, left: limits.Bytes}
 	if err := p.report(io.LimitReader(r, limits.Bytes+1)); err != nil {
