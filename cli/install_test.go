@@ -18,7 +18,8 @@ import (
 // chartCases are values that a bank may choose, each with what must be in the flags.
 var chartCases = []struct{ name, values, flag string }{
 	{"self-managed", "audit: {source: self-managed, tlsSecret: doors, tokenSecret: audit, senders: [10.1.2.3/32]}\ndoors: {metricsTokenSecret: m, pushTokenSecret: p}\n", "--push-token-file="},
-	{"eks and cert-manager", "audit: {source: eks, tokenSecret: audit, senders: [10.1.2.4/32]}\ncertManager: {enabled: true, issuer: {kind: Issuer, name: bank}}\n", "--webhook-ca="},
+	{"eks and cert-manager", "audit: {source: eks, tokenSecret: audit, senders: [10.1.2.4/32]}\ncertManager: {enabled: true, issuer: {kind: Issuer, name: bank}}\napi: {enabled: true, clients: [10.1.2.5/32]}\n", "--webhook-ca="},
+	{"the API and sinks", "api: {enabled: true, tlsSecret: api, clients: [10.1.2.5/32]}\nsinks: {secret: sinks}\n", "--sinks=/etc/ringfence/sinks/sinks.yaml"},
 	{"without evidence, and all else", `evidence: {enabled: false}
 replicas: 3
 network: {apiServers: [10.1.2.3/32], egress: [{to: [{ipBlock: {cidr: 10.9.1.1/32}}], ports: [{port: 443}]}]}

@@ -9,7 +9,7 @@ import (
 )
 
 // commands are the commands, in the order of the help.
-var commands = []func(Env) *cobra.Command{newUp, newCheck, newExplain, newExplainMutations, newObserve, newControl, newFindings, newOutcomes, newImage, newEvidence, newSinks, newStore, newBackup, newRestore, newWaiver, newQuarantine, newTenant, newLogin, newLogout, newAccess, newInstall, newUninstall, newServe, newVersion}
+var commands = []func(Env) *cobra.Command{newUp, newCheck, newExplain, newExplainMutations, newObserve, newControl, newFindings, newOutcomes, newImage, newEvidence, newSinks, newStore, newBackup, newRestore, newWaiver, newQuarantine, newTenant, newLogin, newLogout, newAccess, newInstall, newVerifyCluster, newUninstall, newServe, newVersion}
 
 const rootHelp = `Ringfence holds a bank's rules wherever a mistake could enter: the editor, the pipeline, the API server, the cluster.
 

@@ -4,6 +4,9 @@
 {{- if and (ne .Values.audit.source "none") (not .Values.audit.tokenSecret) }}{{ fail "audit.source needs audit.tokenSecret: a Secret whose key tokens has one token a line" }}{{ end -}}
 {{- if and (include "ringfence.doors" .) (not .Values.audit.tlsSecret) (not .Values.certManager.enabled) }}{{ fail "the doors are TLS: give audit.tlsSecret, or certManager.enabled" }}{{ end -}}
 {{- if and (or .Values.doors.metricsTokenSecret .Values.doors.pushTokenSecret) (not .Values.evidence.enabled) }}{{ fail "doors need evidence.enabled" }}{{ end -}}
+{{- if and (or .Values.api.enabled .Values.sinks.secret) (not .Values.evidence.enabled) }}{{ fail "api and sinks need evidence.enabled: they read the ledger" }}{{ end -}}
+{{- if and .Values.api.enabled (not .Values.api.tlsSecret) (not .Values.certManager.enabled) }}{{ fail "the API is TLS: give api.tlsSecret, or certManager.enabled" }}{{ end -}}
+{{- if and .Values.api.enabled (not .Values.api.clients) }}{{ fail "api.clients: say who may connect, as CIDRs; a NetworkPolicy that lets in everybody is refused by a rule" }}{{ end -}}
 {{- if and .Values.certManager.enabled (not .Values.certManager.issuer.name) }}{{ fail "certManager.enabled needs certManager.issuer.name" }}{{ end -}}
 {{- end -}}
 
@@ -63,6 +66,14 @@ app.kubernetes.io/part-of: ringfence
 - --push-token-file=/etc/ringfence/push/tokens
 {{- end }}
 {{- end }}
+{{- if .root.Values.api.enabled }}
+- --api-listen=:9444
+- --api-cert=/etc/ringfence/api/tls.crt
+- --api-key=/etc/ringfence/api/tls.key
+{{- end }}
+{{- if .root.Values.sinks.secret }}
+- --sinks=/etc/ringfence/sinks/sinks.yaml
+{{- end }}
 {{- range .root.Values.extraArgs }}
 - {{ . | quote }}
 {{- end }}
@@ -81,5 +92,7 @@ app.kubernetes.io/part-of: ringfence
 {{- with .root.Values.doors.metricsTokenSecret }}{{ $_ := set $all "metrics" . }}{{ end -}}
 {{- with .root.Values.doors.pushTokenSecret }}{{ $_ := set $all "push" . }}{{ end -}}
 {{- end -}}
+{{- if and .lead .root.Values.api.enabled }}{{ $_ := set $all "api" (.root.Values.api.tlsSecret | default "ringfence-api") }}{{ end -}}
+{{- if .lead }}{{ with .root.Values.sinks.secret }}{{ $_ := set $all "sinks" . }}{{ end }}{{ end -}}
 {{- toJson $all -}}
 {{- end -}}

@@ -258,6 +258,7 @@ func TestInstall(t *testing.T) {
 	sufficient(t)
 	minimal(t, b.admin)
 	b.upgrades(t)
+	b.verifies(t)
 	sufficient(t)
 	b.removes(t)
 }
