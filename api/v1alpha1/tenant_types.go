@@ -192,6 +192,20 @@ type Grants struct {
 	// +listType=set
 	// +optional
 	Tolerations []string `json:"tolerations,omitempty"`
+	// NodePools are the pools that its pods may choose: values of the Platform's nodePoolLabel.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	NodePools []string `json:"nodePools,omitempty"`
+	// Networks are networks of other namespaces, as namespace/name, that its pods may join by an annotation for the network
+	// plug-in.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=317
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +listType=set
+	// +optional
+	Networks []string `json:"networks,omitempty"`
 }
 
 // TenantGroups are groups of the identity provider, as its token names them (no prefix).
