@@ -129,6 +129,9 @@ type TenantSpec struct {
 	// Offboarding ends the tenant; absent: it goes on.
 	// +optional
 	Offboarding *Offboarding `json:"offboarding,omitempty"`
+	// Move gives an environment to another tenant; once it was given, what stands here is the record of it.
+	// +optional
+	Move *Move `json:"move,omitempty"`
 
 	// Egress are destinations outside the cluster that the tenant's own network policies may open.
 	// +kubebuilder:validation:MaxItems=500
