@@ -55,6 +55,9 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 		return g, nil
 	}
 	compiled := tenant.Compile(s.controls, s.platform, tenant.Of(s.tenants, namespace), s.waivers, namespace)
+	if namespace == v1alpha1.SystemNamespace {
+		tenant.NameTenants(&compiled.Spec, s.platform, s.tenants)
+	}
 	if s.images != nil {
 		trust := tenant.TrustOf(s.platform, compiled.Spec.Tenant, compiled.Spec.Environment)
 		tenant.AddImages(&compiled.Spec, tenant.Images{Facts: s.facts(), Trust: trust, Now: s.now})

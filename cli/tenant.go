@@ -11,7 +11,7 @@ import (
 // newTenant is `ringfence tenant`.
 func newTenant(env Env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "tenant", Short: "Teams: list, show, namespaces, cordon, offboard, take over an existing estate",
+		Use: "tenant", Short: "Teams: list, show, namespaces, cordon, offboard, move, take over an existing estate",
 		Long: `What there is to do with teams beside applying their Tenant objects. The commands speak to the cluster of the kubeconfig, as the
 user it names, and show nobody what he may not read. docs/tenants.md tells the whole story.
 
@@ -19,7 +19,7 @@ As a plugin of kubectl: put the program into the PATH as kubectl-ringfence, and 
 Exit codes: 0 done; 1 the API server said no, or there is no such tenant; 2 bad usage, or the cluster could not be asked.`,
 		Args: cobra.ArbitraryArgs, RunE: group,
 	}
-	for _, command := range []func(Env) *cobra.Command{newTenantList, newTenantShow, newTenantNamespaces, newTenantCordon, newTenantUncordon, newTenantOffboard, newTenantAdopt} {
+	for _, command := range []func(Env) *cobra.Command{newTenantList, newTenantShow, newTenantNamespaces, newTenantCordon, newTenantUncordon, newTenantOffboard, newTenantMove, newTenantAdopt} {
 		cmd.AddCommand(command(env))
 	}
 	return cmd

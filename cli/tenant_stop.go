@@ -229,23 +229,24 @@ func foretell(ctx context.Context, env Env, d *desk.Desk, name string, keep time
 	fmt.Fprintf(env.Stdout, "4. what runs goes on for %s, and nothing new comes\n5. deleted then, with all in them:\n", keep)
 	for _, e := range t.Spec.Environments {
 		namespace := tenant.NamespaceOf(t, e)
-		counts, err := d.Contents(ctx, namespace)
+		contents, err := inside(ctx, d, namespace)
 		if err != nil {
 			return err
 		}
-		var parts []string
-		for _, kind := range slices.Sorted(maps.Keys(counts)) {
-			switch n := counts[kind]; {
-			case n < 0:
-				parts = append(parts, "? "+kind)
-			case n > 0:
-				parts = append(parts, fmt.Sprintf("%d %s", n, kind))
-			}
-		}
-		if len(parts) == 0 {
-			parts = []string{"nothing"}
-		}
-		fmt.Fprintf(env.Stdout, "     %s: %s\n", namespace, strings.Join(parts, ", "))
+		fmt.Fprintf(env.Stdout, "     %s: %s\n", namespace, contents)
 	}
 	return nil
+}
+
+// counted are the kinds of which there is something, or may be, with their numbers.
+func counted(counts map[string]int) (parts []string) {
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		switch n := counts[kind]; {
+		case n < 0:
+			parts = append(parts, "? "+kind)
+		case n > 0:
+			parts = append(parts, fmt.Sprintf("%d %s", n, kind))
+		}
+	}
+	return parts
 }

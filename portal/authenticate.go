@@ -86,18 +86,19 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			p.refuse(w, r, whyTooOften)
 			return
 		}
-		p.route(p.entering, w, r)
+		p.route(p.entering, p.routes, w, r)
+	case p.browser(w, r):
 	default:
 		p.serveKnown(w, r)
 	}
 }
 
 // route answers where there is room: strangers, who may be slow, take none from those who are known.
-func (p *Portal) route(room chan struct{}, w http.ResponseWriter, r *http.Request) {
+func (p *Portal) route(room chan struct{}, to http.Handler, w http.ResponseWriter, r *http.Request) {
 	select {
 	case room <- struct{}{}:
 		defer func() { <-room }()
-		p.routes.ServeHTTP(w, r)
+		to.ServeHTTP(w, r)
 	default:
 		answer(w, problem(http.StatusTooManyRequests, "too-many", "too many requests at once; come again"))
 	}
@@ -112,7 +113,7 @@ func (p *Portal) serveKnown(w http.ResponseWriter, r *http.Request) {
 	case !p.asking.allow(keyOf(c.who)):
 		p.refuse(w, r, whyTooOften)
 	default:
-		p.route(p.free, w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
+		p.route(p.free, p.routes, w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 	}
 }
 

@@ -3,6 +3,7 @@ package portal
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -32,7 +33,8 @@ type bank struct {
 	t   testing.TB
 	cfg Config
 	*Portal
-	url string
+	url         string
+	certificate *x509.Certificate
 
 	mu       sync.Mutex // guards what follows
 	now      time.Time
@@ -175,13 +177,13 @@ func newBank(t testing.TB) *bank {
 // start opens the portal, anew where there was one.
 func (b *bank) start() {
 	b.t.Helper()
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { b.Portal.ServeHTTP(w, r) }))
+	b.t.Cleanup(s.Close)
+	b.url, b.certificate, b.cfg.URL = s.URL, s.Certificate(), s.URL
 	var err error
 	if b.Portal, err = New(b.cfg); err != nil {
 		b.t.Fatal(err)
 	}
-	s := httptest.NewTLSServer(b.Portal)
-	b.t.Cleanup(s.Close)
-	b.url = s.URL
 }
 
 // reply is an answer as the tests look at it.

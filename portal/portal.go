@@ -68,6 +68,10 @@ type Config struct {
 	Dir string
 	// Verifier verifies ID tokens. Nil: nobody can sign in, and whoever tries is told so.
 	Verifier Verifier
+	// URL is where browsers find the API, https://host[:port], and Redirects send them to the identity provider to sign in. Nil: nobody signs
+	// in with a browser.
+	URL       string
+	Redirects Redirects
 	// Undecided is what errors of Verifier wrap where it cannot be known who somebody is or what their groups are: that is answered
 	// 503, and never taken for "no groups". Nil: every error refuses.
 	Undecided error
@@ -98,6 +102,7 @@ type Portal struct {
 	signIns  *limiter      // by address
 	failed   *limiter      // by address
 	asking   *limiter      // by person
+	away     away
 }
 
 const (

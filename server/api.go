@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,6 +26,8 @@ type APIConfig struct {
 	Listen string
 	// Cert and Key are files with its certificate and key; they are read anew when they are renewed.
 	Cert, Key string
+	// URL is where browsers find it, https://host[:port], for people to sign in with one; "" is not with a browser.
+	URL string
 	// ProviderCA is a file with the CA of the identity provider's certificate; "" trusts the machine's.
 	ProviderCA string
 	// GraphClient and GraphSecret are the application that asks Microsoft Graph and the file of its secret; "" is the client that people
@@ -57,6 +60,8 @@ func checkAPI(cfg Config) error {
 		return nil
 	case a.Cert == "" || a.Key == "":
 		return errors.New("signed-in API: want a certificate and its key too: what people show is secret")
+	case a.URL != "" && !strings.HasPrefix(a.URL, "https://"), strings.Count(a.URL, "/") > 2:
+		return fmt.Errorf("signed-in API: %s: want its address as https://host or https://host:port, without a path", finding.Value(a.URL))
 	case cfg.Evidence == "":
 		return errors.New("signed-in API: want a folder for evidence too: sessions and tokens lie in it, and what is done with them is kept there")
 	}
@@ -73,7 +78,12 @@ func (s *Server) listenAPI() error {
 	if err != nil {
 		return err
 	}
-	p, err := portal.New(portal.Config{Dir: filepath.Join(s.cfg.Evidence, "portal"), Verifier: &signIn{estate: estate{s}, cfg: cfg}, Undecided: identity.ErrUndecided, Estate: estate{s},
+	people := &signIn{estate: estate{s}, cfg: cfg}
+	var redirects portal.Redirects
+	if cfg.URL != "" {
+		redirects = people
+	}
+	p, err := portal.New(portal.Config{Dir: filepath.Join(s.cfg.Evidence, "portal"), Verifier: people, URL: cfg.URL, Redirects: redirects, Undecided: identity.ErrUndecided, Estate: estate{s},
 		Findings: s.asked(), Elevations: apiElevations{s}, Record: s.evidence.accessed, Now: s.cfg.Now, Log: s.log})
 	if err != nil {
 		return err

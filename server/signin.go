@@ -33,6 +33,26 @@ func (s *signIn) Verify(ctx context.Context, raw string) (identity.Person, error
 	return v.Verify(ctx, raw)
 }
 
+var _ portal.Redirects = (*signIn)(nil)
+
+// Redirect implements portal.Redirects.
+func (s *signIn) Redirect(ctx context.Context, back, state, nonce, proof string) (string, error) {
+	v, err := s.current(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", identity.ErrUndecided, err)
+	}
+	return v.Redirect(ctx, back, state, nonce, proof)
+}
+
+// Return implements portal.Redirects.
+func (s *signIn) Return(ctx context.Context, back, code, issuer, nonce, proof string) (string, error) {
+	v, err := s.current(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", identity.ErrUndecided, err)
+	}
+	return v.Return(ctx, back, code, issuer, nonce, proof)
+}
+
 // current is the verifier of the Platform's rules, made anew when they change: its keys and groups are those of a provider.
 func (s *signIn) current(ctx context.Context) (*identity.Verifier, error) {
 	platform, err := s.estate.Platform(ctx)

@@ -68,7 +68,7 @@ func Compile(controls []control.Control, platform *v1alpha1.Platform, tenant *v1
 		spec.Elsewhere = *platform.Spec.Separation.NonProduction.DeepCopy()
 	}
 	spec.Debts = debts(controls, platform, tenant, env)
-	spec.NetworkModel = modelOf(platform)
+	spec.NetworkModel, spec.NodePoolLabel = modelOf(platform), platform.Spec.NodePoolLabel
 	spec.LoadBalancerClasses = platform.Spec.Network.LoadBalancerClasses
 	spec.Unwaivable = unwaivable(controls, platform)
 	if tenant != nil {
@@ -88,10 +88,39 @@ func give(spec *v1alpha1.GuardSpec, platform *v1alpha1.Platform, tenant *v1alpha
 	spec.LongestElevation = ElevationOf(platform).Longest.String()
 }
 
-// CompileCluster makes the Guard for what lies in no namespace, which is kept in Ringfence's own: the Platform's settings
-// alone.
-func CompileCluster(controls []control.Control, platform *v1alpha1.Platform) v1alpha1.Guard {
-	return Compile(controls, platform, nil, nil, v1alpha1.SystemNamespace)
+// NameTenants fills in what only the Guard for what lies in no namespace says: whose each group and each namespace of tenants is. Groups
+// of the bank's auditors, who look everywhere, are nobody's; a group that several tenants name is the oldest's.
+func NameTenants(spec *v1alpha1.GuardSpec, platform *v1alpha1.Platform, tenants []v1alpha1.Tenant) {
+	if platform == nil || len(tenants) == 0 {
+		return
+	}
+	prefix, groups, namespaces := groupPrefix(platform), map[string]*v1alpha1.Tenant{}, map[string]*v1alpha1.Tenant{}
+	claim := func(of map[string]*v1alpha1.Tenant, name string, t *v1alpha1.Tenant) {
+		if was := of[name]; was == nil || older(t, was) {
+			of[name] = t
+		}
+	}
+	for i := range tenants {
+		t := &tenants[i]
+		for _, g := range groupsNamed(t) {
+			if !slices.Contains(platform.Spec.Identity.Auditors, g.group) {
+				claim(groups, prefix+g.group, t)
+			}
+		}
+		for _, env := range t.Spec.Environments {
+			if name := NamespaceOf(t, env); !Exempt(platform, name) {
+				claim(namespaces, name, t)
+			}
+		}
+	}
+	names := func(of map[string]*v1alpha1.Tenant) map[string]string {
+		out := make(map[string]string, len(of))
+		for name, t := range of {
+			out[name] = t.Name
+		}
+		return out
+	}
+	spec.TenantGroups, spec.TenantNamespaces = names(groups), names(namespaces)
 }
 
 // Of is the tenant that asks for a namespace, nil if none does. Where several do, the oldest has it (then the first by

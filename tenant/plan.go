@@ -136,6 +136,10 @@ func Plan(in Input) []EnvironmentPlan {
 	for _, name := range slices.Sorted(maps.Keys(in.Namespaces)) {
 		live := in.Namespaces[name]
 		if !wanted[name] && mine(live.Namespace, in.Tenant.Name) && !Exempt(in.Platform, name) {
+			if m := moving(in.Tenant, name); m != nil {
+				plans = append(plans, handOver(in, name, live, m))
+				continue
+			}
 			plans = append(plans, retire(in, name, live))
 		}
 	}

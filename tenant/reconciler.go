@@ -165,7 +165,7 @@ func (r *Reconciler) again(outcomes []outcome, now time.Time) reconcile.Result {
 		if !o.Next.IsZero() {
 			sooner(max(o.Next.Sub(now), time.Millisecond))
 		}
-		if o.Reason == ReasonCordoned || o.Reason == ReasonNetworkModelMissing {
+		if o.Reason == ReasonCordoned || o.Reason == ReasonMoving || o.Reason == ReasonNetworkModelMissing {
 			sooner(r.cfg.Poll)
 		}
 	}

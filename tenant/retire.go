@@ -131,6 +131,9 @@ func planUnowned(in Input, ns *corev1.Namespace, guard *v1alpha1.Guard, runs []s
 // compileUnowned makes the Guard of a namespace that is no tenant's, or for what lies in none.
 func compileUnowned(in Input, namespace string) v1alpha1.Guard {
 	guard := Compile(in.Controls, in.Platform, nil, nil, namespace)
+	if namespace == v1alpha1.SystemNamespace {
+		NameTenants(&guard.Spec, in.Platform, in.Tenants)
+	}
 	DropExpired(&guard.Spec, in.Now)
 	return guard
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -66,6 +67,7 @@ func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 	watch(namespace, &corev1.Namespace{}, &handler.EnqueueRequestForObject{})
 	watch(namespace, &v1alpha1.Platform{}, to(r.allNamespaces))
 	watch(namespace, &v1alpha1.Tenant{}, to(namespacesOfTenant))
+	watch(namespace, &v1alpha1.Tenant{}, namingTenants())
 	watch(namespace, &v1alpha1.Guard{}, to(func(_ context.Context, o client.Object) []reconcile.Request {
 		return []reconcile.Request{named(o.GetNamespace())}
 	}))
@@ -156,6 +158,25 @@ func namespacesOfTenant(_ context.Context, o client.Object) (all []reconcile.Req
 		all = append(all, named(NamespaceOf(t, env)))
 	}
 	return all
+}
+
+// gathering is how long the Guard that names all tenants waits for more of them: an estate that is onboarded at once does not write it
+// a thousand times.
+const gathering = time.Second
+
+// namingTenants looks at that Guard when what tenants ask for changes.
+func namingTenants() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	soon := func(q queue) { q.AddAfter(named(v1alpha1.SystemNamespace), gathering) }
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, _ event.CreateEvent, q queue) { soon(q) },
+		DeleteFunc: func(_ context.Context, _ event.DeleteEvent, q queue) { soon(q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() {
+				soon(q)
+			}
+		},
+	}
 }
 
 // watchCilium reports whether the cluster knows CiliumNetworkPolicy, and begins to watch it once it does.

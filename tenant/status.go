@@ -38,12 +38,13 @@ const (
 	ReasonRefused             = "Refused"
 	ReasonMistaken            = "Mistaken"
 	ReasonOffboarding         = "Offboarding"
+	ReasonMoving              = "Moving"
 	ReasonCordoned            = "Cordoned"
 	ReasonDeleting            = "Deleting"
 	ReasonActive              = "Active"
 )
 
-var reasonOrder = []string{ReasonNoPlatform, ReasonApplyFailed, ReasonNetworkModelMissing, ReasonEgressTooLarge, ReasonRefused, ReasonMistaken, ReasonOffboarding, ReasonCordoned, ReasonDeleting}
+var reasonOrder = []string{ReasonNoPlatform, ReasonApplyFailed, ReasonNetworkModelMissing, ReasonEgressTooLarge, ReasonRefused, ReasonMistaken, ReasonOffboarding, ReasonMoving, ReasonCordoned, ReasonDeleting}
 
 // maxMessage is the longest message of a condition, in bytes (metav1.Condition allows 32,768; a table cell takes less).
 const maxMessage = 4096

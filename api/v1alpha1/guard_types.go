@@ -77,6 +77,12 @@ type GuardSpec struct {
 	// +listType=atomic
 	// +optional
 	Pipelines []string `json:"pipelines,omitempty"`
+	// TenantGroups are the groups, with their prefix, of all tenants but the auditors', each with its tenant; TenantNamespaces are
+	// the namespaces that tenants ask for, each with its tenant. Only the Guard for what lies in no namespace says them.
+	// +optional
+	TenantGroups map[string]string `json:"tenantGroups,omitempty"`
+	// +optional
+	TenantNamespaces map[string]string `json:"tenantNamespaces,omitempty"`
 	// Entry says whether people may enter running pods. Empty means Closed: only BreakGlassGroups may.
 	// +optional
 	Entry Entry `json:"entry,omitempty"`
@@ -98,6 +104,11 @@ type GuardSpec struct {
 	// +kubebuilder:validation:MaxProperties=200
 	// +optional
 	Elevations map[string]string `json:"elevations,omitempty"`
+	// NodePoolLabel is the label of nodes that names their pool; grants.nodePools are those that pods may choose. Empty: pools are not
+	// judged.
+	// +kubebuilder:validation:MaxLength=316
+	// +optional
+	NodePoolLabel string `json:"nodePoolLabel,omitempty"`
 	// Grants are what the platform team granted the tenant.
 	// +optional
 	Grants Grants `json:"grants,omitempty"`

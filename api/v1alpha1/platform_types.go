@@ -101,6 +101,12 @@ type PlatformSpec struct {
 	// +optional
 	Network NetworkRules `json:"network,omitempty"`
 
+	// NodePoolLabel is the label of nodes that names their pool, for instance bank.example/pool. Empty: pools are not judged.
+	// +kubebuilder:validation:MaxLength=316
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`
+	// +optional
+	NodePoolLabel string `json:"nodePoolLabel,omitempty"`
+
 	// Identity names the bank's identity provider.
 	// +kubebuilder:default={}
 	// +optional

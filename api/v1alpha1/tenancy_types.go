@@ -100,6 +100,45 @@ type Offboarding struct {
 	Approver string `json:"approver,omitempty"`
 }
 
+// Move gives an environment to another tenant: its namespace, with all that is in it. Nothing happens until another person approves.
+type Move struct {
+	// Environment is the environment, by its name here.
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]+$`
+	Environment string `json:"environment"`
+	// Namespace is its namespace, which keeps its name.
+	Namespace NamespaceName `json:"namespace"`
+	// To is the tenant that gets it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=40
+	To string `json:"to"`
+	// As is what the environment is called there.
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]+$`
+	As string `json:"as"`
+	// Reason is why.
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=500
+	Reason string `json:"reason"`
+	// Ticket is the bank's record of it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=100
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9._/#:-]*$`
+	Ticket string `json:"ticket"`
+	// Requester is the user who asks, as the API server knows them; the API server holds it to that.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Requester string `json:"requester"`
+	// RequesterObject is the oid of that person, where the identity provider has one.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	RequesterObject string `json:"requesterObject,omitempty"`
+	// Approver is another person, who showed a second factor; the API server holds it to that. Empty: nothing happens yet.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	Approver string `json:"approver,omitempty"`
+}
+
 // OffboardingStatus is how far it is.
 type OffboardingStatus struct {
 	// AccessRemoved is when nobody had rights any more.

@@ -129,6 +129,9 @@ type TenantSpec struct {
 	// Offboarding ends the tenant; absent: it goes on.
 	// +optional
 	Offboarding *Offboarding `json:"offboarding,omitempty"`
+	// Move gives an environment to another tenant; once it was given, what stands here is the record of it.
+	// +optional
+	Move *Move `json:"move,omitempty"`
 
 	// Egress are destinations outside the cluster that the tenant's own network policies may open.
 	// +kubebuilder:validation:MaxItems=500
@@ -192,6 +195,20 @@ type Grants struct {
 	// +listType=set
 	// +optional
 	Tolerations []string `json:"tolerations,omitempty"`
+	// NodePools are the pools that its pods may choose: values of the Platform's nodePoolLabel.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	NodePools []string `json:"nodePools,omitempty"`
+	// Networks are networks of other namespaces, as namespace/name, that its pods may join by an annotation for the network
+	// plug-in.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=317
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +listType=set
+	// +optional
+	Networks []string `json:"networks,omitempty"`
 }
 
 // TenantGroups are groups of the identity provider, as its token names them (no prefix).

@@ -1,6 +1,9 @@
 package auditlog
 
 import (
+	"bytes"
+	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -34,4 +37,53 @@ func TestActOf(t *testing.T) {
 	if a, ok := ActOf(path); !ok || a.Path != "/healthz" || a.Resource != "" {
 		t.Errorf("a path: %+v, %v", a, ok)
 	}
+}
+
+// FuzzActOf: whatever an account of an elevation asked for, as whatever audit event, what is told of it is clean and bounded, and what
+// anybody else asked for is not told.
+func FuzzActOf(f *testing.F) {
+	files, err := os.ReadDir("testdata/events")
+	if err != nil {
+		f.Fatal(err)
+	}
+	const account = "system:serviceaccount:payments-prod:elevation-inc-1"
+	for _, file := range files {
+		f.Add(read(f, file.Name()), account, "/api/v1/namespaces/payments-prod/pods/api/exec?command=sh")
+	}
+	f.Add([]byte("{}"), "system:serviceaccount::elevation-", "?command=%zz&command=\x1b[2J;a")
+	f.Fuzz(func(t *testing.T, body []byte, user, uri string) {
+		tell := func(e Event) {
+			a, ok := ActOf(e)
+			if !ok {
+				if a.Account != "" {
+					t.Errorf("no act, and %+v", a)
+				}
+				return
+			}
+			if !strings.HasPrefix(e.User.Username, accountPrefix) || e.Stage != "ResponseComplete" && e.Stage != "Panic" {
+				t.Errorf("%q at %q is told: %+v", e.User.Username, e.Stage, a)
+			}
+			for _, s := range []string{a.Account, a.Verb, a.APIGroup, a.Resource, a.Subresource, a.Namespace, a.Name, a.Program, a.AuditID} {
+				if s != clean(s, maxName) {
+					t.Errorf("%q is not clean", s)
+				}
+			}
+			if a.Path != clean(a.Path, maxMessage) || strings.ContainsAny(a.String(), "\n\r\x1b") {
+				t.Errorf("%q of %q", a.String(), a.Path)
+			}
+		}
+		_ = Decode(bytes.NewReader(body), func(e Event, err error) {
+			if err != nil {
+				return
+			}
+			tell(e)
+			e.User.Username, e.RequestURI = user, uri // as an elevation asks, which few of the bytes would say
+			tell(e)
+			if e.ObjectRef != nil {
+				e.ObjectRef.Subresource = "exec"
+			}
+			tell(e)
+		})
+		tell(Event{Stage: "ResponseComplete", User: User{Username: user}, RequestURI: uri, ObjectRef: &ObjectRef{Resource: "pods", Subresource: "exec", Name: url.QueryEscape(uri)}})
+	})
 }

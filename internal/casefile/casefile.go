@@ -43,6 +43,8 @@ func Guard() v1alpha1.GuardSpec {
 		Environment:      "dev",
 		Registries:       []v1alpha1.Registry{"registry.bank.example"},
 		Groups:           []string{"oidc:payments-admins", "oidc:payments-readers"},
+		TenantGroups:     map[string]string{"oidc:payments-admins": "payments", "oidc:payments-readers": "payments", "oidc:cards-admins": "cards"},
+		TenantNamespaces: map[string]string{"payments-dev": "payments", "payments-prod": "payments", "cards-prod": "cards"},
 		BreakGlassGroups: []string{"oidc:break-glass"},
 		Elevations:       map[string]string{"system:serviceaccount:payments-dev:elevation-inc-4711": "2099-01-01T00:00:00Z"},
 		RequiredLabels:   []string{"cost-centre"},
@@ -50,6 +52,7 @@ func Guard() v1alpha1.GuardSpec {
 		StorageClasses:   []string{"encrypted"},
 		IngressClasses:   []string{"internal"},
 		NetworkModel:     v1alpha1.NetworkCilium,
+		NodePoolLabel:    "bank.example/pool",
 
 		DataClassLabel: "bank.example/data-class",
 		Elsewhere: v1alpha1.Belongings{
@@ -63,6 +66,8 @@ func Guard() v1alpha1.GuardSpec {
 			PriorityClasses: []string{"business"},
 			RuntimeClasses:  []string{"gvisor"},
 			Tolerations:     []string{"bank.example/payments"},
+			Networks:        []string{"multus/shared-storage"},
+			NodePools:       []string{"payments", "shared"},
 		},
 		Egress: map[string]string{"db.payments.bank.example:5432": "", "api.partner.example:443": "2099-01-01T00:00:00Z"},
 		EgressCIDRs: []v1alpha1.EgressCIDR{

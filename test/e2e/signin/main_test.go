@@ -41,7 +41,15 @@ var world struct {
 	good, all int
 }
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+// asProgram in the environment makes this test's program Ringfence's, for kubectl's plug-in to run.
+const asProgram = "RINGFENCE_SIGNIN_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(cli.Main(context.Background(), os.Args[1:], cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}))
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	if os.Getenv(clustertest.EnvKubeconfig) != "" {
@@ -69,15 +77,17 @@ func run(m *testing.M) int {
 
 // configure writes the configuration as the command does.
 func configure(userPrefix, groupPrefix string, flags ...string) error {
+	identity := fmt.Sprintf("{issuer: %q, clientID: %s, directory: %s, userClaim: preferred_username, mfa: mfa, userPrefix: %q, groupPrefix: %q}",
+		world.provider.url, client, directory, userPrefix, groupPrefix)
+	return configureFor(identity, []byte(world.provider.ca), flags...)
+}
+
+// configureFor does it for any provider, by spec.identity of a Platform and the provider's CA.
+func configureFor(identity string, authority []byte, flags ...string) error {
 	dir := filepath.Dir(world.file)
 	platform, ca := filepath.Join(dir, "platform.yaml"), filepath.Join(dir, "ca.pem")
-	text := fmt.Sprintf(`apiVersion: ringfence.dev/v1alpha1
-kind: Platform
-metadata: {name: platform}
-spec:
-  identity: {issuer: %q, clientID: %s, directory: %s, userClaim: preferred_username, mfa: mfa, userPrefix: %q, groupPrefix: %q}
-`, world.provider.url, client, directory, userPrefix, groupPrefix)
-	if err := errors.Join(os.WriteFile(platform, []byte(text), 0o600), os.WriteFile(ca, []byte(world.provider.ca), 0o600)); err != nil {
+	text := "apiVersion: ringfence.dev/v1alpha1\nkind: Platform\nmetadata: {name: platform}\nspec:\n  identity: " + identity + "\n"
+	if err := errors.Join(os.WriteFile(platform, []byte(text), 0o600), os.WriteFile(ca, authority, 0o600)); err != nil {
 		return err
 	}
 	var out, prose bytes.Buffer

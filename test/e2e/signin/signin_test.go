@@ -109,6 +109,7 @@ func TestSignIn(t *testing.T) {
 	}
 	t.Run("rotation", rotation)
 	t.Run("another configuration", reconfigured)
+	t.Run("kubectl", kubectl)
 	t.Logf("sign-in: %d of %d as expected", world.good, world.all)
 }
 
