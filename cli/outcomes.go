@@ -30,7 +30,8 @@ func newOutcomes(env Env) *cobra.Command {
 		Use:   "outcomes",
 		Short: "Show what became of findings: open, fixed, how fast, and where mistakes were stopped",
 		Long: `Show what became of findings: what stands open by severity, the share of tenants with nothing open, waivers and their age, the time from
-opened to fixed, and how many mistakes were stopped in pipelines and at the API server. What was not observed is named; it is never
+opened to fixed, how many mistakes were stopped in pipelines and at the API server, and the findings of each control that was promoted, before and
+after it. What was not observed is named; it is never
 counted as none. Pipelines count where they send their runs in, with ringfence check --push.`,
 		Example: "  ringfence outcomes --since 30d\n  ringfence outcomes --since 168h -o json",
 		Args:    cobra.NoArgs,
@@ -131,6 +132,15 @@ func writeOutcomes(w io.Writer, o outcomes.Outcomes) {
 	}
 	row("stopped in pipelines", "%d of %d runs sent in", o.AtCheck, o.Runs)
 	row("stopped by the cluster", "%d requests", o.AtAdmission)
+	for _, e := range o.Promotions {
+		what := fmt.Sprintf("%s %s: %s at %s", e.Control, e.Place, e.To, e.At.Format(time.RFC3339))
+		if e.Unknown != "" {
+			row("promoted", "%s; what became of it is unknown: %s", what, report.Inert(e.Unknown))
+			continue
+		}
+		row("promoted", "%s; open %d then, %d now; in %s before and as long after: opened %d and %d, fixed %d and %d", what, e.Open.Before, e.Open.After, hours(e.Hours),
+			e.Opened.Before, e.Opened.After, e.Fixed.Before, e.Fixed.After)
+	}
 	if o.More {
 		row("note", "there is more than was counted: the numbers are at least that")
 	}

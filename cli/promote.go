@@ -23,9 +23,9 @@ import (
 // promoteOptions are the flags of `ringfence control promote`.
 type promoteOptions struct {
 	preflightOptions
-	insist         bool
-	reason, ticket string
-	grace          time.Duration
+	insist, approve bool
+	reason, ticket  string
+	grace           time.Duration
 }
 
 // shownBreaks is how many lines of each list a refused promotion shows.
@@ -34,17 +34,18 @@ const shownBreaks = 10
 func newControlPromote(env Env) *cobra.Command {
 	var o promoteOptions
 	cmd := &cobra.Command{
-		Use: "promote ID --to ACTION", Short: "Change a control's action, once nothing would break", ValidArgsFunction: completeIDs(env),
+		Use: "promote ID --to ACTION | ID --approve", Short: "Change a control's action, once nothing would break", ValidArgsFunction: completeIDs(env),
 		Long: `Change a control's action in the Platform: everywhere, in production (--production) or for a ring of tenants (--ring), in the name
 of the kubeconfig's user. Preflight comes first, and what it finds refuses the change, unless a person insists with a reason and
-a ticket; the Platform notes both, and evidence has them with who wrote it. A change that makes a control weaker needs no preflight.
+a ticket, and another person approves it: with --approve, within 72 hours, and only while no more would break than was asked for. Both show a
+second factor where the Platform names one; the Platform notes both. A change that makes a control weaker needs no preflight.
 
 A promotion to Deny begins with a grace: until its end, what Kubernetes' own controllers make of workloads that are there is not
 refused, so that a pod that is moved comes back. The Platform is changed only where nobody else changed it meanwhile.
 
 Exit codes: 0 done; 1 something would break, or the API server said no; 2 bad usage, or something could not be read; 3 it could not
 be decided what would break.`,
-		Example: "  ringfence control promote RF-WL-08 --to Deny --ring early\n  ringfence control promote RF-WL-08 --to Deny --insist --reason \"the vendor moves on Friday\" --ticket CHG-4711",
+		Example: "  ringfence control promote RF-WL-08 --to Deny --ring early\n  ringfence control promote RF-WL-08 --to Deny --insist --reason \"the vendor moves on Friday\" --ticket CHG-4711\n  ringfence control promote RF-WL-08 --approve",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return promote(cmd.Context(), env, o, cmd.CommandPath(), args)
 		},
@@ -53,6 +54,7 @@ be decided what would break.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.action, "to", "", "the `ACTION`: Deny, Warn or Audit")
 	flags.BoolVar(&o.insist, "insist", false, "go on although something would break")
+	flags.BoolVar(&o.approve, "approve", false, "approve what another person insists on")
 	flags.StringVar(&o.reason, "reason", "", "with --insist: why")
 	flags.StringVar(&o.ticket, "ticket", "", "with --insist: the bank's record of the decision")
 	flags.DurationVar(&o.grace, "grace", 168*time.Hour, "how long controllers may make pods of workloads that were there before; 0 is not at all")
@@ -62,6 +64,12 @@ be decided what would break.`,
 // validate says what is wrong with the flags.
 func (o *promoteOptions) validate(command string) error {
 	o.format = "text"
+	if o.approve {
+		if o.action != "" || o.insist || o.scope != (rollout.Scope{}) {
+			return usagef(command, "--approve: the action, the scope and the reason are those that were asked for; leave them out")
+		}
+		o.action = string(v1alpha1.Deny) // what is asked for says it
+	}
 	if err := o.preflightOptions.validate(command); err != nil {
 		return err
 	}
@@ -106,6 +114,9 @@ func promote(ctx context.Context, env Env, o promoteOptions, command string, arg
 	if err != nil {
 		return answered(err)
 	}
+	if o.approve {
+		return approve(ctx, env, o, d, cut, platform)
+	}
 	step := rollout.Step{Control: c.ID, Scope: o.scope, To: v1alpha1.Action(o.action), Grace: o.grace}
 	after, err := rollout.Promote(platform, step, env.Now())
 	if errors.Is(err, rollout.ErrNothing) {
@@ -127,17 +138,70 @@ func promote(ctx context.Context, env Env, o promoteOptions, command string, arg
 			return &exitError{code, fmt.Errorf("%s is not promoted: %s; see all: %s; a person may insist: --insist --reason TEXT --ticket ID",
 				c.ID, whyNot(r, code), o.preflightCommand(c.ID))}
 		}
-		if code != 0 {
-			step.Insisted = &v1alpha1.Insistence{Reason: o.reason, Ticket: o.ticket, Breaks: int32(min(r.Broken(), 1<<30))}
-		}
 		if platform, err = unchanged(ctx, d, platform); err != nil {
 			return err
+		}
+		if code != 0 {
+			return insist(ctx, env, o, d, platform, step, r)
 		}
 		if after, err = rollout.Promote(platform, step, env.Now()); err != nil {
 			return err
 		}
 	}
 	return putInForce(ctx, env, d, platform, after, c.ID, fmt.Sprintf("%s %s: %s", c.ID, o.scope, step.To))
+}
+
+// insist asks for a step that would break something, in the user's own name.
+func insist(ctx context.Context, env Env, o promoteOptions, d *desk.Desk, platform *v1alpha1.Platform, step rollout.Step, r rollout.Report) error {
+	who, err := d.Who(ctx)
+	if err != nil {
+		return answered(err)
+	}
+	step.Insisted = &v1alpha1.Insistence{Reason: o.reason, Ticket: o.ticket, Breaks: broken(r), Requester: who.Name, RequesterObject: who.Object}
+	after, err := rollout.Ask(platform, step, env.Now())
+	if err != nil {
+		return err
+	}
+	if _, err := d.PatchPlatform(ctx, platform, func(now *v1alpha1.Platform) ([]byte, error) { return rollout.Patch(now, after, step.Control) }); err != nil {
+		return answered(err)
+	}
+	_, err = fmt.Fprintf(env.Stdout, "%s %s: %s is asked for, and changes nothing until another person approves it: ringfence control promote %s --approve\n", step.Control, step.Scope, step.To, step.Control)
+	return err
+}
+
+// broken is how much a preflight names, as a Platform notes it.
+func broken(r rollout.Report) int32 { return int32(min(r.Broken(), 1<<30)) }
+
+// approve makes the step that another person insists on, where no more would break than that person was shown.
+func approve(ctx context.Context, env Env, o promoteOptions, d *desk.Desk, cut *control.Catalogue, platform *v1alpha1.Platform) error {
+	who, err := d.Who(ctx)
+	if err != nil {
+		return answered(err)
+	}
+	id := cut.Controls[0].ID
+	step, err := rollout.Waiting(platform, id, who, env.Now())
+	if err != nil {
+		return &exitError{finding.ExitRefused, err}
+	}
+	o.scope, o.action = step.Scope, string(step.To)
+	r, err := o.ask(ctx, env, cut)
+	if err != nil {
+		return err
+	}
+	if found := broken(r); found > step.Insisted.Breaks {
+		if _, err := io.WriteString(env.Stdout, r.Text(shownBreaks)); err != nil {
+			return err
+		}
+		return &exitError{finding.ExitRefused, fmt.Errorf("%s is not promoted: %d would break, and it was asked for when %d would; have it asked for again, or the rest mended", id, found, step.Insisted.Breaks)}
+	}
+	if platform, err = unchanged(ctx, d, platform); err != nil {
+		return err
+	}
+	after, err := rollout.Promote(platform, step, env.Now())
+	if err != nil {
+		return &exitError{finding.ExitRefused, err}
+	}
+	return putInForce(ctx, env, d, platform, after, id, fmt.Sprintf("%s %s: %s; %s insists and %s approves", id, step.Scope, step.To, step.Insisted.Requester, who.Name))
 }
 
 // unchanged is the Platform as it is now, where its spec is still the one that preflight was about.

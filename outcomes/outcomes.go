@@ -37,6 +37,8 @@ type Input struct {
 	// Tenants are the namespaces of each; nil where they are not known.
 	Tenants map[string][]string
 	Waivers []Waiver
+	// Promotions are the changes of actions that stand.
+	Promotions []Promotion
 	// Runs are runs of check that were sent in, RunsRefused those that refused; Refused are requests that the cluster refused, dry runs aside.
 	Runs, RunsRefused, Refused int
 	// Unknown are what is not known of the time, in words, More that there is more of it, or more findings than were counted.
@@ -75,6 +77,8 @@ type Outcomes struct {
 	Runs        int `json:"runs"`
 	AtCheck     int `json:"atCheck"`
 	AtAdmission int `json:"atAdmission"`
+	// Promotions are what became of findings before and after each change of an action in the time, the newest first. Never null.
+	Promotions []Effect `json:"promotions"`
 	// Unknown is what was not observed, in words. More says that the numbers are "at least". Never null.
 	Unknown []string `json:"unknown"`
 	More    bool     `json:"more"`
@@ -107,6 +111,7 @@ func Of(in Input) Outcomes {
 		out.Unknown = append(out.Unknown, "what lies in the cluster: the background scan has not judged everything, or does not run here")
 	}
 	out.fixed(in)
+	out.Promotions = effects(in)
 	for _, w := range in.Waivers {
 		days := in.Now.Sub(w.Granted).Hours() / 24
 		out.WaiverDaysMean += days / float64(len(in.Waivers))
@@ -143,7 +148,7 @@ func (o *Outcomes) fixed(in Input) {
 		}
 		switch {
 		case f.Why == "waived" || f.Why == "opened": // it goes on as another
-		case f.Waived || f.Why != "fixed" && f.Why != "deleted" && f.Why != "start":
+		case f.Waived || !f.mended():
 			o.ClosedOtherwise++
 		default:
 			o.Fixed++

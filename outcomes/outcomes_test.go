@@ -36,3 +36,36 @@ func TestOf(t *testing.T) {
 		t.Errorf("of what was not looked at: %+v", none)
 	}
 }
+
+// TestPromotions: as long a time is counted before a promotion as after it, where it counts, and what nobody looked at is not 0.
+func TestPromotions(t *testing.T) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	ago := func(hours int) time.Time { return now.Add(-time.Duration(hours) * time.Hour) }
+	here := func(ns string) bool { return ns == "a-dev" }
+	in := outcomes.Input{From: ago(720), Now: now, Scanned: true,
+		Open: []outcomes.Stood{{Control: "X", Namespace: "a-dev", Since: ago(500)}, {Control: "X", Namespace: "a-dev", Since: ago(10)}, {Control: "X", Namespace: "b-dev", Since: ago(500)},
+			{Control: "Y", Namespace: "a-dev", Since: ago(500)}, {Control: "X", Namespace: "a-dev", Since: ago(500), Waived: true}},
+		Closed: []outcomes.Stood{{Control: "X", Namespace: "a-dev", Since: ago(500), Until: ago(50), Why: "fixed"}, {Control: "X", Namespace: "a-dev", Since: ago(110), Until: ago(105), Why: "deleted"},
+			{Control: "X", Namespace: "a-dev", Since: ago(300), Until: ago(250), Why: "fixed"}, {Control: "X", Namespace: "a-dev", Since: ago(190), Until: ago(150), Why: "rules"}},
+		Promotions: []outcomes.Promotion{{Control: "X", Place: "ring/a", To: "Deny", At: ago(100), Covers: here}, {Control: "X", Place: "action", To: "Deny", At: ago(800), Covers: here},
+			{Control: "X", Place: "production", To: "Deny", At: ago(90)}, {Control: "Y", Place: "action", To: "Warn", At: ago(400), Covers: here}}}
+	got := outcomes.Of(in).Promotions
+	if len(got) != 3 || got[0].Place != "production" || got[0].Unknown == "" || got[0].Open != nil {
+		t.Fatalf("%+v", got)
+	}
+	x, y := got[1], got[2]
+	if x.Hours != 100 || *x.Open != (outcomes.Count{Before: 2, After: 2}) || *x.Opened != (outcomes.Count{Before: 2, After: 1}) || *x.Fixed != (outcomes.Count{Before: 1, After: 1}) {
+		t.Errorf("%+v: open %v, opened %v, fixed %v", x, *x.Open, *x.Opened, *x.Fixed)
+	}
+	if y.Hours != 100 { // nothing is known from before 500 hours ago
+		t.Errorf("%+v", y)
+	}
+	in.Promotions = []outcomes.Promotion{{Control: "X", At: ago(600), Covers: here}}
+	if got := outcomes.Of(in).Promotions; len(got) != 1 || got[0].Unknown == "" || got[0].Open != nil {
+		t.Errorf("from before anything was looked at: %+v", got)
+	}
+	in.Promotions[0].At, in.Scanned = ago(100), false
+	if got := outcomes.Of(in).Promotions; got[0].Unknown == "" || got[0].Fixed != nil {
+		t.Errorf("not judged: %+v", got)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/tenant"
 )
 
 // Scope says for whom an action is changed. The zero value is everybody for whom nothing more specific is said.
@@ -60,6 +61,23 @@ func (s Scope) Check(tenants []v1alpha1.Tenant) error {
 		return fmt.Errorf("no tenant has a production environment")
 	}
 	return nil
+}
+
+// Covers says whether a scope is about a namespace. What a more specific scope says there is not asked.
+func (s Scope) Covers(tenants []v1alpha1.Tenant, namespace string) bool {
+	if s == (Scope{}) {
+		return true
+	}
+	t := tenant.Of(tenants, namespace)
+	switch {
+	case t == nil || namespace == "":
+		return false
+	case s.Tenant != "":
+		return t.Name == s.Tenant
+	case s.Ring != "":
+		return t.Spec.Ring == s.Ring
+	}
+	return slices.ContainsFunc(t.Spec.Environments, func(e v1alpha1.Environment) bool { return e.Production && tenant.NamespaceOf(t, e) == namespace })
 }
 
 func hasProduction(t v1alpha1.Tenant) bool {

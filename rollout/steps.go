@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/approval"
 )
 
 // MaxSteps is how many steps of a control a Platform remembers; its schema allows no more.
@@ -16,6 +17,8 @@ const MaxSteps = 10
 var (
 	// ErrNothing is returned where there is nothing to change.
 	ErrNothing = errors.New("nothing to change")
+	// ErrAlone is wrapped where two people are needed and one is known.
+	ErrAlone = errors.New("another person must approve the promotion")
 	// ErrOtherwise is wrapped where the Platform is not as the last step left it.
 	ErrOtherwise = errors.New("the Platform was changed since")
 )
@@ -45,10 +48,49 @@ func Promote(p *v1alpha1.Platform, s Step, now time.Time) (*v1alpha1.Platform, e
 		step.GraceUntil = instant(now.Add(s.Grace))
 	}
 	c := p.Spec.Controls[s.Control]
+	c.Asked = nil
 	c.Steps = append(c.Steps, step)
 	c.Steps = c.Steps[max(0, len(c.Steps)-MaxSteps):]
 	p.Spec.Controls[s.Control] = c
 	return p, nil
+}
+
+// AnswerWithin is how long a promotion that is asked for can be approved: what it would break is another thing later.
+const AnswerWithin = 72 * time.Hour
+
+// Ask is the Platform with a step that somebody insists on, which waits for another person. The error wraps ErrNothing as Promote's does.
+func Ask(p *v1alpha1.Platform, s Step, now time.Time) (*v1alpha1.Platform, error) {
+	if _, err := Promote(p, s, now); err != nil {
+		return nil, err
+	}
+	p = p.DeepCopy()
+	c := p.Spec.Controls[s.Control]
+	c.Asked = &v1alpha1.RolloutRequest{Place: s.Scope.Place(), To: s.To, At: instant(now), Insisted: *s.Insisted}
+	c.Asked.Grace.Duration = s.Grace
+	if p.Spec.Controls == nil {
+		p.Spec.Controls = map[string]v1alpha1.ControlRollout{}
+	}
+	p.Spec.Controls[s.Control] = c
+	return p, nil
+}
+
+// Waiting is the step of a control that waits for somebody to approve it. The error wraps ErrNothing where none does, or does no more, and ErrAlone
+// where it is the one who asked: the API server says the same.
+func Waiting(p *v1alpha1.Platform, id string, by approval.Person, now time.Time) (Step, error) {
+	asked := p.Spec.Controls[id].Asked
+	if asked == nil {
+		return Step{}, fmt.Errorf("%w: nobody asks for a promotion of %s", ErrNothing, id)
+	}
+	at, err := time.Parse(time.RFC3339, string(asked.At))
+	if err != nil || now.Sub(at) > AnswerWithin {
+		return Step{}, fmt.Errorf("%w: the promotion of %s was asked for at %s, and can be approved for %s; have it asked for again", ErrNothing, id, asked.At, AnswerWithin)
+	}
+	insisted := asked.Insisted
+	if !approval.Two(approval.Person{Name: insisted.Requester, Object: insisted.RequesterObject}, by) {
+		return Step{}, fmt.Errorf("%w: %s asked for it, and the identity provider must know both people, or neither", ErrAlone, insisted.Requester)
+	}
+	insisted.Approver, insisted.ApproverObject = by.Name, by.Object
+	return Step{Control: id, Scope: ScopeOf(asked.Place), To: asked.To, Grace: asked.Grace.Duration, Insisted: &insisted}, nil
 }
 
 // Rollback is the Platform without the last step of a control, and that step. The error wraps ErrNothing where there is none, and
@@ -88,6 +130,9 @@ func Patch(before, after *v1alpha1.Platform, id string) ([]byte, error) {
 	change := map[string]any{"steps": is.Steps}
 	if len(is.Steps) == 0 {
 		change["steps"] = nil
+	}
+	if was.Asked != nil || is.Asked != nil {
+		change["asked"] = is.Asked // null takes it away
 	}
 	field := func(name string, a, b v1alpha1.Action) {
 		if a != b {

@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/outcomes"
+	"ringfence.dev/ringfence/rollout"
 	"ringfence.dev/ringfence/store"
 	"ringfence.dev/ringfence/tenant"
 )
@@ -182,6 +184,7 @@ func (s *Server) outcomeObjects(ctx context.Context, in *outcomes.Input) {
 		in.Unknown = append(in.Unknown, "waivers: the cluster does not tell")
 		return
 	}
+	in.Promotions = s.promotions(ctx, in, tenants.Items)
 	in.Tenants = map[string][]string{}
 	for i := range tenants.Items {
 		t := &tenants.Items[i]
@@ -196,4 +199,28 @@ func (s *Server) outcomeObjects(ctx context.Context, in *outcomes.Input) {
 			in.Waivers = append(in.Waivers, outcomes.Waiver{Granted: w.CreationTimestamp.Time, Expires: end})
 		}
 	}
+}
+
+// promotions are the steps that the Platform notes, and which namespaces each is about.
+func (s *Server) promotions(ctx context.Context, in *outcomes.Input, tenants []v1alpha1.Tenant) (all []outcomes.Promotion) {
+	var p v1alpha1.Platform
+	if err := (*s.guards.Load()).Get(ctx, client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
+		if !apierrors.IsNotFound(err) {
+			in.Unknown = append(in.Unknown, "promotions: the cluster does not tell")
+		}
+		return nil
+	}
+	for id, c := range p.Spec.Controls {
+		for _, step := range c.Steps {
+			at, err := time.Parse(time.RFC3339, string(step.At))
+			if err != nil {
+				in.Unknown = append(in.Unknown, "a promotion of "+id+" at a time that is none")
+				continue
+			}
+			scope := rollout.ScopeOf(step.Place)
+			all = append(all, outcomes.Promotion{Control: id, Place: step.Place, From: string(step.From), To: string(step.To), At: at, Insisted: step.Insisted != nil,
+				Covers: func(namespace string) bool { return scope.Covers(tenants, namespace) }})
+		}
+	}
+	return all
 }

@@ -1,7 +1,7 @@
 package tenant
 
 import (
-	_ "embed" // protected.yaml, waivers.yaml, elevations.yaml, quarantines.yaml, offboarding.yaml, moves.yaml
+	_ "embed" // protected.yaml, waivers.yaml, elevations.yaml, quarantines.yaml, offboarding.yaml, moves.yaml, promotions.yaml
 	"fmt"
 	"slices"
 	"strings"
@@ -62,16 +62,20 @@ var offboardingYAML string
 //go:embed moves.yaml
 var movesYAML string
 
+//go:embed promotions.yaml
+var promotionsYAML string
+
 // Protection is what must be installed once in a cluster beside the CRDs, before the Reconciler runs: the ClusterRoles of
 // tenants, the native policies that keep everyone else off what Ringfence writes, those that say who asks for waivers and elevations
-// and who approves them, those of quarantines: who opens and lifts one, and what one freezes, and those that say who ends a tenant or moves an environment.
-// The installer applies it and keeps it.
+// and who approves them, those of quarantines: who opens and lifts one, and what one freezes, and those that say who ends a tenant,
+// moves an environment, and insists on a promotion. The installer applies it and keeps it.
 func Protection() ([]client.Object, error) {
 	var objects []client.Object
 	for _, role := range Roles() {
 		objects = append(objects, &role)
 	}
-	policies := strings.Join([]string{protectedYAML, waiversYAML, elevationsYAML, quarantinesYAML, offboardingYAML, movesYAML}, "\n---\n")
+	policies := strings.Join([]string{
+		protectedYAML, waiversYAML, elevationsYAML, quarantinesYAML, offboardingYAML, movesYAML, promotionsYAML}, "\n---\n")
 	for i, doc := range strings.Split(policies, "\n---\n") {
 		var kind metav1.TypeMeta
 		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {

@@ -1,5 +1,7 @@
 package v1alpha1
 
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 // ControlRollout is the action of one control, from general to specific (action, production, rings), and whether it can be
 // waived.
 type ControlRollout struct {
@@ -22,6 +24,30 @@ type ControlRollout struct {
 	// +listType=atomic
 	// +optional
 	Steps []RolloutStep `json:"steps,omitempty"`
+	// Asked is a promotion that somebody insists on although the preflight is not empty. It changes nothing until another person approves it,
+	// with ringfence control promote --approve.
+	// +optional
+	Asked *RolloutRequest `json:"asked,omitempty"`
+}
+
+// RolloutRequest is a change of one action of a control that waits for another person's word.
+type RolloutRequest struct {
+	// Place is which action would be changed, as in steps.
+	// +kubebuilder:validation:MaxLength=68
+	// +kubebuilder:validation:Pattern=`^(action|production|ring/[a-z0-9]([-a-z0-9]*[a-z0-9])?)$`
+	Place string `json:"place"`
+	// To is the action that would be put there.
+	To Action `json:"to"`
+	// At is when it was asked for.
+	At Instant `json:"at"`
+	// Grace is how long controllers may make pods of workloads that were there before, from the approval on; 0s is not at all.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$`
+	Grace metav1.Duration `json:"grace"`
+	// Insisted says who insists, why, and on what.
+	Insisted Insistence `json:"insisted"`
 }
 
 // RolloutStep is one change of one action of a control.
@@ -61,4 +87,20 @@ type Insistence struct {
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Breaks int32 `json:"breaks,omitempty"`
+	// Requester is who insists, as the API server knows them; it takes no other name.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Requester string `json:"requester,omitempty"`
+	// RequesterObject is the person behind the account, as the identity provider's oid claim says it. Empty where the provider says none.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	RequesterObject string `json:"requesterObject,omitempty"`
+	// Approver is the other person who approved it, as the API server knows them. Empty in what is only asked for.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	Approver string `json:"approver,omitempty"`
+	// ApproverObject is the person behind that account.
+	// +kubebuilder:validation:MaxLength=256
+	// +optional
+	ApproverObject string `json:"approverObject,omitempty"`
 }

@@ -4,8 +4,11 @@ package rollout
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"os"
+	"os/signal"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +16,10 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -29,7 +34,15 @@ const promoted = "RF-WL-08"
 
 var cluster *clustertest.Cluster
 
+// envCommand in the environment makes this program the command line of Ringfence.
+const envCommand = "RINGFENCE_TEST_COMMAND"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(envCommand) != "" {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		defer stop()
+		os.Exit(cli.Main(ctx, os.Args[1:], cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}))
+	}
 	os.Exit(clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }))
 }
 
@@ -124,11 +137,57 @@ type ran struct {
 	stdout, stderr string
 }
 
-// control runs `ringfence control`.
+// control runs `ringfence control` as the administrator.
 func control(t *testing.T, args ...string) ran {
 	t.Helper()
+	return ringfence(t, cluster.Kubeconfig, append([]string{"control"}, args...)...)
+}
+
+func ringfence(t *testing.T, kubeconfig string, args ...string) ran {
+	t.Helper()
 	var out, prose bytes.Buffer
-	args = append([]string{"control"}, args...)
-	code := cli.Main(t.Context(), append(args, "--kubeconfig", cluster.Kubeconfig), cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: time.Now})
+	code := cli.Main(t.Context(), append(args, "--kubeconfig", kubeconfig), cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: time.Now})
 	return ran{code, out.String(), prose.String()}
+}
+
+// Two engineers of the platform, of whom the identity provider says who is behind the account, and one who has two accounts.
+var (
+	jane = ringfencetest.Person{Name: "oidc:jane@bank.example", Groups: []string{"oidc:platform-team"}, Object: "1"}
+	june = ringfencetest.Person{Name: "oidc:june@bank.example", Groups: []string{"oidc:platform-team"}, Object: "1"}
+	joan = ringfencetest.Person{Name: "oidc:joan@bank.example", Groups: []string{"oidc:platform-team"}, Object: "2"}
+)
+
+// engineers gives the platform team the rights of an administrator.
+func engineers(t *testing.T, admin client.Client) {
+	t.Helper()
+	create(t, admin, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "platform-team"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "oidc:platform-team"}}})
+}
+
+// controlAs runs `ringfence control` as a person.
+func controlAs(t *testing.T, p ringfencetest.Person, args ...string) ran {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(cluster.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range config.AuthInfos {
+		who.Impersonate, who.ImpersonateGroups, who.ImpersonateUserExtra = p.Name, append([]string{"system:authenticated"}, p.Groups...), p.Extra()
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
+		t.Fatal(err)
+	}
+	return ringfence(t, file, append([]string{"control"}, args...)...)
+}
+
+// insists has Jane insist and Joan approve.
+func insists(t *testing.T, args ...string) {
+	t.Helper()
+	if got := controlAs(t, jane, append([]string{"promote", promoted, "--to", "Deny", "--insist"}, args...)...); got.code != 0 || !strings.Contains(got.stdout, "until another person approves") {
+		t.Fatalf("to insist: %+v", got)
+	}
+	if got := controlAs(t, joan, "promote", promoted, "--approve"); got.code != 0 || !strings.Contains(got.stderr, "in force in") {
+		t.Fatalf("to approve: %+v", got)
+	}
 }

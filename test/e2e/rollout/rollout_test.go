@@ -33,6 +33,7 @@ func TestJourney(t *testing.T) {
 	admin := masters(t)
 	run(t, server.Config{})
 	onboard(t, admin)
+	engineers(t, admin)
 	for _, o := range []client.Object{
 		deployment("alpha-dev", "api", true, 2), deployment("alpha-dev", "web", false, 1), deployment("beta-dev", "web", false, 1),
 		cronJob("gamma-prod", "nightly"), statefulSet("delta-dev", "db"), deployment("omega-prod", "web", false, 1),
@@ -122,14 +123,32 @@ func preflight(t *testing.T) {
 	}
 }
 
-// requests: what a control plane has recorded is counted, by workload and who asked, without dry runs and what was refused anyway.
-func requests(t *testing.T) {
+// answers serves what a memory of n findings holds, at the folder that it returns.
+func answers(t *testing.T, n int) (dir string, memory *record.Memory) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "rf")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	memory := record.NewMemory(0)
+	memory = record.NewMemory(n)
+	socket := local.SocketPath(dir)
+	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: record.Handler(record.FromMemory(memory, func() (time.Time, bool) { return time.Now(), true }), time.Now)}
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	return dir, memory
+}
+
+// requests: what a control plane has recorded is counted, by workload and who asked, without dry runs and what was refused anyway.
+func requests(t *testing.T) {
+	dir, memory := answers(t, 0)
 	add := func(namespace, name, user string, change func(*finding.Finding)) {
 		f := finding.Finding{Control: promoted, Outcome: finding.Fail, Action: finding.Warn, Subject: finding.Subject{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: name},
 			Observed: &finding.Observed{Time: time.Now().Add(-time.Minute), User: user, Operation: "CREATE"}}
@@ -142,17 +161,6 @@ func requests(t *testing.T) {
 	add("beta-dev", "batch", "joe", func(f *finding.Finding) { f.Observed.DryRun = true })
 	add("beta-dev", "batch", "joe", func(f *finding.Finding) { f.Observed.Refused = true })
 	add("gamma-dev", "job", "jim", plain) // not in the ring
-	socket := local.SocketPath(dir)
-	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &http.Server{Handler: record.Handler(record.FromMemory(memory, func() (time.Time, bool) { return time.Now(), true }), time.Now)}
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close() })
 	r := ask(t, 1, promoted, "--ring", "early", "--dir", dir)
 	g := r.Requests.Groups
 	if !r.Requests.Observed || r.Requests.Times != 2 || r.Requests.DryRuns != 1 || len(g) != 1 || g[0].Name != "batch" || g[0].By != "jane" || g[0].Tenant != "beta" || g[0].Times != 2 {
@@ -182,11 +190,11 @@ func promote(t *testing.T, admin client.Client) {
 	if got := control(t, "promote", promoted, "--to", "Deny", "--ring", "early", "--insist"); got.code != 2 {
 		t.Errorf("to insist without a reason: %+v", got)
 	}
-	insist := []string{"promote", promoted, "--to", "Deny", "--ring", "early", "--insist", "--reason", "the vendor moves on Friday", "--ticket", "CHG-4711"}
-	if got := control(t, insist...); got.code != 0 || !strings.Contains(got.stderr, "in force in") {
-		t.Fatalf("%+v", got)
-	}
+	twoPeople(t, admin)
 	c := platform(t, admin).Spec.Controls[promoted]
+	if c.Asked != nil || c.Steps[0].Insisted.Requester != jane.Name || c.Steps[0].Insisted.Approver != joan.Name || c.Steps[0].Insisted.ApproverObject != "2" {
+		t.Errorf("%+v", c)
+	}
 	if c.Rings["early"] != v1alpha1.Deny || len(c.Steps) != 1 || c.Steps[0].Insisted == nil || c.Steps[0].Insisted.Ticket != "CHG-4711" || c.Steps[0].Insisted.Breaks != 1 || c.Steps[0].GraceUntil == "" {
 		t.Errorf("%+v", c)
 	}
@@ -231,9 +239,7 @@ func platform(t *testing.T, admin client.Client) *v1alpha1.Platform {
 }
 
 func rollback(t *testing.T, admin client.Client) {
-	if got := control(t, "promote", promoted, "--to", "Deny", "--grace", "0s", "--insist", "--reason", "no grace", "--ticket", "CHG-1"); got.code != 0 {
-		t.Fatalf("%+v", got)
-	}
+	insists(t, "--grace", "0s", "--reason", "no grace", "--ticket", "CHG-1")
 	ringfencetest.Eventually(t, "what a controller makes to be refused without grace", func() error { return ringfencetest.RefusedBy(made(t, "gamma-dev"), promoted) })
 	if err := made(t, "alpha-dev"); err != nil {
 		t.Errorf("the ring has its own grace: %v", err)
