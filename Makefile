@@ -19,7 +19,7 @@ SLOW = load|faults|static|foreign|images|rollout|install
 test: build registry
 	@.ci/step "go vet" go vet ./... && .ci/step "go test" sh -c 'go test -p 3 -vet off -timeout 14m ./test/e2e/up $$(go list ./... | grep -vE "/test/e2e/($(SLOW))$$")' && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
 
-slow: build
+slow: build registry
 	@.ci/step "go test, slow" sh -c 'go test -p 3 -vet off -timeout 14m $$(go list ./test/e2e/... | grep -E "/($(SLOW))$$")'
 
 # Form, vet, secrets, staticcheck, race detector.

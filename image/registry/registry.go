@@ -19,7 +19,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -44,6 +43,8 @@ type Options struct {
 	// it gives out tokens or keeps its blobs, as host or host:port.
 	Alone bool
 	Also  []string
+	// Credentials is a pull secret: the JSON of kubernetes.io/dockerconfigjson. It counts before what docker login keeps.
+	Credentials []byte
 }
 
 // Client asks registries, with the credentials that `docker login` and credential helpers keep.
@@ -69,7 +70,11 @@ func New(o Options) (*Client, error) {
 		}
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	options := []remote.Option{remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent(o.Agent)}
+	keys, err := keychain(o.Credentials)
+	if err != nil {
+		return nil, err
+	}
+	options := []remote.Option{remote.WithAuthFromKeychain(keys), remote.WithUserAgent(o.Agent)}
 	return &Client{options: options, next: t, alone: o.Alone, also: o.Also}, nil
 }
 
@@ -79,7 +84,11 @@ func refuseMetadata(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return err
 	}
-	ip := at.Addr().Unmap()
+	return refuseCredentials(at.Addr())
+}
+
+func refuseCredentials(ip netip.Addr) error {
+	ip = ip.Unmap()
 	if ip.IsLinkLocalUnicast() || ip == netip.MustParseAddr("fd00:ec2::254") || ip == netip.MustParseAddr("100.100.100.200") {
 		return fmt.Errorf("connect to %s: it hands out credentials of the machine; no registry is there", ip)
 	}
@@ -88,7 +97,12 @@ func refuseMetadata(_, address string, _ syscall.RawConn) error {
 
 // with are the options of one question to the registry of a repository.
 func (c *Client) with(ctx context.Context, of name.Repository) []remote.Option {
-	road := &road{next: c.next}
+	return c.within(ctx, of, maxBody)
+}
+
+// within is with, for an answer of at most so many bytes.
+func (c *Client) within(ctx context.Context, of name.Repository, most int64) []remote.Option {
+	road := &road{next: c.next, most: most}
 	if c.alone {
 		road.hosts = append([]string{of.RegistryStr()}, c.also...)
 	}
@@ -99,6 +113,7 @@ func (c *Client) with(ctx context.Context, of name.Repository) []remote.Option {
 type road struct {
 	next  http.RoundTripper
 	hosts []string // with their ports; none: any
+	most  int64    // bytes of an answer
 }
 
 // RoundTrip asks, unless it would ask another.
@@ -106,9 +121,14 @@ func (r *road) RoundTrip(q *http.Request) (*http.Response, error) {
 	if len(r.hosts) > 0 && !slices.Contains(r.hosts, q.URL.Host) {
 		return nil, fmt.Errorf("connect to %.100q: the registry sends us to another host; only %s is asked", q.URL.Host, strings.Join(r.hosts, ", "))
 	}
+	if ip, err := netip.ParseAddr(q.URL.Hostname()); err == nil { // a proxy would connect in our place
+		if err := refuseCredentials(ip); err != nil {
+			return nil, err
+		}
+	}
 	answer, err := r.next.RoundTrip(q)
 	if err == nil {
-		answer.Body = &bounded{answer.Body, maxBody}
+		answer.Body = &bounded{answer.Body, r.most, r.most}
 	}
 	return answer, err
 }
@@ -119,16 +139,16 @@ const maxBody = maxAttached + 1<<20
 // bounded is a body that ends with an error where it should have ended.
 type bounded struct {
 	io.ReadCloser
-	left int
+	left, most int64
 }
 
 // Read reads on.
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, fmt.Errorf("the answer has more than %d bytes", maxBody)
+		return 0, fmt.Errorf("the answer has more than %d bytes", b.most)
 	}
-	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
-	b.left -= n
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
 	return n, err
 }
 
