@@ -61,7 +61,7 @@ registry gave no answer.`,
 		},
 	}
 	o.register(cmd)
-	cmd.AddCommand(newImportApprove(env), newImportList(env))
+	cmd.AddCommand(newImportShow(env), newImportApprove(env), newImportList(env))
 	return cmd
 }
 
@@ -171,11 +171,38 @@ func fetched(err error) error {
 	return asked(err)
 }
 
+func newImportShow(env Env) *cobra.Command {
+	var o waiverOptions
+	cmd := &cobra.Command{
+		Use: "show NAME -n NS", Short: "Print what an import brings in, what was checked and what was found",
+		Long:    "Print what an import brings in, what was checked and what was found: what whoever approves it accepts.\n\nExit codes: 0 done; 1 the API server said no, or there is none; 2 bad usage, or the cluster could not be asked.",
+		Example: `  ringfence image import show redis-7-3f1a09c2d4e5 -n payments-dev`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			const command = "ringfence image import show"
+			if len(args) != 1 || o.namespace == "" {
+				return usagef(command, "found %d arguments; want the NAME of one import and its namespace with -n NS", len(args))
+			}
+			d, err := o.desk(env, command)
+			if err != nil {
+				return err
+			}
+			i, err := d.Import(cmd.Context(), o.namespace, args[0])
+			if err != nil {
+				return answered(err)
+			}
+			_, err = fmt.Fprintf(env.Stdout, "import    %s/%s\n%s", i.Namespace, i.Name, importText(i))
+			return err
+		},
+	}
+	o.register(cmd)
+	return cmd
+}
+
 func newImportApprove(env Env) *cobra.Command {
 	var o waiverOptions
 	cmd := &cobra.Command{
-		Use: "approve NAME -n NS", Short: "Approve an import that another person asked for, as it is printed",
-		Long: `Print what an import brings in and what was found, and approve it in your own name. The API server takes the approval of another person
+		Use: "approve NAME -n NS", Short: "Approve an import that another person asked for",
+		Long: `Approve an import in your own name, and print what that accepts; read it before with show. The API server takes the approval of another person
 than the one who asked alone, with a second factor where the Platform demands one, who has the verb approve (ringfence-import-approver).
 
 Exit codes: 0 approved; 1 the API server said no; 2 bad usage, or the cluster could not be asked.`,

@@ -280,6 +280,7 @@ func (d *importDesk) approved(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", words, out)
 		}
 	}
+	d.want(t, 0, "it has shells: /bin/sh", "image", "import", "show", name, "-n", namespace, "--kubeconfig", kubeconfigOf(t, erin))
 	d.approve(t, nina, name, 1, "")
 	d.want(t, 3, "waiting", d.args(t, nina, "ext/redis:7")...)
 	if n := written.Load(); n != 0 {
