@@ -119,7 +119,7 @@ func (h *hygienic) look(ctx context.Context, c *registry.Client, dir, reference 
 	for _, p := range got.Platforms {
 		in, err := look(ctx, folder, p, content.Bounds{Bytes: 4 * most})
 		if err != nil {
-			return 0, &exitError{finding.ExitUsage, fmt.Errorf("%s: %w", at, err)}
+			return 0, asked(fmt.Errorf("%s: %w", at, err))
 		}
 		if len(in.Secrets) > 0 {
 			code = finding.ExitRefused
