@@ -22,7 +22,7 @@ QUICK = -vet off -ldflags=-w
 test: build registry
 	@.ci/step "go vet" go vet ./... && .ci/step "go test" sh -c 'go test $(QUICK) -p 3 -timeout 14m ./test/e2e/up $$(go list ./... | grep -vE "/test/e2e/($(SLOW))$$")' && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
 
-slow: build
+slow: build registry
 	@.ci/step "go test, slow" sh -c 'go test $(QUICK) -p 3 -timeout 14m $$(go list ./test/e2e/... | grep -E "/($(SLOW))$$")'
 
 # Form, vet, secrets, staticcheck, race detector.

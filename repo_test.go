@@ -86,6 +86,7 @@ var direction = []archtest.Edge{
 
 var exceptions = []archtest.Exception{
 	{Rule: "banned-names", Path: "api/v1alpha1/*_types.go", Name: "types", Reason: "kubebuilder and controller-gen readers expect <kind>_types.go"},
+	{Rule: "nothing-left-to-do", Path: "image/leaks/gitleaks.toml", Reason: "gitleaks' own file, unchanged, so that a newer one is copied over it"},
 }
 
 // TestHouse holds the whole repository to every rule of the house.

@@ -36,6 +36,7 @@ func (o *imageJudging) register(cmd *cobra.Command) {
 // judgedImages are what was judged: images in the order of their digests, the rule, and what could not be read.
 type judgedImages struct {
 	facts   []image.Facts
+	each    []image.Facts // as each report says it
 	rule    image.Rule
 	known   image.Advisories
 	at      time.Time
@@ -94,7 +95,7 @@ func (o *imageJudging) judge(ctx context.Context, env Env, command string, repor
 		}
 		all = append(all, facts...)
 	}
-	j.facts = image.Merge(all)
+	j.each, j.facts = all, image.Merge(all)
 	return j, nil
 }
 

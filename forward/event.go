@@ -58,7 +58,7 @@ const maxText = 1023
 var classes = map[string]Class{
 	"admission-decision": Detection, "native-refusal": Detection, "policy-gap": Detection, "silence": Detection,
 	"overflow": Detection, "check-run": Compliance, "change": Activity, "key-rotation": Activity, "quarantine": Activity,
-	"elevation": Activity, "elevated-request": Activity,
+	"elevation": Activity, "elevated-request": Activity, "image-import": Activity,
 }
 
 // titles are for kinds without findings.
@@ -69,6 +69,7 @@ var titles = map[string]string{
 	"key-rotation": "The ledger's key was changed", "posture": "What is enforced where",
 	"quarantine": "Quarantine of a workload",
 	"elevation":  "More rights for a while", "elevated-request": "Request under an elevation",
+	"image-import": "Import of an image",
 }
 
 // Find is the catalogue: it gives a control's title, severity, wanted state and fix, which records do not repeat. Nil knows

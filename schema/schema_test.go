@@ -29,7 +29,7 @@ func newSet(t testing.TB) *Set {
 
 func TestKinds(t *testing.T) {
 	s := newSet(t)
-	if diff := cmp.Diff([]string{"Elevation", "Guard", "Platform", "Quarantine", "Tenant", "Waiver"}, s.Kinds()); diff != "" {
+	if diff := cmp.Diff([]string{"Elevation", "Guard", "ImageImport", "Platform", "Quarantine", "Tenant", "Waiver"}, s.Kinds()); diff != "" {
 		t.Errorf("Kinds() (-want +got):\n%s", diff)
 	}
 	for _, name := range s.Kinds() {
@@ -73,10 +73,10 @@ func text(faults []fault.Fault) string {
 func TestValidateKind(t *testing.T) {
 	s := newSet(t)
 	for _, c := range []struct{ yaml, want string }{
-		{"{}", "\"\" apiVersion is missing; add apiVersion: ringfence.dev/v1alpha1\n\"\" kind is missing; want one of Elevation, Guard, Platform, Quarantine, Tenant, Waiver\n"},
+		{"{}", "\"\" apiVersion is missing; add apiVersion: ringfence.dev/v1alpha1\n\"\" kind is missing; want one of Elevation, Guard, ImageImport, Platform, Quarantine, Tenant, Waiver\n"},
 		{"{apiVersion: ringfence.dev/v1, kind: Tennant}", "\"/apiVersion\" found \"ringfence.dev/v1\"; want ringfence.dev/v1alpha1\n" +
-			"\"/kind\" found \"Tennant\"; want one of Elevation, Guard, Platform, Quarantine, Tenant, Waiver; did you mean `Tenant`?\n"},
-		{"{apiVersion: 5, kind: [Tenant]}", "\"/apiVersion\" found 5; want ringfence.dev/v1alpha1\n\"/kind\" found a list of 1 item; want one of Elevation, Guard, Platform, Quarantine, Tenant, Waiver\n"},
+			"\"/kind\" found \"Tennant\"; want one of Elevation, Guard, ImageImport, Platform, Quarantine, Tenant, Waiver; did you mean `Tenant`?\n"},
+		{"{apiVersion: 5, kind: [Tenant]}", "\"/apiVersion\" found 5; want ringfence.dev/v1alpha1\n\"/kind\" found a list of 1 item; want one of Elevation, Guard, ImageImport, Platform, Quarantine, Tenant, Waiver\n"},
 	} {
 		if diff := cmp.Diff(c.want, text(s.Validate(object(t, c.yaml)))); diff != "" {
 			t.Errorf("Validate(%s) (-want +got):\n%s", c.yaml, diff)

@@ -19,6 +19,8 @@ func approvalWords(policy string) *strings.Replacer {
 		return strings.NewReplacer("NOUN", "a waiver", "KINDS", "waivers", "COMMAND", "waiver request", "ROLE", RoleApprover)
 	case "ringfence-elevations":
 		return strings.NewReplacer("NOUN", "an elevation", "KINDS", "elevations", "COMMAND", "access elevate", "ROLE", RoleElevationApprover)
+	case "ringfence-imageimports":
+		return strings.NewReplacer("NOUN", "an import", "KINDS", "imageimports", "COMMAND", "image import", "ROLE", RoleImportApprover)
 	}
 	return nil
 }

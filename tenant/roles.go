@@ -1,7 +1,7 @@
 package tenant
 
 import (
-	_ "embed" // protected.yaml, waivers.yaml, elevations.yaml, quarantines.yaml, offboarding.yaml, moves.yaml, promotions.yaml
+	_ "embed" // protected.yaml, waivers.yaml, elevations.yaml, imports.yaml, quarantines.yaml, offboarding.yaml, moves.yaml, promotions.yaml
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +37,9 @@ const (
 	rolePrefixRight = "ringfence-tenant-elevation-"
 	// RoleResponder quarantines workloads, confirms and lifts. It too is the bank's to bind.
 	RoleResponder = "ringfence-quarantine-responder"
+	// RoleImporter asks for imports of images and says that they were pushed, RoleImportApprover approves them. Both are the bank's to bind.
+	RoleImporter       = "ringfence-importer"
+	RoleImportApprover = "ringfence-import-approver"
 )
 
 // RoleOfRight is the ClusterRole of a right of elevations.
@@ -53,6 +56,9 @@ var waiversYAML string
 //go:embed elevations.yaml
 var elevationsYAML string
 
+//go:embed imports.yaml
+var importsYAML string
+
 //go:embed quarantines.yaml
 var quarantinesYAML string
 
@@ -66,8 +72,8 @@ var movesYAML string
 var promotionsYAML string
 
 // Protection is what must be installed once in a cluster beside the CRDs, before the Reconciler runs: the ClusterRoles of
-// tenants, the native policies that keep everyone else off what Ringfence writes, those that say who asks for waivers and elevations
-// and who approves them, those of quarantines: who opens and lifts one, and what one freezes, and those that say who ends a tenant,
+// tenants, the native policies that keep everyone else off what Ringfence writes, those that say who asks for waivers, elevations
+// and imports of images and who approves them, those of quarantines: who opens and lifts one, and what one freezes, and those that say who ends a tenant,
 // moves an environment, and insists on a promotion. The installer applies it and keeps it.
 func Protection() ([]client.Object, error) {
 	var objects []client.Object
@@ -75,7 +81,7 @@ func Protection() ([]client.Object, error) {
 		objects = append(objects, &role)
 	}
 	policies := strings.Join([]string{
-		protectedYAML, waiversYAML, elevationsYAML, quarantinesYAML, offboardingYAML, movesYAML, promotionsYAML}, "\n---\n")
+		protectedYAML, waiversYAML, elevationsYAML, importsYAML, quarantinesYAML, offboardingYAML, movesYAML, promotionsYAML}, "\n---\n")
 	for i, doc := range strings.Split(policies, "\n---\n") {
 		var kind metav1.TypeMeta
 		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
@@ -143,6 +149,12 @@ func Roles() []rbacv1.ClusterRole {
 		right(v1alpha1.RightRestart, rule("", "pods", "delete"), rule("", "pods/eviction", "create"),
 			rule("apps", "deployments/scale statefulsets/scale replicasets/scale", "get update patch")),
 		role(RoleResponder, append(readOnlyRules(), rule("ringfence.dev", "quarantines", look+" create patch"))...),
+		role(RoleImporter, append(readOnlyRules(), rule("ringfence.dev", "imageimports", look+" create"),
+			rule("ringfence.dev", "imageimports/status", "get update patch"))...),
+		role(RoleImportApprover,
+			rule("ringfence.dev", "imageimports", look+" approve"),
+			rule("ringfence.dev", "imageimports/status", "get update patch"),
+			rule("ringfence.dev", "guards", look)),
 		role(networkRole(v1alpha1.NetworkKubernetes), rule("networking.k8s.io", "networkpolicies", write)),
 		role(networkRole(v1alpha1.NetworkCilium), rule("cilium.io", "ciliumnetworkpolicies", write)),
 	}
@@ -166,7 +178,7 @@ func readOnlyRules() []rbacv1.PolicyRule {
 		rule("events.k8s.io", "events", look),
 		rule("metrics.k8s.io", "pods", "get list"),
 		rule("rbac.authorization.k8s.io", "roles rolebindings", look),
-		rule("ringfence.dev", "guards waivers elevations quarantines", look),
+		rule("ringfence.dev", "guards waivers elevations quarantines imageimports", look),
 	}
 }
 
@@ -205,7 +217,7 @@ func pipelineRules() []rbacv1.PolicyRule {
 // BoundRoles are the names of the ClusterRoles that Ringfence itself gives; the others of Roles are the bank's to bind.
 func BoundRoles() (names []string) {
 	for _, role := range Roles() {
-		if !slices.Contains([]string{RoleApprover, RoleResponder, RoleElevationRequester, RoleElevationApprover}, role.Name) {
+		if !slices.Contains([]string{RoleApprover, RoleResponder, RoleElevationRequester, RoleElevationApprover, RoleImporter, RoleImportApprover}, role.Name) {
 			names = append(names, role.Name)
 		}
 	}

@@ -1,4 +1,4 @@
-// Package v1alpha1 holds the objects a bank writes (Platform, Tenant, Waiver, Quarantine, Elevation) and the one Ringfence writes for it (Guard).
+// Package v1alpha1 holds the objects a bank writes (Platform, Tenant, Waiver, Quarantine, Elevation, ImageImport) and the one Ringfence writes for it (Guard).
 //
 // It holds types and their schema only: no defaults are computed here, nothing is compiled and no cluster is called.
 // The command line, the reconcilers and the tests of every package use it; it is the only supported Go API of Ringfence.
@@ -22,7 +22,7 @@ var GroupVersion = schema.GroupVersion{Group: "ringfence.dev", Version: "v1alpha
 // callers that collect several such functions.
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion, &Platform{}, &PlatformList{}, &Tenant{}, &TenantList{}, &Guard{}, &GuardList{}, &Waiver{}, &WaiverList{},
-		&Quarantine{}, &QuarantineList{}, &Elevation{}, &ElevationList{})
+		&Quarantine{}, &QuarantineList{}, &Elevation{}, &ElevationList{}, &ImageImport{}, &ImageImportList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 var crds embed.FS
 
 // CRDs holds the CustomResourceDefinitions of this package as controller-gen wrote them, one YAML document in each file
-// of the root. Platform's, Tenant's, Waiver's, Quarantine's, Elevation's and Guard's are there and nothing else.
+// of the root. Platform's, Tenant's, Waiver's, Quarantine's, Elevation's, ImageImport's and Guard's are there and nothing else.
 func CRDs() fs.FS {
 	sub, err := fs.Sub(crds, "crds")
 	if err != nil {

@@ -40,6 +40,8 @@ func changeKinds(group, resource string) string {
 		return "Quarantine"
 	case ownGroup + "/elevations":
 		return "Elevation"
+	case ownGroup + "/imageimports":
+		return "ImageImport"
 	case admissionGroup + "/validatingadmissionpolicies":
 		return "ValidatingAdmissionPolicy"
 	case admissionGroup + "/validatingadmissionpolicybindings":

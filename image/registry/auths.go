@@ -20,9 +20,8 @@ type pullSecret string
 
 var _ authn.Keychain = pullSecret("")
 
-// Resolve implements authn.Keychain: what the file says of the repository, else of what it lies in, up to its host. Nothing said is
-// nobody's credentials.
-func (p pullSecret) Resolve(of authn.Resource) (authn.Authenticator, error) {
+// read gives what the file has, by registry or by what lies in one. An error has nothing of the file's text, which may be a password.
+func (p pullSecret) read() (map[string]authn.AuthConfig, error) {
 	f, err := os.Open(string(p))
 	if err != nil {
 		return nil, fmt.Errorf("read the registries' credentials: %w", err)
@@ -35,7 +34,7 @@ func (p pullSecret) Resolve(of authn.Resource) (authn.Authenticator, error) {
 	var file struct {
 		Auths map[string]authn.AuthConfig `json:"auths"`
 	}
-	if err := json.Unmarshal(text, &file); err != nil { // whose words may hold a part of a password
+	if err := json.Unmarshal(text, &file); err != nil {
 		return nil, fmt.Errorf("read the registries' credentials: %w", errors.New(string(p)+` holds none; want {"auths": {HOST: {"auth": ...}}}, as in a Secret of type kubernetes.io/dockerconfigjson`))
 	}
 	auths := map[string]authn.AuthConfig{}
@@ -45,6 +44,16 @@ func (p pullSecret) Resolve(of authn.Resource) (authn.Authenticator, error) {
 			key = name.DefaultRegistry
 		}
 		auths[key] = a
+	}
+	return auths, nil
+}
+
+// Resolve implements authn.Keychain: what the file says of the repository, else of what it lies in, up to its host. Nothing said is
+// nobody's credentials.
+func (p pullSecret) Resolve(of authn.Resource) (authn.Authenticator, error) {
+	auths, err := p.read()
+	if err != nil {
+		return nil, err
 	}
 	for key := of.String(); ; {
 		if a, ok := auths[key]; ok {

@@ -75,6 +75,9 @@ func New(o Options) (*Client, error) {
 	}
 	var keys authn.Keychain = authn.DefaultKeychain
 	if o.Auths != "" {
+		if _, err := pullSecret(o.Auths).read(); err != nil {
+			return nil, err
+		}
 		keys = pullSecret(o.Auths)
 	}
 	options := []remote.Option{remote.WithAuthFromKeychain(keys), remote.WithUserAgent(o.Agent)}
@@ -109,6 +112,12 @@ func refuse(address string, foreign bool) error {
 	if foreign && (ip.IsLoopback() || ip.IsUnspecified() || ip.IsMulticast()) {
 		return fmt.Errorf("connect to %s: it is this machine, and the registry's name does not say so; name it 127.0.0.1 where that is meant", ip)
 	}
+	return refuseCredentials(ip)
+}
+
+// refuseCredentials says why no connection is made to where clouds hand out credentials.
+func refuseCredentials(ip netip.Addr) error {
+	ip = ip.Unmap()
 	if ip.IsLinkLocalUnicast() || ip == netip.MustParseAddr("fd00:ec2::254") || ip == netip.MustParseAddr("100.100.100.200") {
 		return fmt.Errorf("connect to %s: it hands out credentials of the machine; no registry is there", ip)
 	}
@@ -117,7 +126,12 @@ func refuse(address string, foreign bool) error {
 
 // with are the options of one question to the registry of a repository.
 func (c *Client) with(ctx context.Context, of name.Repository) []remote.Option {
-	road := &road{next: c.next}
+	return c.within(ctx, of, maxBody)
+}
+
+// within is with, for an answer of at most so many bytes.
+func (c *Client) within(ctx context.Context, of name.Repository, most int64) []remote.Option {
+	road := &road{next: c.next, most: most}
 	if c.alone {
 		road.hosts = append([]string{of.RegistryStr()}, c.also...)
 	}
@@ -128,6 +142,7 @@ func (c *Client) with(ctx context.Context, of name.Repository) []remote.Option {
 type road struct {
 	next  http.RoundTripper
 	hosts []string // with their ports; none: any
+	most  int64    // bytes of an answer
 }
 
 // RoundTrip asks, unless it would ask another.
@@ -138,9 +153,14 @@ func (r *road) RoundTrip(q *http.Request) (*http.Response, error) {
 	if len(r.hosts) > 0 && q.URL.Scheme != "https" && !thisMachine(q.URL.Host) {
 		return nil, fmt.Errorf("connect to %.100q: want https; only this machine is asked without", q.URL.Host)
 	}
+	if ip, err := netip.ParseAddr(q.URL.Hostname()); err == nil { // a proxy would connect in our place
+		if err := refuseCredentials(ip); err != nil {
+			return nil, err
+		}
+	}
 	answer, err := r.next.RoundTrip(q)
 	if err == nil {
-		answer.Body = &bounded{answer.Body, maxBody}
+		answer.Body = &bounded{answer.Body, r.most, r.most}
 	}
 	return answer, err
 }
@@ -151,16 +171,16 @@ const maxBody = maxAttached + 1<<20
 // bounded is a body that ends with an error where it should have ended.
 type bounded struct {
 	io.ReadCloser
-	left int
+	left, most int64
 }
 
 // Read reads on.
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, fmt.Errorf("the answer has more than %d bytes", maxBody)
+		return 0, fmt.Errorf("the answer has more than %d bytes", b.most)
 	}
-	n, err := b.ReadCloser.Read(p[:min(len(p), b.left)])
-	b.left -= n
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
 	return n, err
 }
 

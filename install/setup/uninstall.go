@@ -102,7 +102,7 @@ func (i *Installer) release(ctx context.Context, o *unstructured.Unstructured) e
 
 // removeKinds deletes Ringfence's kinds with all their objects, whose finalizers nobody would take off any more.
 func (i *Installer) removeKinds(ctx context.Context, kinds []string) error {
-	lists := []client.ObjectList{&v1alpha1.GuardList{}, &v1alpha1.TenantList{}, &v1alpha1.ElevationList{}, &v1alpha1.QuarantineList{}, &v1alpha1.WaiverList{}, &v1alpha1.PlatformList{}}
+	lists := []client.ObjectList{&v1alpha1.GuardList{}, &v1alpha1.TenantList{}, &v1alpha1.ElevationList{}, &v1alpha1.QuarantineList{}, &v1alpha1.ImageImportList{}, &v1alpha1.WaiverList{}, &v1alpha1.PlatformList{}}
 	for _, kind := range kinds {
 		if err := i.remove(ctx, []*unstructured.Unstructured{reference("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", kind)}); err != nil {
 			return err

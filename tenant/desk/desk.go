@@ -1,4 +1,4 @@
-// Package desk asks a cluster for waivers and elevations, approves, ends and lists them, opens, confirms, lifts and lists quarantines,
+// Package desk asks a cluster for waivers, elevations and imports of images, approves, ends and lists them, opens, confirms, lifts and lists quarantines,
 // and shows, cordons and ends tenants, as the user whom a kubeconfig names.
 //
 // It decides nothing: who may what is said by the API server, whose words it passes on. The command line calls it.
