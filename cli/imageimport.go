@@ -19,6 +19,7 @@ import (
 // importOptions are the flags of image import.
 type importOptions struct {
 	registryOptions
+	signingKey
 	cluster                                        waiverOptions // how to reach it, namespace, reason, ticket, name
 	to, stage, advisories, evidence, ledgerKey     string
 	platform, reports, sboms, also, accepted       []string
@@ -26,7 +27,7 @@ type importOptions struct {
 	upstreamKeys                                   []string
 	upstreamRoot, upstreamIdentity, upstreamIssuer string
 	unsigned                                       bool
-	key, password, auths                           string
+	auths                                          string
 	lasts                                          time.Duration
 	maxSize                                        int64
 }
@@ -67,6 +68,7 @@ registry gave no answer.`,
 
 func (o *importOptions) register(cmd *cobra.Command) {
 	o.registryOptions.register(cmd)
+	o.signingKey.register(cmd)
 	o.cluster.register(cmd)
 	flags := cmd.Flags()
 	flags.Lookup("timeout").DefValue = "30m0s"
@@ -84,8 +86,6 @@ func (o *importOptions) register(cmd *cobra.Command) {
 	flags.StringVar(&o.upstreamIssuer, "upstream-issuer", "", "`URL` of who vouches for that identity")
 	flags.BoolVar(&o.unsigned, "upstream-unsigned", false, "ask the approver to accept that nobody whom the bank trusts signed it upstream")
 	flags.StringArrayVar(&o.accepted, "accept-secret", nil, "`RULE:PATH` that looks like a secret and is none; the approver reads it; may be repeated")
-	flags.StringVar(&o.key, "key", "", "`FILE` of the bank's private key in PEM, which signs the image")
-	flags.StringVar(&o.password, "password-file", "", "`FILE` of its password")
 	flags.StringVar(&o.auths, "registry-auths", "", "`FILE` with the JSON of a kubernetes.io/dockerconfigjson: credentials in place of those of docker login")
 	flags.StringArrayVar(&o.also, "also", nil, "`HOST[:PORT]` that is asked beside the two registries, where tokens are given out or blobs are kept; may be repeated")
 	flags.Int64Var(&o.maxSize, "max-size", 4<<30, "`BYTES` of the image at most; unpacked it may have four times as many")

@@ -120,8 +120,7 @@ func (r *importRun) open(ctx context.Context) (err error) {
 	if r.judged.invalid > 0 {
 		return &exitError{finding.ExitUsage, fmt.Errorf("%s: a report or a setting cannot be read; want all of them", command)}
 	}
-	sign := signOptions{key: r.o.key, password: r.o.password}
-	if r.signer, err = sign.signer(); err == nil {
+	if r.signer, err = r.o.signer(); err == nil {
 		r.upstream, err = r.o.upstream()
 	}
 	if err == nil {

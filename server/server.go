@@ -7,20 +7,15 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -45,7 +40,6 @@ import (
 	"ringfence.dev/ringfence/install"
 	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/internal/otlp"
-	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/policy/bundle"
 	"ringfence.dev/ringfence/policy/canary"
 	"ringfence.dev/ringfence/record"
@@ -127,9 +121,6 @@ type Config struct {
 	CanaryEvery, CanaryAfter time.Duration
 }
 
-// maxSocketPath is what the kernel allows (sun_path of unix(7) less its closing byte).
-const maxSocketPath = 107
-
 // Server is the control plane before and while it runs.
 type Server struct {
 	cfg       Config
@@ -158,11 +149,6 @@ type Server struct {
 
 	doorMetrics *doorMetrics
 	facts       facts
-}
-
-type listener struct {
-	net.Listener
-	server *http.Server
 }
 
 // New loads the catalogue and opens the listeners, so that their addresses are known before there is a cluster.
@@ -224,89 +210,6 @@ func check(cfg Config) ([]place, error) {
 		err = errors.Join(err, errors.New("publish checkpoints: want a folder for evidence too: they are of the ledger in it"))
 	}
 	return places, errors.Join(err, checkDoors(cfg), checkWebhook(cfg.Webhook), checkReplicas(cfg), checkAPI(cfg))
-}
-
-// AuditURL is where the API server is to send audit events, or "". It holds a random path that only the API server is
-// told, because its audit backend proves itself in no other way; it must not be logged.
-func (s *Server) AuditURL() string { return s.auditURL }
-
-func (s *Server) listenAudit(address string) error {
-	if address == "" {
-		return nil
-	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return fmt.Errorf("listen for audit events on %s: %w", address, err)
-	}
-	if tcp, ok := l.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
-		l.Close()
-		return fmt.Errorf("listen for audit events on %s: want a loopback address", address)
-	}
-	path := "/audit/" + rand.Text()
-	s.auditURL = "http://" + l.Addr().String() + path
-	mux := http.NewServeMux()
-	mux.Handle(path, s.taken("audit-webhook", s.audit))
-	s.serve(l, mux)
-	return nil
-}
-
-func (s *Server) listenSocket(path string) error {
-	if path == "" {
-		return nil
-	}
-	if len(path) > maxSocketPath {
-		return fmt.Errorf("the socket path %s is longer than %d bytes, which the kernel does not allow; choose a shorter directory", path, maxSocketPath)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // left behind by a process that was killed
-		return fmt.Errorf("remove the old socket: %w", err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w", path, err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return fmt.Errorf("close the socket to others: %w", err)
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /findings", s.doorMetrics.measured("findings", record.Handler(s.asked(), time.Now)))
-	mux.Handle("GET /outcomes", s.doorMetrics.measured("outcomes", http.HandlerFunc(s.outcomes)))
-	mux.Handle("GET /metrics", s.doorMetrics.measured("metrics", s.metricsHandler()))
-	if s.evidence != nil {
-		mux.Handle("GET /evidence/status", s.doorMetrics.measured("status", http.HandlerFunc(s.evidence.status)))
-		mux.Handle("GET /ledger/", s.doorMetrics.measured("ledger", http.StripPrefix("/ledger", ledger.Handler(s.evidence.ledger))))
-	}
-	mux.Handle("POST /elevations/{namespace}/{name}/token", s.doorMetrics.measured("elevation-token", http.HandlerFunc(s.elevationToken)))
-	mux.Handle("GET /elevations/{namespace}/{name}/acts", s.doorMetrics.measured("elevation-acts", http.HandlerFunc(s.elevationActs)))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	s.serve(l, mux)
-	return nil
-}
-
-// metricsHandler answers with the metrics of all that this process does.
-func (s *Server) metricsHandler() http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(scan.NewMetrics(s.scan.Load, s.severity), s.metrics, s.kinds, s.canary, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s}, elevationMetrics{s})
-	if s.traces != nil {
-		registry.MustRegister(s.traces.sender)
-	}
-	if s.webhook != nil {
-		registry.MustRegister(s.webhook.metrics, s.webhook.fillMeters)
-	}
-	if s.api != nil {
-		registry.MustRegister(s.api.portal)
-	}
-	if s.evidence != nil {
-		registry.MustRegister(s.evidence.queue, s.evidence.appends, s.evidence.publisher, storeMetrics{s.evidence}, forward.NewMetrics(s.evidence.sinks.followers...))
-	}
-	return promhttp.HandlerFor(prometheus.Gatherers{ctrlmetrics.Registry, registry}, promhttp.HandlerOpts{})
-}
-
-func (s *Server) serve(l net.Listener, h http.Handler) {
-	s.listeners = append(s.listeners, listener{l, &http.Server{
-		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
-		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-	}})
 }
 
 // Run runs the control plane on the cluster that rest reaches until its context ends, which is no error. It installs Ringfence's
