@@ -25,7 +25,7 @@ test: build registry
 slow: build registry
 	@.ci/step "go test, slow" sh -c 'go test $(QUICK) -p 3 -timeout 14m $$(go list ./test/e2e/... | grep -E "/($(SLOW))$$")'
 
-# Form, vet, secrets, staticcheck, race detector.
+# Form, vet, secrets, lint, staticcheck, race detector.
 check: need
 	@.ci/check
 
