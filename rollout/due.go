@@ -91,8 +91,6 @@ func Candidate(p *v1alpha1.Platform, id string, ring Ring, now time.Time) error 
 		return fmt.Errorf("spec.promotion does not name ring %s", ring.Name)
 	case len(rules.Controls) > 0 && !slices.Contains(rules.Controls, id):
 		return errors.New("spec.promotion does not name the control")
-	case len(ring.Namespaces) == 0:
-		return fmt.Errorf("no tenant is in ring %s", ring.Name)
 	case p.Spec.Controls[id].Asked != nil:
 		return errors.New("somebody insists on a promotion of it, which waits for another person")
 	case within(p.Spec.Controls[id].Undone, now, cleanTime(p)):
@@ -124,7 +122,7 @@ func Candidate(p *v1alpha1.Platform, id string, ring Ring, now time.Time) error 
 		}
 	}
 	if !warns {
-		return errors.New("it refuses already")
+		return fmt.Errorf("it warns in no namespace of ring %s", ring.Name)
 	}
 	return nil
 }
