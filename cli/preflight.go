@@ -18,7 +18,6 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
-	"ringfence.dev/ringfence/local"
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/report"
@@ -30,6 +29,7 @@ import (
 type preflightOptions struct {
 	checkOptions
 	action, dir, format string
+	socket              string // in the place of dir's
 	scope               rollout.Scope
 	days                int
 	everything          bool
@@ -232,7 +232,7 @@ func (f *flight) requests(ctx context.Context, env Env) rollout.Requests {
 	out := rollout.Requests{Asked: env.Now().Add(-time.Duration(f.o.days) * 24 * time.Hour).UTC().Truncate(time.Second)}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	client := onSocket(local.SocketPath(f.o.dir))
+	client := onSocket(f.o.socketPath())
 	defer client.CloseIdleConnections()
 	q := record.Query{Since: time.Duration(f.o.days) * 24 * time.Hour}
 	if len(f.ids) == 1 {

@@ -23,10 +23,13 @@ import (
 // promoteOptions are the flags of `ringfence control promote`.
 type promoteOptions struct {
 	preflightOptions
-	insist, approve bool
-	reason, ticket  string
-	grace           time.Duration
+	insist, approve, due bool
+	reason, ticket       string
+	grace                time.Duration
 }
+
+// promotionGrace is how long controllers may make what fails, unless somebody says otherwise.
+const promotionGrace = 168 * time.Hour
 
 // shownBreaks is how many lines of each list a refused promotion shows.
 const shownBreaks = 10
@@ -34,7 +37,7 @@ const shownBreaks = 10
 func newControlPromote(env Env) *cobra.Command {
 	var o promoteOptions
 	cmd := &cobra.Command{
-		Use: "promote ID --to ACTION | ID --approve", Short: "Change a control's action, once nothing would break", ValidArgsFunction: completeIDs(env),
+		Use: "promote ID --to ACTION | ID --approve | --due", Short: "Change a control's action, once nothing would break", ValidArgsFunction: completeIDs(env),
 		Long: `Change a control's action in the Platform: everywhere, in production (--production) or for a ring of tenants (--ring), in the name
 of the kubeconfig's user. Preflight comes first, and what it finds refuses the change, unless a person insists with a reason and
 a ticket, and another person approves it: with --approve, within 72 hours, and only while no more would break than was asked for. Both show a
@@ -43,10 +46,20 @@ second factor where the Platform names one; the Platform notes both. A change th
 A promotion to Deny begins with a grace: until its end, what Kubernetes' own controllers make of workloads that are there is not
 refused, so that a pod that is moved comes back. The Platform is changed only where nobody else changed it meanwhile.
 
+--due promotes what spec.promotion of the Platform says: for each of its rings at most one control a day, that only warned there and
+that nothing failed for as many days, with no time unknown. Where a ring has production it only says which; a person promotes that.
+Nothing due is no fault, and exits 0.
+
 Exit codes: 0 done; 1 something would break, or the API server said no; 2 bad usage, or something could not be read; 3 it could not
 be decided what would break.`,
 		Example: "  ringfence control promote RF-WL-08 --to Deny --ring early\n  ringfence control promote RF-WL-08 --to Deny --insist --reason \"the vendor moves on Friday\" --ticket CHG-4711\n  ringfence control promote RF-WL-08 --approve",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.due {
+				if len(args) > 0 || o.action != "" || o.insist || o.approve || o.scope != (rollout.Scope{}) {
+					return usagef(cmd.CommandPath(), "--due: the Platform says which controls, rings and days; leave all else out")
+				}
+				return promoteDue(cmd.Context(), env, o)
+			}
 			return promote(cmd.Context(), env, o, cmd.CommandPath(), args)
 		},
 	}
@@ -55,9 +68,10 @@ be decided what would break.`,
 	flags.StringVar(&o.action, "to", "", "the `ACTION`: Deny, Warn or Audit")
 	flags.BoolVar(&o.insist, "insist", false, "go on although something would break")
 	flags.BoolVar(&o.approve, "approve", false, "approve what another person insists on")
+	flags.BoolVar(&o.due, "due", false, "promote what the Platform's own rules say is due")
 	flags.StringVar(&o.reason, "reason", "", "with --insist: why")
 	flags.StringVar(&o.ticket, "ticket", "", "with --insist: the bank's record of the decision")
-	flags.DurationVar(&o.grace, "grace", 168*time.Hour, "how long controllers may make pods of workloads that were there before; 0 is not at all")
+	flags.DurationVar(&o.grace, "grace", promotionGrace, "how long controllers may make pods of workloads that were there before; 0 is not at all")
 	return cmd
 }
 
@@ -280,7 +294,7 @@ func rollback(ctx context.Context, env Env, o preflightOptions, command string, 
 	if err != nil {
 		return answered(err)
 	}
-	after, step, err := rollout.Rollback(platform, c.ID)
+	after, step, err := rollout.Rollback(platform, c.ID, env.Now())
 	if err != nil {
 		return &exitError{finding.ExitRefused, err}
 	}

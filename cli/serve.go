@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,7 @@ import (
 // newServe is `ringfence serve`: the control plane in a cluster.
 func newServe(env Env) *cobra.Command {
 	var cfg server.Config
-	var kubeconfig, sinks string
+	var kubeconfig, sinks, promoteAs string
 	var keep map[string]string
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -31,7 +32,7 @@ Native policies keep refusing while it is down.`,
 			if cfg.StoreKeep, err = parseKeep("ringfence serve", "--store-keep", keep); err != nil {
 				return err
 			}
-			return serve(cmd.Context(), env, cfg, kubeconfig, sinks)
+			return serve(cmd.Context(), env, cfg, kubeconfig, sinks, promoteAs)
 		},
 	}
 	flags := cmd.Flags()
@@ -57,6 +58,7 @@ Native policies keep refusing while it is down.`,
 	flags.DurationVar(&cfg.DebugTime, "debug-time", remediate.DefaultDebugTime, "how long a debug container may be in a pod until the pod is evicted, where the control on debug containers denies")
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
 	flags.BoolVar(&cfg.NoScan, "no-scan", false, "do not judge what lies in the cluster in the background; what fails there is then unknown")
+	flags.StringVar(&promoteAs, "promote-as", "", "kubeconfig of the account in whose name controls are promoted as spec.promotion of the Platform says; needs --socket and --evidence (default: nobody promotes by itself)")
 	flags.StringVar(&cfg.ImageFacts, "image-facts", "", "folder of .json and .yaml files of kind ImageAdmission, by which images are judged (default: nothing is claimed of images)")
 	flags.StringVar(&cfg.ImageReports, "image-reports", "", "folder into which reports of scanners go that pipelines send to --listen; needs --push-token-file or --api-listen (default: none are taken)")
 	apiFlags(cmd, &cfg.API)
@@ -67,11 +69,14 @@ Native policies keep refusing while it is down.`,
 	return cmd
 }
 
-func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig, sinks string) error {
+func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig, sinks, promoteAs string) error {
 	if runtime.GOOS == "windows" {
 		return errors.New("ringfence serve does not run on Windows; run it in a cluster, or on Linux or macOS")
 	}
 	cfg.Controls = env.Controls
+	if promoteAs != "" && (cfg.Socket == "" || cfg.Evidence == "") {
+		return usagef("ringfence serve", "--promote-as: want --socket and --evidence too: what is due follows from what was recorded")
+	}
 	var err error
 	if cfg.Sinks, err = loadSinkFile(sinks); err != nil {
 		return err
@@ -87,6 +92,13 @@ func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig, sinks st
 	defer s.Close()
 	if url := s.AuditURL(); url != "" {
 		fmt.Fprintln(env.Stdout, url) // the API server must be told this, path included
+	}
+	if promoteAs != "" {
+		ctx, stop := context.WithCancel(ctx)
+		var loop sync.WaitGroup
+		loop.Go(func() { promotes(ctx, env, cfg, promoteAs) })
+		defer loop.Wait()
+		defer stop()
 	}
 	return s.Run(ctx, rest)
 }

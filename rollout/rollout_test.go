@@ -92,7 +92,7 @@ func TestThereAndBack(t *testing.T) {
 				if rollout.At(stored, id, scope.Place()) != v1alpha1.Deny || len(steps) != 1 || steps[0].GraceUntil != "2026-11-21T13:00:00Z" || steps[0].At != "2026-11-21T12:00:00Z" {
 					t.Errorf("%+v", stored.Spec.Controls[id])
 				}
-				back, step, err := rollout.Rollback(stored, id)
+				back, step, err := rollout.Rollback(stored, id, noon)
 				if err != nil || step.Place != scope.Place() || rollout.ScopeOf(step.Place) != scope {
 					t.Fatalf("%v %+v", err, step)
 				}
@@ -100,11 +100,14 @@ func TestThereAndBack(t *testing.T) {
 					t.Fatal(err)
 				}
 				again := patched(t, stored, patch)
-				if len(again.Spec.Controls[id].Rings) == 0 { // an empty map is none
-					c := again.Spec.Controls[id]
-					c.Rings = was.Rings
-					again.Spec.Controls[id] = c
+				c := again.Spec.Controls[id]
+				if c.Undone != "2026-11-21T12:00:00Z" {
+					t.Errorf("undone at %q", c.Undone)
 				}
+				if c.Undone = ""; len(c.Rings) == 0 { // an empty map is none
+					c.Rings = was.Rings
+				}
+				again.Spec.Controls[id] = c
 				if d := cmp.Diff(before.Spec, again.Spec); d != "" {
 					t.Errorf("rollback leaves: %s", d)
 				}
@@ -115,7 +118,7 @@ func TestThereAndBack(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	p := &v1alpha1.Platform{}
-	if _, _, err := rollout.Rollback(p, id); !errors.Is(err, rollout.ErrNothing) {
+	if _, _, err := rollout.Rollback(p, id, noon); !errors.Is(err, rollout.ErrNothing) {
 		t.Errorf("nothing to undo: %v", err)
 	}
 	after, err := rollout.Promote(p, rollout.Step{Control: id, To: v1alpha1.Deny}, noon)
@@ -128,7 +131,7 @@ func TestRefusals(t *testing.T) {
 	c := after.Spec.Controls[id]
 	c.Action = v1alpha1.Audit // by hand
 	after.Spec.Controls[id] = c
-	if _, _, err := rollout.Rollback(after, id); !errors.Is(err, rollout.ErrOtherwise) {
+	if _, _, err := rollout.Rollback(after, id, noon); !errors.Is(err, rollout.ErrOtherwise) {
 		t.Errorf("changed by hand: %v", err)
 	}
 	for i := range 3 * rollout.MaxSteps {

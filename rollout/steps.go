@@ -32,6 +32,8 @@ type Step struct {
 	Grace time.Duration
 	// Insisted is nil where the preflight was empty.
 	Insisted *v1alpha1.Insistence
+	// CleanDays is for how many days nothing had failed, where the Platform's own rules promote; 0 where a person does.
+	CleanDays int32
 }
 
 // Promote is the Platform after a step, with the step noted. The error wraps ErrNothing where the action stands there already.
@@ -43,7 +45,7 @@ func Promote(p *v1alpha1.Platform, s Step, now time.Time) (*v1alpha1.Platform, e
 	}
 	p = p.DeepCopy()
 	set(p, s.Control, place, s.To)
-	step := v1alpha1.RolloutStep{Place: place, From: was, To: s.To, At: instant(now), Insisted: s.Insisted}
+	step := v1alpha1.RolloutStep{Place: place, From: was, To: s.To, At: instant(now), Insisted: s.Insisted, CleanDays: s.CleanDays}
 	if s.To == v1alpha1.Deny && s.Grace > 0 {
 		step.GraceUntil = instant(now.Add(s.Grace))
 	}
@@ -93,9 +95,9 @@ func Waiting(p *v1alpha1.Platform, id string, by approval.Person, now time.Time)
 	return Step{Control: id, Scope: ScopeOf(asked.Place), To: asked.To, Grace: asked.Grace.Duration, Insisted: &insisted}, nil
 }
 
-// Rollback is the Platform without the last step of a control, and that step. The error wraps ErrNothing where there is none, and
-// ErrOtherwise where what the step put there is there no more.
-func Rollback(p *v1alpha1.Platform, id string) (*v1alpha1.Platform, v1alpha1.RolloutStep, error) {
+// Rollback is the Platform without the last step of a control, with a note of when it was undone, and that step. The error wraps ErrNothing
+// where there is none, and ErrOtherwise where what the step put there is there no more.
+func Rollback(p *v1alpha1.Platform, id string, now time.Time) (*v1alpha1.Platform, v1alpha1.RolloutStep, error) {
 	steps := p.Spec.Controls[id].Steps
 	if len(steps) == 0 {
 		return nil, v1alpha1.RolloutStep{}, fmt.Errorf("%w: the Platform notes no promotion of %s", ErrNothing, id)
@@ -107,7 +109,7 @@ func Rollback(p *v1alpha1.Platform, id string) (*v1alpha1.Platform, v1alpha1.Rol
 	p = p.DeepCopy()
 	set(p, id, last.Place, last.From)
 	c := p.Spec.Controls[id]
-	c.Steps = c.Steps[:len(c.Steps)-1]
+	c.Steps, c.Undone = c.Steps[:len(c.Steps)-1], instant(now)
 	p.Spec.Controls[id] = c
 	return p, last, nil
 }
@@ -133,6 +135,9 @@ func Patch(before, after *v1alpha1.Platform, id string) ([]byte, error) {
 	}
 	if was.Asked != nil || is.Asked != nil {
 		change["asked"] = is.Asked // null takes it away
+	}
+	if was.Undone != is.Undone {
+		change["undone"] = is.Undone
 	}
 	field := func(name string, a, b v1alpha1.Action) {
 		if a != b {

@@ -130,6 +130,10 @@ type PlatformSpec struct {
 	// +optional
 	Controls map[string]ControlRollout `json:"controls,omitempty"`
 
+	// Promotion lets controls become Deny for rings by themselves. Absent: a person promotes each.
+	// +optional
+	Promotion *PromotionRules `json:"promotion,omitempty"`
+
 	// Suspensions let controls warn instead of deny for a while: the emergency exit of the person on call. Each ends by itself.
 	// +kubebuilder:validation:MaxItems=20
 	// +listType=atomic

@@ -24,6 +24,9 @@ type ControlRollout struct {
 	// +listType=atomic
 	// +optional
 	Steps []RolloutStep `json:"steps,omitempty"`
+	// Undone is when ringfence control rollback last undid a promotion: within the days of spec.promotion none is made by itself.
+	// +optional
+	Undone Instant `json:"undone,omitempty"`
 	// Asked is a promotion that somebody insists on although the preflight is not empty. It changes nothing until another person approves it,
 	// with ringfence control promote --approve.
 	// +optional
@@ -70,6 +73,11 @@ type RolloutStep struct {
 	// Insisted says why a person went on although the preflight was not empty. Absent: it was.
 	// +optional
 	Insisted *Insistence `json:"insisted,omitempty"`
+	// CleanDays says that spec.promotion made the step, and for how many days nothing had failed the control. Absent: a person made it.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=365
+	// +optional
+	CleanDays int32 `json:"cleanDays,omitempty"`
 }
 
 // Insistence is why somebody changed an action although something would be refused by it.
@@ -103,4 +111,26 @@ type Insistence struct {
 	// +kubebuilder:validation:MaxLength=256
 	// +optional
 	ApproverObject string `json:"approverObject,omitempty"`
+}
+
+// PromotionRules let controls become Deny for rings of tenants by themselves, once nothing would have been refused for long enough.
+type PromotionRules struct {
+	// CleanDays is for how many days nothing that is there, and no recorded request, may have failed a control where it only warned. Days
+	// of which something is not known do not count.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=365
+	CleanDays int32 `json:"cleanDays"`
+	// Rings are for whom. Where one of their tenants has a production environment nothing is promoted, and it is only told what could be.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +listType=set
+	Rings []string `json:"rings"`
+	// Controls are which. Empty: every control that warns there.
+	// +kubebuilder:validation:MaxItems=200
+	// +kubebuilder:validation:items:Pattern=`^RF-[A-Z]{2}-[0-9]{2}$`
+	// +listType=set
+	// +optional
+	Controls []string `json:"controls,omitempty"`
 }

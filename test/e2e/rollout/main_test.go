@@ -5,6 +5,7 @@ package rollout
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -43,7 +44,27 @@ func TestMain(m *testing.M) {
 		defer stop()
 		os.Exit(cli.Main(ctx, os.Args[1:], cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}))
 	}
-	os.Exit(clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }))
+	os.Exit(start(m))
+}
+
+// auditFile is where the API server writes its audit log.
+var auditFile string
+
+func start(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "rf")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	root, err := clustertest.Root()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	auditFile = filepath.Join(dir, "audit.log")
+	return clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c },
+		"--audit-policy", filepath.Join(root, "docs", "audit-policy.yaml"), "--apiserver-arg=--audit-log-path="+auditFile)
 }
 
 func masters(t *testing.T) client.Client {
@@ -145,8 +166,14 @@ func control(t *testing.T, args ...string) ran {
 
 func ringfence(t *testing.T, kubeconfig string, args ...string) ran {
 	t.Helper()
+	return at(t, time.Now, kubeconfig, args...)
+}
+
+// at runs a command by a clock.
+func at(t *testing.T, now func() time.Time, kubeconfig string, args ...string) ran {
+	t.Helper()
 	var out, prose bytes.Buffer
-	code := cli.Main(t.Context(), append(args, "--kubeconfig", kubeconfig), cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: time.Now})
+	code := cli.Main(t.Context(), append(args, "--kubeconfig", kubeconfig), cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: now})
 	return ran{code, out.String(), prose.String()}
 }
 
