@@ -214,6 +214,11 @@ func (c *Cluster) do(request *http.Request) (*http.Response, error) {
 	case d := <-came:
 		return d.answer, d.err
 	case <-request.Context().Done():
+		go func() { // what still comes is not left open
+			if d := <-came; d.err == nil {
+				_ = d.answer.Body.Close()
+			}
+		}()
 		return nil, request.Context().Err()
 	}
 }

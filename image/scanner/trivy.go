@@ -88,7 +88,7 @@ func trivy(p *reading) shape {
 			}
 			name := n.str("ArtifactName")
 			if kind := n.str("ArtifactType"); kind != "container_image" && kind != "image" && kind != "" {
-				name, t.name = "", "" // a folder or a file has no repository
+				t.name = "" // a folder or a file has no repository
 				if !t.scanned {
 					return nil // configuration, secrets or licences of files say nothing of an image
 				}

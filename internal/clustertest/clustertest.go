@@ -60,7 +60,7 @@ type own struct {
 func (c *Cluster) Stop() {
 	if c.own != nil {
 		c.own.child.stop()
-		os.RemoveAll(c.own.dir)
+		_ = os.RemoveAll(c.own.dir)
 		c.own = nil
 	}
 }
@@ -121,7 +121,7 @@ func Start(args ...string) (*Cluster, error) {
 	o := &own{binary: binary, dir: dir, args: append([]string{"up", "--dir", filepath.Join(dir, "c")}, args...)}
 	path, err := o.start()
 	if err != nil {
-		os.RemoveAll(dir)
+		_ = os.RemoveAll(dir)
 		return nil, err
 	}
 	c, err := load(path)

@@ -67,12 +67,9 @@ func TestTable(t *testing.T) {
 			// Beside the table's text, without an end of the last line, one has it.
 			for _, last := range []string{"", end} {
 				const head = `{"apiVersion":"v1","kind":"X",`
-				full, rest := "apiVersion: v1"+end+"kind: X"+end+in+last, want
+				full, rest := "apiVersion: v1"+end+"kind: X"+end+in+last, "apiVersion: v1"+end+"kind: X"+end+want
 				if strings.HasPrefix(in, "{") {
-					full = head + strings.TrimPrefix(in, "{") + last
-					rest = head + strings.TrimPrefix(want, "{")
-				} else {
-					rest = "apiVersion: v1" + end + "kind: X" + end + want
+					full, rest = head+strings.TrimPrefix(in, "{")+last, head+strings.TrimPrefix(want, "{")
 				}
 				doc, objects := objectsOf(t, full)
 				splices, refused, err := Objects(doc, []Ask{{objects[0], changesOf(t, ask)}})
