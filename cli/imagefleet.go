@@ -244,12 +244,21 @@ func (i *listedImage) signatures(j *judgedImages) (all []image.Reason) {
 	return all
 }
 
-// running are the images of the cluster's pods.
-func (o *fleetOptions) running(ctx context.Context, env Env, command string) (*fleet.Fleet, error) {
+// connect is the cluster that the flags name; nothing is asked yet.
+func (o *fleetOptions) connect(env Env, command string) (*cluster.Cluster, error) {
 	c, err := cluster.Connect(cluster.Config{Kubeconfig: o.kubeconfig, Context: o.context, UserAgent: "ringfence-image/" + cmp.Or(moduleVersion(), "devel"),
 		Note: func(text string) { env.note("%s", text) }})
 	if err != nil {
 		return nil, &exitError{finding.ExitUsage, fmt.Errorf("%s: %w", command, err)}
+	}
+	return c, nil
+}
+
+// running are the images of the cluster's pods.
+func (o *fleetOptions) running(ctx context.Context, env Env, command string) (*fleet.Fleet, error) {
+	c, err := o.connect(env, command)
+	if err != nil {
+		return nil, err
 	}
 	resources, faults, err := c.Resources(ctx, []control.Kind{{Kind: "Pod", Version: "v1"}})
 	if err = cmp.Or(err, errors.Join(faults...)); err != nil {

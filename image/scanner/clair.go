@@ -1,33 +1,31 @@
 package scanner
 
 import (
+	"cmp"
+
 	"ringfence.dev/ringfence/image"
 )
 
-// clair reads Clair 4's vulnerability report. It does not say when the image was scanned; who fetches it knows.
+// clairAt is the key under which package image/pull says when it asked for a report of Clair: it is made anew for whoever asks.
+const clairAt = "ringfenceScannedAt"
+
+// clair reads Clair 4's vulnerability report. It does not say itself when the image was scanned.
 func clair(p *reading) shape {
 	weak := map[string]image.Vulnerability{} // by Clair's number
 	pkgs := map[string][2]string{}           // name and version, by Clair's number
 	var links [][2]string                    // package and vulnerability
-	keep := func(key string, v image.Vulnerability) error {
-		var one []image.Vulnerability
-		if err := p.vulnerability(&one, v); err != nil {
-			return err
-		}
-		p.count-- // what is counted is where it was found
-		weak[key] = one[0]
-		return nil
-	}
 	return shape{
 		skip: []string{"description", "links", "environments", "enrichments", "cpe"},
 		folds: map[string]func(string, *node) error{
 			"vulnerabilities/{}": func(key string, n *node) error {
-				v := image.Vulnerability{ID: n.first("name", "id"), FixedIn: n.str("fixed_in_version")}
-				v.Severity, v.Scale = worded(n.str("normalized_severity"), n.str("severity"))
-				if err := published(&v, n, "clair", "issued"); err != nil {
+				var one []image.Vulnerability
+				v, err := clairWeakness(n)
+				if err := cmp.Or(err, p.vulnerability(&one, v)); err != nil {
 					return err
 				}
-				return keep(key, v)
+				p.count-- // what is counted is where it was found
+				weak[key] = one[0]
+				return nil
 			},
 			"packages/{}": func(key string, n *node) (err error) {
 				name, err := p.keep(n.str("name"))
@@ -48,7 +46,11 @@ func clair(p *reading) shape {
 		end: func(n *node) error {
 			var s subject
 			s.digest(n, "manifest_hash")
-			scan := image.Scan{Scanner: "clair"}
+			at, err := n.time(clairAt)
+			if err != nil {
+				return err
+			}
+			scan := image.Scan{Scanner: "clair", At: at}
 			for _, link := range links {
 				v, ok := weak[link[1]]
 				if !ok {
@@ -62,6 +64,14 @@ func clair(p *reading) shape {
 			return p.take(&s, scan)
 		},
 	}
+}
+
+// clairWeakness is one entry of vulnerabilities.
+func clairWeakness(n *node) (image.Vulnerability, error) {
+	v := image.Vulnerability{ID: n.first("name", "id"), FixedIn: n.str("fixed_in_version")}
+	v.Severity, v.Scale = worded(n.str("normalized_severity"), n.str("severity"))
+	err := published(&v, n, "clair", "issued")
+	return v, err
 }
 
 // clairLayer reads the answer of Clair 1 to 3 about a layer and those below it, as Quay still gives it.

@@ -54,6 +54,8 @@ func TestFormats(t *testing.T) {
 		"qualys vuln": { // which does not name its image
 			`{"details": [{"vulnerability": null, "qid": 1, "firstFound": "1738540800000", "severity": 5, "typeDetected": "CONFIRMED"}]}`,
 			[]image.Facts{{Scans: []image.Scan{{Scanner: "qualys", Vulnerabilities: []image.Vulnerability{{ID: "QID-1", Severity: 5, Scale: "5", Found: day(2025, 2, 3)}}}}}}},
+		"clair 4, fetched": {`{"ringfenceScannedAt": "2026-11-21T08:00:00Z", "manifest_hash": "` + manifest + `", "packages": {}, "vulnerabilities": {}, "package_vulnerabilities": {}}`,
+			[]image.Facts{{Digests: []string{manifest}, Scans: []image.Scan{{Scanner: "clair", At: time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)}}}}},
 		"clair 4": {`{"manifest_hash": "` + manifest + `", "packages": {"10": {"id": "10", "name": "openssl", "version": "3.0.1"}, "11": {"id": "11", "name": "zlib", "version": "1"}},
 			"environments": {}, "vulnerabilities": {"7": {"id": "7", "name": "CVE-2026-1", "issued": "2026-09-01T00:00:00Z", "severity": "Important", "normalized_severity": "High", "fixed_in_version": "3.0.2"},
 				"8": {"id": "8", "name": "CVE-2026-2", "issued": "0001-01-01T00:00:00Z", "severity": "", "normalized_severity": "Unknown", "fixed_in_version": ""}},
