@@ -1,10 +1,9 @@
-// Command lint is a tool of go vet that looks for what vet and staticcheck do not: errors that nobody looks at, values that nobody reads,
-// bodies of answers that nobody closes, and nil where it cannot be.
+// Command lint is a tool of go vet that looks for what vet and staticcheck do not: errors that nobody looks at, and values that nobody reads.
 //
 //	go vet -vettool=bin/lint -errcheck.exclude=$PWD/tools/lint/excluded.txt ./...
 //
-// With vet and staticcheck it is golangci-lint's standard set (errcheck, govet, ineffassign, staticcheck, unused) and three more, without
-// the hundred linters that golangci-lint would have to be built with. `make check` calls it. A deferred call may drop its error, and so may
+// With vet and staticcheck it is golangci-lint's standard set (errcheck, govet, ineffassign, staticcheck, unused), without the hundred
+// linters that golangci-lint would have to be built with. `make check` calls it. A deferred call may drop its error, and so may
 // Close: what was only read needs no answer, and what was written is closed where its error is seen.
 package main
 
@@ -16,19 +15,16 @@ import (
 
 	"github.com/gordonklaus/ineffassign/pkg/ineffassign"
 	"github.com/kisielk/errcheck/errcheck"
-	"github.com/timakin/bodyclose/passes/bodyclose"
 	"golang.org/x/tools/go/analysis"
-	"golang.org/x/tools/go/analysis/passes/nilness"
-	"golang.org/x/tools/go/analysis/passes/unusedwrite"
 	"golang.org/x/tools/go/analysis/unitchecker"
 )
 
 func main() {
-	unitchecker.Main(notDeferred(errcheck.Analyzer), notInTests(bodyclose.Analyzer), ineffassign.Analyzer, nilness.Analyzer, notInTests(unusedwrite.Analyzer))
+	unitchecker.Main(notDeferred(errcheck.Analyzer), ineffassign.Analyzer)
 }
 
-// filtered is an analyzer some of whose findings do not count.
-func filtered(a *analysis.Analyzer, counts func(*analysis.Pass, token.Pos) bool) *analysis.Analyzer {
+// notDeferred is an analyzer of which what counts does not hold is dropped.
+func notDeferred(a *analysis.Analyzer) *analysis.Analyzer {
 	out, run := *a, a.Run
 	out.Run = func(pass *analysis.Pass) (any, error) {
 		inner := *pass
@@ -42,40 +38,29 @@ func filtered(a *analysis.Analyzer, counts func(*analysis.Pass, token.Pos) bool)
 	return &out
 }
 
-// notInTests leaves tests out: their processes end soon.
-func notInTests(a *analysis.Analyzer) *analysis.Analyzer {
-	return filtered(a, func(pass *analysis.Pass, at token.Pos) bool { return !inTest(pass, at) })
-}
-
-func inTest(pass *analysis.Pass, at token.Pos) bool {
-	return strings.HasSuffix(filepath.Base(pass.Fset.Position(at).Filename), "_test.go")
-}
-
-// notDeferred leaves out what is deferred, Close wherever it stands, and tests, which look at what came of a call.
-func notDeferred(a *analysis.Analyzer) *analysis.Analyzer {
-	return filtered(a, func(pass *analysis.Pass, at token.Pos) bool {
-		if inTest(pass, at) {
-			return false
+// counts leaves out what is deferred, Close wherever it stands, and tests, which look at what came of a call.
+func counts(pass *analysis.Pass, at token.Pos) bool {
+	if strings.HasSuffix(filepath.Base(pass.Fset.Position(at).Filename), "_test.go") {
+		return false
+	}
+	drops := false
+	for _, f := range pass.Files {
+		if f.FileStart > at || at >= f.FileEnd {
+			continue
 		}
-		drops := false
-		for _, f := range pass.Files {
-			if f.FileStart > at || at >= f.FileEnd {
-				continue
-			}
-			ast.Inspect(f, func(n ast.Node) bool {
-				switch n := n.(type) {
-				case *ast.DeferStmt:
-					drops = drops || n.Pos() <= at && at < n.End() && !within(n.Call.Fun, at)
-				case *ast.CallExpr:
-					if s, ok := n.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "Close" && n.Pos() <= at && at <= n.End() && !nested(n, at) {
-						drops = true
-					}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.DeferStmt:
+				drops = drops || n.Pos() <= at && at < n.End() && !within(n.Call.Fun, at)
+			case *ast.CallExpr:
+				if s, ok := n.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "Close" && n.Pos() <= at && at <= n.End() && !nested(n, at) {
+					drops = true
 				}
-				return true
-			})
-		}
-		return !drops
-	})
+			}
+			return true
+		})
+	}
+	return !drops
 }
 
 // within reports whether a place is in the body of a function literal that is called.
