@@ -41,10 +41,10 @@ soak: devcluster
 attack: devcluster
 	@.ci/step "attack" go test -v -count 1 -timeout 20m ./test/attack ./test/e2e/isolation
 
-# Every fuzzer for FUZZ seconds.
+# Every fuzzer for FUZZ seconds; with SHARE=4 those of a quarter of the packages.
 FUZZ = 20
 fuzz: need
-	@.ci/fuzz $(FUZZ)
+	@.ci/fuzz $(FUZZ) $(SHARE)
 
 # Generated files, which are committed.
 generate: need
