@@ -125,6 +125,7 @@ type Server struct {
 	cfg       Config
 	log       *slog.Logger
 	catalogue *control.Catalogue
+	builtIn   bool           // the catalogue is the one in this program
 	findings  *record.Memory // nil where the store answers
 	audit     *auditlog.Handler
 	metrics   *bundle.Metrics
@@ -152,6 +153,7 @@ type Server struct {
 
 // New loads the catalogue and opens the listeners, so that their addresses are known before there is a cluster.
 func New(cfg Config, log *slog.Logger) (*Server, error) {
+	builtIn := cfg.Controls == nil
 	cfg.Controls = cmp.Or[fs.FS](cfg.Controls, controls.FS)
 	cat, err := control.Load(cfg.Controls)
 	if err != nil {
@@ -168,7 +170,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeSinks(cfg.Sinks))
 	}
-	s := &Server{cfg: cfg, log: log, catalogue: cat, metrics: bundle.NewMetrics(), traces: openTraces(sender), kinds: install.NewMetrics(), canary: &canary.Metrics{}, doorMetrics: newDoorMetrics()}
+	s := &Server{cfg: cfg, log: log, catalogue: cat, builtIn: builtIn, metrics: bundle.NewMetrics(), traces: openTraces(sender), kinds: install.NewMetrics(), canary: &canary.Metrics{}, doorMetrics: newDoorMetrics()}
 	if cfg.Evidence != "" {
 		if s.evidence, err = openEvidence(cfg, places, cat.Digest, s.traces, log); err != nil {
 			return nil, errors.Join(err, closeSinks(cfg.Sinks))
@@ -345,7 +347,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 		return err
 	}
 	bundles := &bundle.Reconciler{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Beside: protection, Metrics: s.metrics, Log: s.log, Now: s.cfg.Now,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Compiled: s.builtIn, Beside: protection, Metrics: s.metrics, Log: s.log, Now: s.cfg.Now,
 		Serves: func(k control.Kind) (bool, error) { return serves(mgr.GetRESTMapper(), k) },
 		Fills:  func() (bundle.Door, error) { return fillingDoor(s.webhook, mgr.GetRESTMapper()) },
 		Accept: accepted.Of,

@@ -62,12 +62,15 @@ type Gap struct {
 }
 
 // Reconciler keeps the bundles of a catalogue in place: deleted or edited by hand, they come back. It is level-based,
-// writes nothing while all is well, and never installs a policy that does not compile.
+// writes nothing while all is well, and never installs a policy that is not known to compile.
 type Reconciler struct {
 	// Client reads from a cache; Live asks the cluster.
 	Client    client.Client
 	Live      client.Reader
 	Catalogue *control.Catalogue
+	// Compiled says that every policy of the catalogue is known to compile, as those of a release are, which its tests compiled. Those of
+	// any other catalogue are compiled before anything is written, which takes some ten seconds of a core.
+	Compiled bool
 	// Beside are objects that are not made of controls and must stand beside the bundles: ValidatingAdmissionPolicies, their
 	// bindings and ClusterRoles, all with Ringfence's label. They are kept in place with the bundles.
 	Beside []client.Object
@@ -228,8 +231,8 @@ func (r *Reconciler) bundles(p *v1alpha1.Platform) (bundles []Bundle, builtFor [
 	return bundles, builtFor, nil
 }
 
-// wanted is all that must be in place, a policy before its binding. Policies are compiled before they are given out; the
-// last good set is reused while what it was built for stays the same.
+// wanted is all that must be in place, a policy before its binding. Policies that are not known to compile are compiled before they are
+// given out; the last good set is reused while what it was built for stays the same.
 func (r *Reconciler) wanted(bundles []Bundle, p *v1alpha1.Platform, door Door, builtFor []string) ([]client.Object, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -249,21 +252,28 @@ func (r *Reconciler) wanted(bundles []Bundle, p *v1alpha1.Platform, door Door, b
 	for _, b := range bundles {
 		built = append(built, b.Policy, b.Binding)
 	}
-	var compile errgroup.Group
-	compile.SetLimit(runtime.GOMAXPROCS(0))
-	for _, o := range built {
-		switch p := o.(type) {
-		case *admissionv1.ValidatingAdmissionPolicy:
-			compile.Go(func() error { return Compile(p) })
-		case *admissionv1.MutatingAdmissionPolicy:
-			compile.Go(func() error { return CompileMutation(p) })
+	if !r.Compiled {
+		if err := compileAll(built); err != nil {
+			return nil, err
 		}
-	}
-	if err := compile.Wait(); err != nil {
-		return nil, err
 	}
 	r.built, r.builtFor, r.builtOf, r.builtDoor = built, builtFor, bundles, door
 	return built, nil
+}
+
+// compileAll compiles every policy among objects. The error names each expression that does not compile.
+func compileAll(objects []client.Object) error {
+	var all errgroup.Group
+	all.SetLimit(runtime.GOMAXPROCS(0))
+	for _, o := range objects {
+		switch p := o.(type) {
+		case *admissionv1.ValidatingAdmissionPolicy:
+			all.Go(func() error { return Compile(p) })
+		case *admissionv1.MutatingAdmissionPolicy:
+			all.Go(func() error { return CompileMutation(p) })
+		}
+	}
+	return all.Wait()
 }
 
 // needed reports whether a bundle is of use in this cluster.
