@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,13 +25,13 @@ const defaultDir = ".ringfence"
 
 // newUp is `ringfence up`: the whole platform on this machine.
 func newUp(env Env) *cobra.Command {
-	o := local.Options{Out: env.Stdout, Prove: proveRefusal}
+	o := local.Options{Out: env.Stdout, Prove: proveRefusal, Image: env.image}
 	var more upOptions
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the whole platform on this machine: a real API server, Ringfence and a sample bank",
 		Long: `Run the whole platform on this machine: a real API server and etcd, Ringfence, a sample bank with one tenant,
-a workload that satisfies every rule and eight that do not. It stays in the foreground; Ctrl-C stops everything.
+a workload that satisfies every rule and nine that do not, and what a scanner says of their images. It stays in the foreground; Ctrl-C stops everything.
 The state is kept in --dir, so the next run goes on where this one ended.
 
 With --once the story is played in a temporary directory (or in --dir) and the exit code says whether every expected
@@ -72,7 +75,7 @@ func (o upOptions) newServer(opened []forward.Opened, keep store.Retention) func
 	return func(socket string, log *slog.Logger) (local.Server, error) {
 		evidence := filepath.Join(filepath.Dir(socket), "evidence")
 		s, err := server.New(server.Config{
-			AuditAddress: "127.0.0.1:0", Socket: socket, Evidence: evidence, LedgerKey: o.ledgerKey, StoreKeep: keep, Sinks: opened,
+			AuditAddress: "127.0.0.1:0", Socket: socket, ImageFacts: local.ImageFactsPath(filepath.Dir(socket)), Evidence: evidence, LedgerKey: o.ledgerKey, StoreKeep: keep, Sinks: opened,
 			WitnessEvery: time.Second, Traces: o.traces,
 			Witnesses: append([]string{"folder:" + filepath.Join(evidence, "checkpoints")}, o.witnesses...),
 		}, log)
@@ -81,6 +84,26 @@ func (o upOptions) newServer(opened []forward.Opened, keep store.Retention) func
 		}
 		return s, nil
 	}
+}
+
+// image runs `ringfence image` with arguments, as the user of this process, and returns what it prints. An answer of no is none of its
+// errors.
+func (e Env) image(ctx context.Context, args ...string) (string, error) {
+	var out, prose bytes.Buffer
+	e.Stdin, e.Stdout, e.Stderr, e.IsTerminal, e.Watched = &bytes.Buffer{}, &out, &prose, false, false
+	cmd := newImage(e)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetOut(&out)
+	cmd.SetErr(&prose)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	if no := (*exitError)(nil); errors.As(err, &no) && no.err == nil && no.code == finding.ExitRefused {
+		err = nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("ringfence image %s: %w", strings.Join(args, " "), errors.Join(err, errors.New(strings.TrimSpace(prose.String()))))
+	}
+	return out.String(), nil
 }
 
 func up(ctx context.Context, o local.Options, more upOptions) error {

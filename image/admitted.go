@@ -154,15 +154,25 @@ func Admission(all []Admitted) ([]byte, error) {
 // and an Admitted names the last second that does.
 func (v Verdict) Admits(digest string) Admitted {
 	a := Admitted{Digest: digest, ScannedUntil: lasts(v.Scan), CleanUntil: lasts(v.Vulnerabilities)}
+	var soonest Reason // of those that warn; one that the clock never ends comes after all that it does
 	for _, r := range append(slices.Clone(v.Vulnerabilities), v.Scan...) {
 		switch {
+		case r.Outcome == Warn && (a.Warn == "" || !r.Until.IsZero() && (soonest.Until.IsZero() || r.Until.Before(soonest.Until))):
+			soonest, a.Warn = r, r.warning()
 		case a.Note == "" && (r.Outcome == Deny || r.Outcome == Undecided):
 			a.Note = r.Text
-		case a.Warn == "" && r.Outcome == Warn:
-			a.Warn = r.Text
 		}
 	}
 	return a
+}
+
+// warning is a reason that warns with the date first: the API server shows the beginning of it, 63 characters.
+func (r Reason) warning() string {
+	if r.Until.IsZero() {
+		return r.Text
+	}
+	what, _, _ := strings.Cut(r.Text, ": published ")
+	return "refused from " + stamp(r.Until) + ": " + what
 }
 
 // lasts is the last second at which reasons refuse nothing: a reason that warns until a time refuses from then on.

@@ -39,6 +39,30 @@ func TestParseAdmission(t *testing.T) {
 	}
 }
 
+// TestAdmits: what is warned of begins with the first date on which something refuses, within what the API server shows of it,
+// whatever else warns.
+func TestAdmits(t *testing.T) {
+	now := time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
+	late := image.Vulnerability{ID: "GHSA-jfh8-c2jp-5v3q", Package: "a-library-with-a-long-name", Severity: 4, Published: now.AddDate(0, 0, -1), PublishedBy: "osv"}
+	soon := image.Vulnerability{ID: "CVE-2026-12345", Package: "libssl3", Severity: 5, Published: now.AddDate(0, 0, -20), PublishedBy: "nvd"}
+	never := image.Vulnerability{ID: "CVE-2026-1", Package: "a"} // of which nobody says how severe it is
+	rule := image.Rule{MaxScanAge: 30 * 24 * time.Hour, Grace: 30 * 24 * time.Hour, DenySeverity: 4}
+	for name, tc := range map[string]struct {
+		found []image.Vulnerability
+		want  string
+	}{
+		"one":       {[]image.Vulnerability{late}, "refused from 2026-12-21T09:00:01Z: GHSA-jfh8-c2jp-5v3q in"},
+		"the first": {[]image.Vulnerability{never, late, soon}, "refused from 2026-12-02T09:00:01Z: CVE-2026-12345 in libssl3"},
+		"no date":   {[]image.Vulnerability{never}, "CVE-2026-1 in a"},
+		"nothing":   {nil, ""},
+	} {
+		f := image.Facts{Digests: []string{one}, Scans: []image.Scan{{Scanner: "trivy", At: now, Vulnerabilities: tc.found}}}
+		if got := image.Judge(f, rule, nil, now).Admits(one); !strings.HasPrefix(got.Warn, tc.want) || tc.want == "" && got.Warn != "" || len(tc.want) > 63 {
+			t.Errorf("%s: warned %q, want %q first", name, got.Warn, tc.want)
+		}
+	}
+}
+
 // TestIndex: what was scanned last comes first, a digest counts once, and no facts are another thing than none of a digest.
 func TestIndex(t *testing.T) {
 	day := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)

@@ -43,6 +43,8 @@ type Options struct {
 	// Prove waits until the ledger of the platform in dir holds a refusal that happened since, and verifies it. It says what
 	// it found in one line, and gives up when ctx ends. Nil proves nothing.
 	Prove func(ctx context.Context, dir string, since time.Time) (string, error)
+	// Image runs `ringfence image` with arguments and returns what it prints. That an image is refused, or will be, is no error.
+	Image func(ctx context.Context, args ...string) (string, error)
 	// NewServer makes the control plane, which answers on the unix socket at a path.
 	NewServer func(socket string, log *slog.Logger) (Server, error)
 }
@@ -118,6 +120,10 @@ func runsOn(goos, kubeconfig string) error {
 func run(ctx context.Context, o Options, srv Server, story *story) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var err error
+	if story.images, err = examine(ctx, o, time.Now()); err != nil {
+		return err
+	}
 	cluster, err := connect(ctx, o, srv.AuditURL(), story)
 	if err != nil {
 		return err

@@ -36,11 +36,14 @@ func (w *warnings) take() []string {
 // refusalLine finds a refusal line within what the API server wraps around it.
 var refusalLine = regexp.MustCompile(`RF-[A-Z]{2}-[0-9]{2} .*$`)
 
-// refusals are the refusal lines of an error and its warnings, one a control, in order of id. The API server cuts warnings
-// where there are many, so the longest of a control is taken.
+// refusals are the refusal lines of an error, which may be nil, and its warnings, one a control, in order of id. The API server cuts
+// warnings where there are many, so the longest of a control is taken.
 func refusals(err error, warnings []string) []string {
 	longest := map[string]string{}
-	for _, text := range append([]string{err.Error()}, warnings...) {
+	if err != nil {
+		warnings = append([]string{err.Error()}, warnings...)
+	}
+	for _, text := range warnings {
 		line := refusalLine.FindString(text)
 		id, _, _ := strings.Cut(line, " ")
 		if len(line) > len(longest[id]) {

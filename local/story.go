@@ -47,6 +47,7 @@ type story struct {
 	out    io.Writer
 	start  time.Time
 	failed int
+	images *sampleImages // once they were examined
 }
 
 func newStory(out io.Writer) *story { return &story{out: out, start: time.Now()} }
@@ -113,6 +114,10 @@ func (s *story) play(ctx context.Context, config *rest.Config, c *cluster, o Opt
 	if err := s.refuse(ctx, map[string]client.Client{"": developer, "cluster-admin": clusterAdmin}, warnings); err != nil {
 		return err
 	}
+	if err := s.warn(ctx, developer, warnings); err != nil {
+		return err
+	}
+	s.foresee()
 	if c.simulated && o.Prove != nil { // a cluster of the user's own sends its audit events elsewhere
 		if err := s.prove(ctx, o, began); err != nil {
 			return err
@@ -326,8 +331,9 @@ Try in another terminal:
   kubectl run shell --image=nginx -n payments-dev --as=%s --as-group=%s
   ringfence findings --since 10m --dir %s
   ringfence explain RF-WL-05
+  %s
 Ctrl-C stops everything; the state stays in %s.
-`, c.kubeconfig, programs(), tenantAdmin, tenantAdminGroup, o.Dir, o.Dir)
+`, c.kubeconfig, programs(), tenantAdmin, tenantAdminGroup, o.Dir, s.images.command("ls"), o.Dir)
 }
 
 // programs is the folder of this program, where kubectl lies too if it was built here.

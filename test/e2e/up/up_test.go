@@ -163,9 +163,10 @@ func TestOnce(t *testing.T) {
 	bin(t, "devcluster")
 	dir := shortDir(t)
 	out, prose, code := run(t, "up", "--once", "--dir", dir)
-	if code != 0 || strings.Count(out, "s  refused: ") != 8 || !strings.Contains(out, "compliant workload runs") {
-		t.Errorf("ringfence up --once = %d, want 0, eight refusals and a running workload\n%s%s", code, out, prose)
+	if code != 0 || strings.Count(out, "s  refused: ") != 9 || !strings.Contains(out, "compliant workload runs") {
+		t.Errorf("ringfence up --once = %d, want 0, nine refusals and a running workload\n%s%s", code, out, prose)
 	}
+	images(t, dir, out)
 	kept(t, dir, out)
 }
 
@@ -371,6 +372,7 @@ func TestExistingCluster(t *testing.T) {
 	if out, prose, code := run(t, "up", "--once", "--yes", "--kubeconfig", cluster.Kubeconfig); code != 0 {
 		t.Errorf("up --yes = %d\n%s%s", code, out, prose)
 	}
+	silenced(t, cluster.Kubeconfig)
 	dir := shortDir(t)
 	serve := exec.Command(bin(t, "ringfence"), "serve", "--kubeconfig", cluster.Kubeconfig, "--socket", filepath.Join(dir, "ringfence.sock"))
 	if err := serve.Start(); err != nil {
