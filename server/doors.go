@@ -185,13 +185,18 @@ func readTokens(file string) ([]string, error) {
 	return tokens, nil
 }
 
+// readSecret reads a file whole or not at all: of a token that was cut off the rest would count.
 func readSecret(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxSecret))
+	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err == nil && len(text) > maxSecret {
+		return nil, fmt.Errorf("%s has more than %d bytes; want a file of tokens or certificates", file, maxSecret)
+	}
+	return text, err
 }
 
 // pool reads the certificates of a CA.
@@ -268,5 +273,7 @@ func (s *Server) followFile(ctx context.Context) error {
 	}
 	return s.audit.Follow(ctx, auditlog.Tail{Path: s.cfg.AuditFile, Cursor: auditCursor(s.cfg.Evidence), Broken: func(err error) {
 		s.log.Error("audit events may be lost: a packed file is broken", "err", err)
+	}, Failed: func(err error) {
+		s.log.Error("audit events cannot be read; trying again", "err", err)
 	}})
 }

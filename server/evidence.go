@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ringfence.dev/ringfence/forward"
+	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/ledger/witness"
 	"ringfence.dev/ringfence/record"
@@ -96,8 +97,8 @@ func actorKey(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		key := make([]byte, 32)
-		_, _ = rand.Read(key) // it never fails
-		return key, os.WriteFile(path, []byte(hex.EncodeToString(key)+"\n"), 0o600)
+		_, _ = rand.Read(key)                                                          // it never fails
+		return key, durable.Replace(path, []byte(hex.EncodeToString(key)+"\n"), 0o600) // before any record is made with it
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the key of references: %w", err)

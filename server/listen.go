@@ -60,7 +60,7 @@ func (s *Server) listenSocket(path string) error {
 	if len(path) > maxSocketPath {
 		return fmt.Errorf("the socket path %s is longer than %d bytes, which the kernel does not allow; choose a shorter directory", path, maxSocketPath)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // left behind by a process that was killed
+	if err := removeSocket(path); err != nil { // left behind by a process that was killed
 		return fmt.Errorf("remove the old socket: %w", err)
 	}
 	l, err := net.Listen("unix", path)
@@ -84,6 +84,20 @@ func (s *Server) listenSocket(path string) error {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	s.serve(l, mux)
 	return nil
+}
+
+// removeSocket removes a socket where there is one, and never anything else: a path that was mistyped may be that of a file.
+func removeSocket(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("%s is there and is no socket; fix: name another path, or move it away", path)
+	}
+	return os.Remove(path)
 }
 
 // metricsHandler answers with the metrics of all that this process does.

@@ -31,8 +31,13 @@ func (s *Server) askScan(ctx context.Context, from time.Time, q record.Query) (r
 		return answer, err
 	}
 	f := store.ScannedFilter{State: scanStates(q.State), Range: store.Range{From: from}, Page: store.Page{After: q.After, Limit: pageLimit, Newest: true}}
-	if q.Namespace != "" {
+	switch {
+	case q.Namespace != "":
 		f.Namespaces = []string{q.Namespace}
+	case q.Namespaces != nil && len(q.Namespaces) == 0:
+		return answer, nil
+	default:
+		f.Namespaces = q.Namespaces
 	}
 	if q.Control != "" {
 		f.Controls = []string{q.Control}

@@ -11,9 +11,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
+
+	"ringfence.dev/ringfence/internal/durable"
 )
 
 const (
@@ -37,6 +38,9 @@ type Tail struct {
 	// Broken is told of a packed file that cannot be unpacked to its end; nil tells nobody. It is counted as a gap too, and
 	// the next file is read.
 	Broken func(err error)
+	// Failed is told why nothing can be read now or the cursor cannot be written, once for as long as it is the same; nil tells
+	// nobody. Both are tried again. What was read and could not be kept is counted, and is the Sink's to tell.
+	Failed func(err error)
 }
 
 // tailPlace is where the reading of a file stands: always at the beginning of a line.
@@ -74,16 +78,29 @@ func (h *Handler) Follow(ctx context.Context, t Tail) error {
 	if err := f.resume(); err != nil {
 		return err
 	}
+	told := ""
 	for ctx.Err() == nil {
 		more, err := f.step(ctx)
 		if err == nil && f.at != f.written && f.at.HeadLen > 0 { // the beginning of a file tells nothing: which one is it?
 			err = f.save()
 		}
+		told = f.tell(err, told)
 		if err != nil || !more {
 			_ = t.Sleep(ctx, t.Poll)
 		}
 	}
 	return nil
+}
+
+// tell tells of an error that is not the one that was told last, and returns what is told now.
+func (f *follower) tell(err error, told string) string {
+	if err == nil || errors.Is(err, errUnkept) {
+		return ""
+	}
+	if err.Error() != told && f.Failed != nil {
+		f.Failed(err)
+	}
+	return err.Error()
 }
 
 // sleep waits by the machine's clock.
@@ -326,20 +343,10 @@ func (f *follower) close() {
 // save writes the cursor, so that a crash leaves the old one or the new.
 func (f *follower) save() error {
 	text, err := json.Marshal(f.at)
-	if err != nil {
-		return err
-	}
-	temp, err := os.CreateTemp(filepath.Dir(f.Cursor), "."+filepath.Base(f.Cursor)+".*")
-	if err != nil {
-		return fmt.Errorf("write the cursor %s: %w", f.Cursor, err)
-	}
-	_, err = temp.Write(append(text, '\n'))
-	err = errors.Join(err, temp.Sync(), temp.Close())
 	if err == nil {
-		err = os.Rename(temp.Name(), f.Cursor)
+		err = durable.Replace(f.Cursor, append(text, '\n'), 0o600)
 	}
 	if err != nil {
-		_ = os.Remove(temp.Name())
 		return fmt.Errorf("write the cursor %s: %w", f.Cursor, err)
 	}
 	f.written = f.at

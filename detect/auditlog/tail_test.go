@@ -176,3 +176,34 @@ func TestFollowUnkept(t *testing.T) {
 		t.Errorf("Follow = %v, %+v; want 2 events after 3 tries", err, st)
 	}
 }
+
+// TestFollowFailed: why nothing can be read is told once, and again after it could be; what cannot be kept is not told here.
+func TestFollowFailed(t *testing.T) {
+	h, sink := handler(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "audit.log")
+	var told []string
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	looks := 0
+	err := h.Follow(ctx, Tail{Path: path, Cursor: filepath.Join(dir, "cursors", "cursor"), Failed: func(err error) { told = append(told, err.Error()) },
+		Sleep: func(context.Context, time.Duration) error {
+			switch looks++; looks {
+			case 2: // it is there, and nothing of it can be kept
+				sink.fails = errors.New("disk full")
+				appendTo(t, path, lines(0, 2))
+			case 4: // it can, and the cursor has no folder
+				sink.fails = nil
+			case 6:
+				if err := os.Mkdir(filepath.Join(dir, "cursors"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			case 8:
+				cancel()
+			}
+			return nil
+		}})
+	if err != nil || len(told) != 2 || !strings.Contains(told[0], "open "+path) || !strings.Contains(told[1], "write the cursor") || h.Stats().Events != 2 {
+		t.Errorf("Follow = %v, %+v; told %q, want the missing file and the cursor, once each", err, h.Stats(), told)
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -107,7 +106,7 @@ func (d *Desk) Approve(ctx context.Context, namespace, name string) (*v1alpha1.W
 	if err != nil {
 		return nil, err
 	}
-	w, err := d.get(ctx, namespace, name)
+	w, err := read[v1alpha1.Waiver](ctx, d, "waiver", namespace, name)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +122,7 @@ func (d *Desk) Approve(ctx context.Context, namespace, name string) (*v1alpha1.W
 
 // Revoke ends a waiver now, unless it has ended, and returns it as it was. It stays readable; approval and reason are evidence.
 func (d *Desk) Revoke(ctx context.Context, namespace, name string) (*v1alpha1.Waiver, error) {
-	w, err := d.get(ctx, namespace, name)
+	w, err := read[v1alpha1.Waiver](ctx, d, "waiver", namespace, name)
 	if err != nil {
 		return nil, err
 	}
@@ -137,31 +136,9 @@ func (d *Desk) Revoke(ctx context.Context, namespace, name string) (*v1alpha1.Wa
 	return w, nil
 }
 
-func (d *Desk) get(ctx context.Context, namespace, name string) (*v1alpha1.Waiver, error) {
-	w := &v1alpha1.Waiver{}
-	if err := d.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, w); err != nil {
-		return nil, fmt.Errorf("read waiver %s in %s: %w", name, namespace, said(err))
-	}
-	return w, nil
-}
-
 // List is the waivers of a namespace, of all for "", by namespace and name.
 func (d *Desk) List(ctx context.Context, namespace string) ([]v1alpha1.Waiver, error) {
-	var all v1alpha1.WaiverList
-	for {
-		var page v1alpha1.WaiverList
-		if err := d.client.List(ctx, &page, client.InNamespace(namespace), client.Limit(500), client.Continue(all.Continue)); err != nil {
-			return nil, fmt.Errorf("list waivers: %w", said(err))
-		}
-		all.Items, all.Continue = append(all.Items, page.Items...), page.Continue
-		if page.Continue == "" {
-			break
-		}
-	}
-	slices.SortFunc(all.Items, func(a, b v1alpha1.Waiver) int {
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
-	return all.Items, nil
+	return listed(ctx, d, "waivers", namespace, func(page *v1alpha1.WaiverList) []v1alpha1.Waiver { return page.Items })
 }
 
 // Guard is what holds in a namespace.

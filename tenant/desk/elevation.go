@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -117,50 +116,20 @@ func (d *Desk) EndElevation(ctx context.Context, namespace, name, reason string)
 
 // Elevation is that of a name.
 func (d *Desk) Elevation(ctx context.Context, namespace, name string) (*v1alpha1.Elevation, error) {
-	e := &v1alpha1.Elevation{}
-	if err := d.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, e); err != nil {
-		return nil, fmt.Errorf("read elevation %s in %s: %w", name, namespace, said(err))
-	}
-	return e, nil
+	return read[v1alpha1.Elevation](ctx, d, "elevation", namespace, name)
 }
 
 // Elevations are those of a namespace, of all for "", by namespace and name.
 func (d *Desk) Elevations(ctx context.Context, namespace string) ([]v1alpha1.Elevation, error) {
-	var all v1alpha1.ElevationList
-	for {
-		var page v1alpha1.ElevationList
-		if err := d.client.List(ctx, &page, client.InNamespace(namespace), client.Limit(500), client.Continue(all.Continue)); err != nil {
-			return nil, fmt.Errorf("list elevations: %w", said(err))
-		}
-		all.Items, all.Continue = append(all.Items, page.Items...), page.Continue
-		if page.Continue == "" {
-			break
-		}
-	}
-	slices.SortFunc(all.Items, func(a, b v1alpha1.Elevation) int {
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
-	return all.Items, nil
+	return listed(ctx, d, "elevations", namespace, func(page *v1alpha1.ElevationList) []v1alpha1.Elevation { return page.Items })
 }
 
 // AwaitElevation waits until an elevation has come to a phase or further, at most so long, and returns it as it stands then.
 func (d *Desk) AwaitElevation(ctx context.Context, namespace, name string, phase v1alpha1.ElevationPhase, within time.Duration) (*v1alpha1.Elevation, error) {
-	tick, enough := time.NewTicker(200*time.Millisecond), time.NewTimer(within)
-	defer tick.Stop()
-	defer enough.Stop()
-	for {
+	return await(ctx, within, func() (*v1alpha1.Elevation, bool, error) {
 		e, err := d.Elevation(ctx, namespace, name)
-		if err != nil || e.Status.Phase == phase || e.Status.Phase == v1alpha1.ElevationEnded {
-			return e, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-enough.C:
-			return e, nil
-		case <-tick.C:
-		}
-	}
+		return e, err == nil && (e.Status.Phase == phase || e.Status.Phase == v1alpha1.ElevationEnded), err
+	})
 }
 
 // Bearer is the token with which the kubeconfig's user speaks to the API server, "" for one who proves themselves in another way. It

@@ -3,12 +3,9 @@ package desk
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 )
@@ -70,28 +67,10 @@ func (d *Desk) writeImport(ctx context.Context, namespace, name, verb string, ed
 
 // Import is that of a name.
 func (d *Desk) Import(ctx context.Context, namespace, name string) (*v1alpha1.ImageImport, error) {
-	i := &v1alpha1.ImageImport{}
-	if err := d.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, i); err != nil {
-		return nil, fmt.Errorf("read import %s in %s: %w", name, namespace, said(err))
-	}
-	return i, nil
+	return read[v1alpha1.ImageImport](ctx, d, "import", namespace, name)
 }
 
 // Imports are those of a namespace, of all for "", by namespace and name.
 func (d *Desk) Imports(ctx context.Context, namespace string) ([]v1alpha1.ImageImport, error) {
-	var all v1alpha1.ImageImportList
-	for {
-		var page v1alpha1.ImageImportList
-		if err := d.client.List(ctx, &page, client.InNamespace(namespace), client.Limit(500), client.Continue(all.Continue)); err != nil {
-			return nil, fmt.Errorf("list imports: %w", said(err))
-		}
-		all.Items, all.Continue = append(all.Items, page.Items...), page.Continue
-		if page.Continue == "" {
-			break
-		}
-	}
-	slices.SortFunc(all.Items, func(a, b v1alpha1.ImageImport) int {
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
-	return all.Items, nil
+	return listed(ctx, d, "imports", namespace, func(page *v1alpha1.ImageImportList) []v1alpha1.ImageImport { return page.Items })
 }

@@ -106,7 +106,7 @@ func (d *Desk) weigh(ctx context.Context, plan *Move) error {
 
 // AskMove asks in the user's own name for a move that was planned.
 func (d *Desk) AskMove(ctx context.Context, plan *Move) (*v1alpha1.Tenant, error) {
-	user, object, err := d.person(ctx)
+	who, err := d.Who(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -114,14 +114,14 @@ func (d *Desk) AskMove(ctx context.Context, plan *Move) (*v1alpha1.Tenant, error
 		return nil, fmt.Errorf("move environment %s: %w: environment %s is still on its way to tenant %s; wait for it: ringfence tenant show %s", plan.Environment, ErrRefused, old.Environment, old.To, plan.From.Name)
 	}
 	m := plan.Move
-	m.Requester, m.RequesterObject, m.Approver = user, object, ""
+	m.Requester, m.RequesterObject, m.Approver = who.Name, who.Object, ""
 	return d.change(ctx, plan.From.Name, "move an environment of", func(t *v1alpha1.Tenant) { t.Spec.Move = &m })
 }
 
 // ApproveMove approves in the user's own name what another person asked for. The tenant that gets the environment is written first: until
 // the other one's approval its wish counts for nothing, and then both agree. What was interrupted is done by approving again.
 func (d *Desk) ApproveMove(ctx context.Context, from string) (*v1alpha1.Move, error) {
-	user, object, err := d.person(ctx)
+	who, err := d.Who(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (d *Desk) ApproveMove(ctx context.Context, from string) (*v1alpha1.Move, er
 		return refuse("nobody asked for it")
 	case m.Approver != "":
 		return refuse("%s has approved it", m.Approver)
-	case m.Requester == user || object != "" && m.RequesterObject == object:
+	case m.Requester == who.Name || who.Object != "" && m.RequesterObject == who.Object:
 		return refuse("you asked for it; have another person approve it") // before anything is written
 	}
 	plan, err := d.PlanMove(ctx, from, *m)
@@ -152,7 +152,7 @@ func (d *Desk) ApproveMove(ctx context.Context, from string) (*v1alpha1.Move, er
 	}
 	approve := func(t *v1alpha1.Tenant) {
 		t.Spec.Environments, t.Spec.Pipelines = plan.Left.Spec.Environments, plan.Left.Spec.Pipelines
-		t.Spec.Move.Approver = user
+		t.Spec.Move.Approver = who.Name
 	}
 	dry := plan.From.DeepCopy()
 	approve(dry)

@@ -3,7 +3,6 @@ package desk
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -96,11 +95,7 @@ func (d *Desk) decide(ctx context.Context, namespace, name, reason, field string
 func (d *Desk) quarantine(ctx context.Context, namespace, name string) (*v1alpha1.Quarantine, error) {
 	kind, workload, isWorkload := strings.Cut(name, "/")
 	if !isWorkload {
-		q := &v1alpha1.Quarantine{}
-		if err := d.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, q); err != nil {
-			return nil, fmt.Errorf("read quarantine %s in %s: %w", name, namespace, said(err))
-		}
-		return q, nil
+		return read[v1alpha1.Quarantine](ctx, d, "quarantine", namespace, name)
 	}
 	all, err := d.Quarantines(ctx, namespace)
 	if err != nil {
@@ -116,42 +111,13 @@ func (d *Desk) quarantine(ctx context.Context, namespace, name string) (*v1alpha
 
 // Quarantines are those of a namespace, of all for "", by namespace and name.
 func (d *Desk) Quarantines(ctx context.Context, namespace string) ([]v1alpha1.Quarantine, error) {
-	var all v1alpha1.QuarantineList
-	for {
-		var page v1alpha1.QuarantineList
-		if err := d.client.List(ctx, &page, client.InNamespace(namespace), client.Limit(500), client.Continue(all.Continue)); err != nil {
-			return nil, fmt.Errorf("list quarantines: %w", said(err))
-		}
-		all.Items, all.Continue = append(all.Items, page.Items...), page.Continue
-		if page.Continue == "" {
-			break
-		}
-	}
-	slices.SortFunc(all.Items, func(a, b v1alpha1.Quarantine) int {
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
-	return all.Items, nil
+	return listed(ctx, d, "quarantines", namespace, func(page *v1alpha1.QuarantineList) []v1alpha1.Quarantine { return page.Items })
 }
 
 // Await waits until Ringfence has brought a quarantine to a phase, at most so long, and returns it as it stands then.
 func (d *Desk) Await(ctx context.Context, of *v1alpha1.Quarantine, phase v1alpha1.QuarantinePhase, within time.Duration) (*v1alpha1.Quarantine, error) {
-	tick, enough := time.NewTicker(200*time.Millisecond), time.NewTimer(within)
-	defer tick.Stop()
-	defer enough.Stop()
-	for {
-		q := &v1alpha1.Quarantine{}
-		if err := d.client.Get(ctx, client.ObjectKeyFromObject(of), q); err != nil {
-			return nil, fmt.Errorf("read quarantine %s in %s: %w", of.Name, of.Namespace, said(err))
-		}
-		if q.Status.Phase == phase || q.Status.Phase == v1alpha1.QuarantineEnded {
-			return q, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-enough.C:
-			return q, nil
-		case <-tick.C:
-		}
-	}
+	return await(ctx, within, func() (*v1alpha1.Quarantine, bool, error) {
+		q, err := read[v1alpha1.Quarantine](ctx, d, "quarantine", of.Namespace, of.Name)
+		return q, err == nil && (q.Status.Phase == phase || q.Status.Phase == v1alpha1.QuarantineEnded), err
+	})
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
-	"ringfence.dev/ringfence/identity"
 )
 
 // readable are the objects of a resource that the user may get by name, as the API server's own rules for him name them. It takes no
@@ -35,72 +32,51 @@ func (d *Desk) readable(ctx context.Context, apiGroup, resource string) ([]strin
 	return slices.Compact(names), nil
 }
 
-// Namespaces are the namespaces of tenants that the user may see, by name, and whether these are all there are: whoever may list
-// namespaces gets everybody's, everybody else his own.
-func (d *Desk) Namespaces(ctx context.Context) (all []corev1.Namespace, everybody bool, err error) {
-	var list corev1.NamespaceList
-	err = d.client.List(ctx, &list, client.HasLabels{v1alpha1.LabelTenant})
+// visible are the objects of a resource that the user may see, by name, and whether these are all there are: all that options choose
+// for whoever may list them, those that he may get by name for everybody else.
+func visible[T, U any, P pointer[T], L listOf[U]](ctx context.Context, d *Desk, apiGroup, resource string, items func(L) []T, options ...client.ListOption) (all []T, everybody bool, err error) {
+	page := L(new(U))
+	err = d.client.List(ctx, page, options...)
 	switch {
 	case err == nil:
-		all, everybody = list.Items, true
+		all, everybody = items(page), true
 	case !apierrors.IsForbidden(err):
-		return nil, false, fmt.Errorf("list namespaces: %w", said(err))
+		return nil, false, fmt.Errorf("list %s: %w", resource, said(err))
 	default:
-		names, err := d.readable(ctx, "", "namespaces")
+		names, err := d.readable(ctx, apiGroup, resource)
 		if err != nil {
 			return nil, false, err
 		}
 		for _, name := range names {
-			var ns corev1.Namespace
-			if err := d.client.Get(ctx, client.ObjectKey{Name: name}, &ns); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+			one := P(new(T))
+			if err := d.client.Get(ctx, client.ObjectKey{Name: name}, one); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
 				continue // it went since, or the right did
 			} else if err != nil {
-				return nil, false, fmt.Errorf("read namespace %s: %w", name, said(err))
+				return nil, false, fmt.Errorf("read %s of %s: %w", name, resource, said(err))
 			}
-			if ns.Labels[v1alpha1.LabelTenant] != "" {
-				all = append(all, ns)
-			}
+			all = append(all, *one)
 		}
 	}
-	slices.SortFunc(all, func(a, b corev1.Namespace) int { return strings.Compare(a.Name, b.Name) })
+	byName[T, P](all)
 	return all, everybody, nil
+}
+
+// Namespaces are the namespaces of tenants that the user may see, by name, and whether these are all there are: whoever may list
+// namespaces gets everybody's, everybody else his own.
+func (d *Desk) Namespaces(ctx context.Context) (all []corev1.Namespace, everybody bool, err error) {
+	all, everybody, err = visible(ctx, d, "", "namespaces", func(page *corev1.NamespaceList) []corev1.Namespace { return page.Items }, client.HasLabels{v1alpha1.LabelTenant})
+	return slices.DeleteFunc(all, func(ns corev1.Namespace) bool { return ns.Labels[v1alpha1.LabelTenant] == "" }), everybody, err
 }
 
 // Tenants are those that the user may see, by name: all for whoever may list them, his own for everybody else.
 func (d *Desk) Tenants(ctx context.Context) (all []v1alpha1.Tenant, err error) {
-	var list v1alpha1.TenantList
-	err = d.client.List(ctx, &list)
-	switch {
-	case err == nil:
-		all = list.Items
-	case !apierrors.IsForbidden(err):
-		return nil, fmt.Errorf("list tenants: %w", said(err))
-	default:
-		names, err := d.readable(ctx, v1alpha1.GroupVersion.Group, "tenants")
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			var t v1alpha1.Tenant
-			if err := d.client.Get(ctx, client.ObjectKey{Name: name}, &t); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-				continue
-			} else if err != nil {
-				return nil, fmt.Errorf("read tenant %s: %w", name, said(err))
-			}
-			all = append(all, t)
-		}
-	}
-	slices.SortFunc(all, func(a, b v1alpha1.Tenant) int { return strings.Compare(a.Name, b.Name) })
-	return all, nil
+	all, _, err = visible(ctx, d, v1alpha1.GroupVersion.Group, "tenants", func(page *v1alpha1.TenantList) []v1alpha1.Tenant { return page.Items })
+	return all, err
 }
 
 // Tenant is one tenant.
 func (d *Desk) Tenant(ctx context.Context, name string) (*v1alpha1.Tenant, error) {
-	t := &v1alpha1.Tenant{}
-	if err := d.client.Get(ctx, client.ObjectKey{Name: name}, t); err != nil {
-		return nil, fmt.Errorf("read tenant %s: %w", name, said(err))
-	}
-	return t, nil
+	return read[v1alpha1.Tenant](ctx, d, "tenant", "", name)
 }
 
 // Cordon stops what is new in a tenant, or with nil lets it go on, and returns the tenant as it is then.
@@ -110,17 +86,17 @@ func (d *Desk) Cordon(ctx context.Context, name string, cordon *v1alpha1.Cordon)
 
 // Offboard asks in the user's own name to end a tenant.
 func (d *Desk) Offboard(ctx context.Context, name string, o v1alpha1.Offboarding) (*v1alpha1.Tenant, error) {
-	user, object, err := d.person(ctx)
+	who, err := d.Who(ctx)
 	if err != nil {
 		return nil, err
 	}
-	o.Requester, o.RequesterObject, o.Approver = user, object, ""
+	o.Requester, o.RequesterObject, o.Approver = who.Name, who.Object, ""
 	return d.change(ctx, name, "offboard", func(t *v1alpha1.Tenant) { t.Spec.Offboarding = &o })
 }
 
 // ApproveOffboarding approves in the user's own name what another person asked for.
 func (d *Desk) ApproveOffboarding(ctx context.Context, name string) (*v1alpha1.Tenant, error) {
-	user, _, err := d.person(ctx)
+	user, err := d.User(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -154,18 +130,6 @@ func (d *Desk) change(ctx context.Context, name, what string, to func(*v1alpha1.
 		return nil, fmt.Errorf("%s tenant %s: %w", what, name, said(err))
 	}
 	return next, nil
-}
-
-// person is the user as the API server knows him, and his oid, "" where the identity provider has none.
-func (d *Desk) person(ctx context.Context) (user, object string, err error) {
-	review := &authenticationv1.SelfSubjectReview{}
-	if err := d.client.Create(ctx, review); err != nil {
-		return "", "", fmt.Errorf("ask the API server who you are: %w", said(err))
-	}
-	if of := review.Status.UserInfo.Extra[identity.ExtraObject]; len(of) > 0 {
-		object = of[0]
-	}
-	return review.Status.UserInfo.Username, object, nil
 }
 
 // Contents counts what a namespace holds by kind, of what a tenant's end would take: workloads, claims and Secrets. What the user may
