@@ -19,9 +19,6 @@ import (
 	"ringfence.dev/ringfence/tenant/desk"
 )
 
-// dueLook is how often `ringfence serve` looks whether a control is due.
-const dueLook = time.Hour
-
 // duty is one look whether the Platform's own rules promote something for a ring.
 type duty struct {
 	env      Env
@@ -185,15 +182,32 @@ func (l duty) stood(ctx context.Context, id string) (out rollout.Stood, err erro
 // socketPath is where the control plane answers.
 func (o preflightOptions) socketPath() string { return cmp.Or(o.socket, local.SocketPath(o.dir)) }
 
-// promotes looks every hour whether a control is due, as the user of a kubeconfig, until ctx ends.
-func promotes(ctx context.Context, env Env, cfg server.Config, kubeconfig string) {
+// promoter is `ringfence serve --promote-as`: it looks now and then whether a control is due.
+type promoter struct {
+	as    string // kubeconfig; "" for nobody
+	every time.Duration
+}
+
+// validate says what is wrong with the flags.
+func (p promoter) validate(cfg server.Config) error {
+	switch {
+	case p.as != "" && (cfg.Socket == "" || cfg.Evidence == ""):
+		return usagef("ringfence serve", "--promote-as: want --socket and --evidence too: what is due follows from what was recorded")
+	case p.as != "" && p.every <= 0:
+		return usagef("ringfence serve", "--promote-every %v: want a time above 0, such as 1h", p.every)
+	}
+	return nil
+}
+
+// loop promotes what is due until ctx ends; what the control plane knows it asks over its socket.
+func (p promoter) loop(ctx context.Context, env Env, socket string) {
 	var o promoteOptions
-	o.cluster.kubeconfig, o.socket = kubeconfig, cfg.Socket
+	o.cluster.kubeconfig, o.socket = p.as, socket
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(dueLook):
+		case <-time.After(p.every):
 		}
 		if err := promoteDue(ctx, env, o); err != nil && ctx.Err() == nil {
 			env.note("promote what is due: %v", err)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +19,8 @@ import (
 // newServe is `ringfence serve`: the control plane in a cluster.
 func newServe(env Env) *cobra.Command {
 	var cfg server.Config
-	var kubeconfig, sinks, promoteAs string
+	var kubeconfig, sinks string
+	var promote promoter
 	var keep map[string]string
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -32,7 +33,7 @@ Native policies keep refusing while it is down.`,
 			if cfg.StoreKeep, err = parseKeep("ringfence serve", "--store-keep", keep); err != nil {
 				return err
 			}
-			return serve(cmd.Context(), env, cfg, kubeconfig, sinks, promoteAs)
+			return serve(cmd.Context(), env, cfg, kubeconfig, sinks, promote)
 		},
 	}
 	flags := cmd.Flags()
@@ -58,7 +59,8 @@ Native policies keep refusing while it is down.`,
 	flags.DurationVar(&cfg.DebugTime, "debug-time", remediate.DefaultDebugTime, "how long a debug container may be in a pod until the pod is evicted, where the control on debug containers denies")
 	flags.StringArrayVar(&cfg.WitnessFor, "witness-for", nil, "file keyring of another ledger whose checkpoints are witnessed at --listen; repeatable")
 	flags.BoolVar(&cfg.NoScan, "no-scan", false, "do not judge what lies in the cluster in the background; what fails there is then unknown")
-	flags.StringVar(&promoteAs, "promote-as", "", "kubeconfig of the account in whose name controls are promoted as spec.promotion of the Platform says; needs --socket and --evidence (default: nobody promotes by itself)")
+	flags.StringVar(&promote.as, "promote-as", "", "kubeconfig of the account in whose name controls are promoted as spec.promotion of the Platform says; needs --socket and --evidence (default: nobody promotes by itself)")
+	flags.DurationVar(&promote.every, "promote-every", time.Hour, "how often --promote-as looks whether a control is due, on the replica that leads")
 	flags.StringVar(&cfg.ImageFacts, "image-facts", "", "folder of .json and .yaml files of kind ImageAdmission, by which images are judged (default: nothing is claimed of images)")
 	flags.StringVar(&cfg.ImageReports, "image-reports", "", "folder into which reports of scanners go that pipelines send to --listen; needs --push-token-file or --api-listen (default: none are taken)")
 	apiFlags(cmd, &cfg.API)
@@ -69,13 +71,16 @@ Native policies keep refusing while it is down.`,
 	return cmd
 }
 
-func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig, sinks, promoteAs string) error {
+func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig, sinks string, promote promoter) error {
 	if runtime.GOOS == "windows" {
 		return errors.New("ringfence serve does not run on Windows; run it in a cluster, or on Linux or macOS")
 	}
 	cfg.Controls = env.Controls
-	if promoteAs != "" && (cfg.Socket == "" || cfg.Evidence == "") {
-		return usagef("ringfence serve", "--promote-as: want --socket and --evidence too: what is due follows from what was recorded")
+	if err := promote.validate(cfg); err != nil {
+		return err
+	}
+	if promote.as != "" {
+		cfg.Leads = func(ctx context.Context) { promote.loop(ctx, env, cfg.Socket) }
 	}
 	var err error
 	if cfg.Sinks, err = loadSinkFile(sinks); err != nil {
@@ -92,13 +97,6 @@ func serve(ctx context.Context, env Env, cfg server.Config, kubeconfig, sinks, p
 	defer s.Close()
 	if url := s.AuditURL(); url != "" {
 		fmt.Fprintln(env.Stdout, url) // the API server must be told this, path included
-	}
-	if promoteAs != "" {
-		ctx, stop := context.WithCancel(ctx)
-		var loop sync.WaitGroup
-		loop.Go(func() { promotes(ctx, env, cfg, promoteAs) })
-		defer loop.Wait()
-		defer stop()
 	}
 	return s.Run(ctx, rest)
 }

@@ -98,12 +98,15 @@ type Scan struct {
 	later   []*object                 // what waits for its maker, the first first
 	ends    ends
 	touched map[string]bool // namespaces whose Guard may be another
-	pending []record.ScanChange
-	at      time.Time // of the last of pending
-	clock   time.Time // as it was looked at last
-	started time.Time
-	whole   time.Time // when all was judged for the first time; zero before
-	judged  uint64
+	// editions change with what stands in a namespace, and edits counts them all.
+	editions map[string]uint64
+	edits    uint64
+	pending  []record.ScanChange
+	at       time.Time // of the last of pending
+	clock    time.Time // as it was looked at last
+	started  time.Time
+	whole    time.Time // when all was judged for the first time; zero before
+	judged   uint64
 }
 
 // kind is one kind of object that is judged.
@@ -138,7 +141,7 @@ func New(cfg Config) (*Scan, error) {
 		return nil, errors.New("make a background scan: want a cluster, kinds, an engine, Guards, a clock and a log")
 	}
 	s := &Scan{cfg: cfg, wake: make(chan struct{}, 1), told: make(chan struct{}, 1), find: make(chan struct{}, 1), objects: map[ref]*object{},
-		spaces: map[string]*space{}, makers: map[cluster.Identity]bool{}, touched: map[string]bool{}, started: cfg.Now(), clock: cfg.Now()}
+		spaces: map[string]*space{}, makers: map[cluster.Identity]bool{}, touched: map[string]bool{}, editions: map[string]uint64{}, started: cfg.Now(), clock: cfg.Now()}
 	for _, k := range cfg.Workloads {
 		s.kinds = append(s.kinds, &kind{Kind: k, workload: true})
 	}
@@ -162,6 +165,7 @@ func (s *Scan) remember(k Known) {
 	}
 	o := s.object(ref{at, k.Subject.Namespace, k.Subject.Name})
 	o.apiVersion = k.Subject.APIVersion
+	s.edited(o.namespace)
 	o.stands = append(o.stands, newStanding(k.Control, k.Path, details{k.Outcome, k.Action, k.Value, k.Waiver, k.Expires}, k.Since))
 }
 
@@ -264,6 +268,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // say notes a change that is to be told. s.mu is held.
 func (s *Scan) say(o *object, c record.ScanChange) {
+	s.edited(o.namespace)
 	if s.cfg.Keep == nil {
 		return
 	}

@@ -64,11 +64,29 @@ func (s *Scan) Standing() (all []Known) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.objects {
-		for _, f := range o.stands {
-			at, is := f.at.Value(), f.is.Value()
-			all = append(all, Known{Subject: s.subject(o), Control: at.control, Outcome: is.outcome, Action: is.action, Value: is.value, Path: at.path,
-				Waiver: is.waiver, Expires: is.expires, Since: time.Unix(0, f.since).UTC()})
+		all = append(all, s.known(o)...)
+	}
+	return all
+}
+
+// StandingIn are those of them that stand in one namespace, "" for none.
+func (s *Scan) StandingIn(namespace string) (all []Known) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if in := s.spaces[namespace]; in != nil {
+		for _, o := range in.objects {
+			all = append(all, s.known(o)...)
 		}
+	}
+	return all
+}
+
+// known are the findings that stand of an object. s.mu is held.
+func (s *Scan) known(o *object) (all []Known) {
+	for _, f := range o.stands {
+		at, is := f.at.Value(), f.is.Value()
+		all = append(all, Known{Subject: s.subject(o), Control: at.control, Outcome: is.outcome, Action: is.action, Value: is.value, Path: at.path,
+			Waiver: is.waiver, Expires: is.expires, Since: time.Unix(0, f.since).UTC()})
 	}
 	return all
 }

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/policy/bundle"
@@ -72,6 +73,17 @@ func (s *Server) standBy(mgr ctrl.Manager, bundles *bundle.Reconciler) error {
 		if err := bundles.Prepare(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("this replica is not prepared to lead; it will take longer", "err", err)
 		}
+		return nil
+	}))
+}
+
+// addLeads runs what the configuration has the leader do.
+func (s *Server) addLeads(mgr ctrl.Manager) error {
+	if s.cfg.Leads == nil {
+		return nil
+	}
+	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		s.cfg.Leads(ctx)
 		return nil
 	}))
 }

@@ -118,6 +118,10 @@ type Config struct {
 	// CanaryEvery is how often objects that must be refused are tried by dry run, and CanaryAfter how long after the start the first
 	// time; zero is an hour, and half a minute.
 	CanaryEvery, CanaryAfter time.Duration
+	// CountEvery is how often the counts of findings in the status of one Tenant are written at most; zero is tenant.DefaultCountEvery.
+	CountEvery time.Duration
+	// Leads is run while this process is the one that writes, until its context ends; nil for nothing.
+	Leads func(ctx context.Context)
 }
 
 // Server is the control plane before and while it runs.
@@ -358,7 +362,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.elevations.Load().SetupWithManager(mgr), s.keepKinds(mgr), s.facts.watch(mgr), s.addCanary(mgr, accepted)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
-	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr)); err != nil {
+	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr), s.addCounts(mgr), s.addLeads(mgr)); err != nil {
 		return err
 	}
 	if s.evidence == nil {

@@ -13,7 +13,7 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 )
 
-// ConditionReady is the one condition of a Tenant. It is True when every environment is as the tenant asks.
+// ConditionReady is True when every environment is as the tenant asks.
 const ConditionReady = "Ready"
 
 // The reasons of ConditionReady, the one that most needs a person first. Where several hold, the first is shown and the
@@ -58,7 +58,7 @@ type outcome struct {
 // statusOf is the status of a tenant after its outcomes. Of an environment that could not be written the old phase stays,
 // with the error; one that never was there is left out.
 func statusOf(t *v1alpha1.Tenant, outcomes []outcome, now time.Time) v1alpha1.TenantStatus {
-	status := v1alpha1.TenantStatus{ObservedGeneration: t.Generation, Conditions: slices.Clone(t.Status.Conditions)}
+	status := v1alpha1.TenantStatus{ObservedGeneration: t.Generation, Findings: t.Status.Findings, Conditions: slices.Clone(t.Status.Conditions)}
 	reasons, messages, names := map[string]bool{}, []string{}, []string{}
 	for _, o := range outcomes {
 		entry, reason := o.Status, o.Reason

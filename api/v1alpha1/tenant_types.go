@@ -13,6 +13,12 @@ import (
 // +kubebuilder:printcolumn:name="Owner",type=string,JSONPath=`.spec.owner`
 // +kubebuilder:printcolumn:name="Namespaces",type=string,JSONPath=`.status.namespaces`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Critical",type=integer,JSONPath=`.status.findings.critical`
+// +kubebuilder:printcolumn:name="High",type=integer,JSONPath=`.status.findings.high`
+// +kubebuilder:printcolumn:name="Medium",type=integer,JSONPath=`.status.findings.medium`
+// +kubebuilder:printcolumn:name="Low",type=integer,JSONPath=`.status.findings.low`
+// +kubebuilder:printcolumn:name="Scanned",type=string,JSONPath=`.status.conditions[?(@.type=="Scanned")].status`
+// +kubebuilder:printcolumn:name="Counted",type=date,priority=1,JSONPath=`.status.findings.counted`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="a tenant name is at most 40 characters: a lower-case letter, then letters, digits and -, not ending in -"
@@ -313,11 +319,30 @@ type TenantStatus struct {
 	// Offboarding says when rights ended and when the namespaces go; absent: nothing ends.
 	// +optional
 	Offboarding *OffboardingStatus `json:"offboarding,omitempty"`
-	// Conditions: Ready is True when every environment is as the tenant asks.
+	// Findings are how many findings stand in the tenant's namespaces; absent: they were not counted. The condition Scanned says what the counts lack.
+	// +optional
+	Findings *FindingCounts `json:"findings,omitempty"`
+	// Conditions: Ready is True when every environment is as the tenant asks, Scanned when the background scan has seen all that is there.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// FindingCounts are how many findings of the background scan are open, by severity. They are written where one of them is another, once a minute at most.
+type FindingCounts struct {
+	// Critical is how many of critical severity are open.
+	Critical int32 `json:"critical"`
+	// High is how many of high severity are open.
+	High int32 `json:"high"`
+	// Medium is how many of medium severity are open.
+	Medium int32 `json:"medium"`
+	// Low is how many of low severity are open.
+	Low int32 `json:"low"`
+	// Waived is how many more there are that are waived, of any severity.
+	Waived int32 `json:"waived"`
+	// Counted is since when the counts are these.
+	Counted metav1.Time `json:"counted"`
 }
 
 // EnvironmentPhase is where an environment is in its life.
