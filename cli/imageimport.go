@@ -79,7 +79,7 @@ func (o *importOptions) register(cmd *cobra.Command) {
 	flags.StringArrayVar(&o.reports, "report", nil, "`FILE` of a scanner about the image; may be repeated")
 	flags.StringArrayVar(&o.sboms, "sbom", nil, "`FILE` of a bill of materials of it, CycloneDX or SPDX in JSON; may be repeated")
 	flags.StringVar(&o.advisories, "advisories", "", "`FILE` of ringfence image advisories import")
-	flags.IntVar(&o.quorum, "quorum", 0, "`N` scanners must have scanned it (default: each that the Platform names)")
+	flags.IntVar(&o.quorum, "quorum", 0, "`N` scanners must have scanned it, where the Platform's images.imports does not demand more (default: as it says, else each that it names)")
 	flags.StringArrayVar(&o.upstreamKeys, "upstream-key", nil, "`FILE` of a public key in PEM whose signature upstream counts; may be repeated")
 	flags.StringVar(&o.upstreamRoot, "upstream-trusted-root", "", "`FILE` trusted_root.json, for --upstream-identity")
 	flags.StringVar(&o.upstreamIdentity, "upstream-identity", "", "`SUBJECT` whose signature upstream counts, exactly; needs --upstream-issuer and --upstream-trusted-root")

@@ -20,6 +20,7 @@ import (
 	"ringfence.dev/ringfence/image/signature"
 	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/report"
+	"ringfence.dev/ringfence/tenant"
 )
 
 // importRun is one import as far as it has come.
@@ -39,6 +40,8 @@ type importRun struct {
 	image    *registry.Fetched
 	kept     []registry.Kept
 	outcome  intake.Outcome
+	scanners []string // of which quorum many must have scanned it; none are those of the rule, and 0 is each
+	quorum   int
 }
 
 // importPin is what a folder is for: the digest is looked up once.
@@ -120,6 +123,9 @@ func (r *importRun) open(ctx context.Context) (err error) {
 	if r.judged.invalid > 0 {
 		return &exitError{finding.ExitUsage, fmt.Errorf("%s: a report or a setting cannot be read; want all of them", command)}
 	}
+	if err := r.demand(command); err != nil {
+		return err
+	}
 	if r.signer, err = r.o.signer(); err == nil {
 		r.upstream, err = r.o.upstream()
 	}
@@ -132,6 +138,25 @@ func (r *importRun) open(ctx context.Context) (err error) {
 	if err != nil {
 		return &exitError{finding.ExitUsage, fmt.Errorf("%s: %w", command, err)}
 	}
+	return nil
+}
+
+// demand is who must have scanned the image and how many of them. Whoever asks may demand more than the Platform states, and not less.
+func (r *importRun) demand(command string) error {
+	r.scanners, r.quorum = tenant.ImportQuorum(r.judged.settings.platform)
+	if r.quorum == 0 {
+		r.quorum = len(r.scanners)
+	}
+	asked, named := r.o.quorum, intake.Scanners(r.scanners, r.judged.rule)
+	switch {
+	case asked == 0:
+		return nil
+	case asked < r.quorum:
+		return usagef(command, "--quorum %d: the Platform's images.imports demands %d; want as many or more", asked, r.quorum)
+	case len(named) > 0 && asked > len(named):
+		return usagef(command, "--quorum %d: the Platform names %d scanners, %s; want as many or less", asked, len(named), strings.Join(named, ", "))
+	}
+	r.quorum = asked
 	return nil
 }
 
@@ -228,8 +253,8 @@ func (r *importRun) signedUpstream(ctx context.Context) (signers []string, err e
 
 // decide looks into the image and decides what no person must.
 func (r *importRun) decide(ctx context.Context) error {
-	c := intake.Case{Digest: r.pin.Digest, Reports: r.judged.each, Rule: r.judged.rule, Known: r.judged.known, Quorum: r.o.quorum, Now: r.judged.at,
-		Unsigned: r.o.unsigned, Accepted: r.o.accepted}
+	c := intake.Case{Digest: r.pin.Digest, Reports: r.judged.each, Rule: r.judged.rule, Known: r.judged.known, Scanners: r.scanners, Quorum: r.quorum,
+		Now: r.judged.at, Unsigned: r.o.unsigned, Accepted: r.o.accepted}
 	var err error
 	if c.Signers, err = r.signedUpstream(ctx); err != nil {
 		return fetched(err)

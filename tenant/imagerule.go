@@ -23,6 +23,16 @@ func ImageRule(platform *v1alpha1.Platform) image.Rule {
 	return r
 }
 
+// ImportQuorum is who must have scanned an image of outside, and how many of them: none names nobody, and 0 is each, as a Platform says that
+// is nil or says nothing of imports.
+func ImportQuorum(platform *v1alpha1.Platform) (scanners []string, quorum int) {
+	if platform == nil {
+		return nil, 0
+	}
+	rules := platform.Spec.Images.Imports
+	return rules.Scanners, int(rules.Quorum)
+}
+
 // TrustRules are what a Platform demands of signatures, in its order; a Platform that is nil demands nothing.
 func TrustRules(platform *v1alpha1.Platform) (all []image.Trust) {
 	if platform == nil {

@@ -5,6 +5,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // ImageRules are the bank's rules about image scans and signatures. What follows of them for each digest is in the Guards.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.trust) || self.trust.all(t, !has(t.identities) || size(t.identities) == 0) || has(self.trustedRoot) && size(self.trustedRoot) > 0",message="an identity counts by its certificate; want trustedRoot, which says which authorities issue those"
+// +kubebuilder:validation:XValidation:rule="!has(self.imports) || !has(self.imports.scanners) || !has(self.scanners) || size(self.scanners) == 0 || self.imports.scanners.all(s, s in self.scanners)",message="imports.scanners names one whose scans do not count; want scanners of images.scanners"
+// +kubebuilder:validation:XValidation:rule="!has(self.imports) || !has(self.imports.quorum) || (has(self.imports.scanners) && size(self.imports.scanners) > 0 ? self.imports.quorum <= size(self.imports.scanners) : !has(self.scanners) || size(self.scanners) == 0 || self.imports.quorum <= self.scanners.filter(s, s != 'openvex').size())",message="imports.quorum is more than there are scanners: no image could ever come in"
 type ImageRules struct {
 	// MaxScanAge is how long a scan counts, in hours, minutes and seconds such as 720h or 36h30m. Default 720h (30 days).
 	// +kubebuilder:default="720h"
@@ -36,9 +38,13 @@ type ImageRules struct {
 	// Scanners are those whose scans count, by their names in lower case, such as qualys or trivy. Empty: everybody's.
 	// +kubebuilder:validation:MaxItems=20
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9][a-z0-9.-]{0,62}$`
+	// +kubebuilder:validation:items:MaxLength=63
 	// +listType=set
 	// +optional
 	Scanners []string `json:"scanners,omitempty"`
+	// Imports says who must have scanned an image of outside before it may come in.
+	// +optional
+	Imports ImportRules `json:"imports,omitzero"`
 	// UnfixableAs says how a vulnerability counts of which no fixed version is known: fixable (as any other) or warned. Empty means fixable.
 	// +kubebuilder:validation:Enum=fixable;warned
 	// +optional
@@ -77,6 +83,25 @@ type ImageRules struct {
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
 	// +optional
 	MaxSignatureAge metav1.Duration `json:"maxSignatureAge,omitzero"`
+}
+
+// ImportRules are the bank's rules about images of outside.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.scanners) || !('openvex' in self.scanners)",message="openvex is a statement and no scan; name scanners alone"
+type ImportRules struct {
+	// Scanners are those of which Quorum many must have scanned it, by their names as in ImageRules.Scanners. Empty: those, and where they
+	// are empty too, whichever.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9][a-z0-9.-]{0,62}$`
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Scanners []string `json:"scanners,omitempty"`
+	// Quorum is how many of them. Empty: each, and where no scanner is named, one.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=20
+	// +optional
+	Quorum int32 `json:"quorum,omitempty"`
 }
 
 // TagsResolved in ImageRules.Tags has digests written behind tags.

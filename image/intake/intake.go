@@ -26,11 +26,13 @@ type Case struct {
 	Platforms []Platform
 	// Reports are what scanners say, each report by itself; SBOMs are bills of materials.
 	Reports, SBOMs []image.Facts
-	// Rule and Known are as for admission. Quorum is how many scanners must have scanned; zero is every one that the rule names.
-	Rule   image.Rule
-	Known  image.Advisories
-	Quorum int
-	Now    time.Time
+	// Rule and Known are as for admission.
+	Rule  image.Rule
+	Known image.Advisories
+	// Scanners are those that must have scanned it; none are those of the rule. Quorum is how many of them; zero is each.
+	Scanners []string
+	Quorum   int
+	Now      time.Time
 	// Signers are those upstream whose signatures count. Unsigned says that the requester accepts that there are none.
 	Signers  []string
 	Unsigned bool
@@ -130,6 +132,15 @@ func (p Platform) name() string {
 	return p.Name
 }
 
+// Scanners are those of which a quorum must have scanned an image: those that are named, else those of the rule, where openvex is a statement
+// and no scan. None is whichever.
+func Scanners(named []string, rule image.Rule) []string {
+	if len(named) > 0 {
+		return slices.Clone(named)
+	}
+	return slices.DeleteFunc(slices.Clone(rule.Scanners), func(s string) bool { return s == "openvex" })
+}
+
 // scans demands the quorum of scanners, and a verdict that refuses nothing.
 func (o *Outcome) scans(c Case, p Platform) {
 	facts := image.Merge(c.of(p, c.Reports))
@@ -138,10 +149,10 @@ func (o *Outcome) scans(c Case, p Platform) {
 		return
 	}
 	f := facts[0]
-	named := slices.DeleteFunc(slices.Clone(c.Rule.Scanners), func(s string) bool { return s == "openvex" })
-	want, from := c.Quorum, named
+	from := Scanners(c.Scanners, c.Rule)
+	want := c.Quorum
 	if want == 0 {
-		want = max(1, len(named))
+		want = max(1, len(from))
 	}
 	if len(from) == 0 {
 		for _, s := range f.Scans {

@@ -43,9 +43,17 @@ func TestDecide(t *testing.T) {
 		change         func(*intake.Case)
 		refused, found string
 	}{
-		"good":                       {func(*intake.Case) {}, "", ""},
-		"one scanner of two":         {func(c *intake.Case) { c.Reports = c.Reports[:1] }, "1 of 2 scanners", ""},
-		"a quorum of one":            {func(c *intake.Case) { c.Reports, c.Quorum = c.Reports[:1], 1 }, "", ""},
+		"good":               {func(*intake.Case) {}, "", ""},
+		"one scanner of two": {func(c *intake.Case) { c.Reports = c.Reports[:1] }, "1 of 2 scanners", ""},
+		"a quorum of one":    {func(c *intake.Case) { c.Reports, c.Quorum = c.Reports[:1], 1 }, "", ""},
+		"the Platform's own": {func(c *intake.Case) {
+			c.Rule.Scanners, c.Scanners = append(c.Rule.Scanners, "grype", "openvex"), []string{"trivy", "qualys"}
+		}, "", ""},
+		"the Platform's own, one lacks":    {func(c *intake.Case) { c.Scanners, c.Rule.Scanners = []string{"trivy", "grype"}, nil }, "1 of 2 scanners that must: not scanned by grype", ""},
+		"another does not stand in for it": {func(c *intake.Case) { c.Scanners, c.Quorum, c.Rule.Scanners = []string{"grype"}, 1, nil }, "0 of 1 scanners", ""},
+		"two of three": {func(c *intake.Case) {
+			c.Scanners, c.Quorum, c.Rule.Scanners = []string{"trivy", "grype", "qualys"}, 2, nil
+		}, "", ""},
 		"an old scan":                {func(c *intake.Case) { c.Reports[1] = scan("b", "qualys", 31) }, "1 of 2 scanners", ""},
 		"a scan from the future":     {func(c *intake.Case) { c.Reports[1] = scan("b", "qualys", -1) }, "1 of 2 scanners", ""},
 		"one scanner twice":          {func(c *intake.Case) { c.Reports[1] = scan("b", "trivy", 2) }, "1 of 2 scanners", ""},

@@ -63,6 +63,7 @@ func TestImport(t *testing.T) {
 	d := newImportDesk(t)
 	t.Run("approved by another person", d.approved)
 	t.Run("refused", d.refused)
+	t.Run("a quorum that cannot be met", b.unmet)
 	t.Run("forged and changed", func(t *testing.T) { d.forged(t, b) })
 	t.Run("a tag that moves", d.moved)
 	t.Run("killed", d.killed)

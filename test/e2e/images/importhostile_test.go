@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -109,6 +110,8 @@ func (d *importDesk) refused(t *testing.T) {
 	args := d.args(t, nina, "refused:7")
 	d.want(t, 1, "nobody whom the bank trusts signed it upstream", replaced(args, "--upstream-key", stranger+".pub")...)
 	d.want(t, 1, "1 of 2 scanners", append(args, "--quorum", "2")...)
+	d.want(t, 1, "1 of 2 scanners that must: not scanned by qualys", append(args, "--platform", d.platform(t, "{scanners: [trivy, qualys], quorum: 2}"))...)
+	d.want(t, 1, "0 of 1 scanners that must: not scanned by qualys", append(args, "--platform", d.platform(t, "{scanners: [qualys]}"))...)
 	d.want(t, 1, "it has more than 10 bytes", append(args, "--max-size", "10")...)
 	other := programImage(t, map[string]string{"app/another": "x"})
 	d.says(t, other)
@@ -133,6 +136,26 @@ func (d *importDesk) refused(t *testing.T) {
 		if got := d.lies(t, at); got != "" {
 			t.Errorf("%s means %s in the bank's registry", at, got)
 		}
+	}
+}
+
+// platform is a file with what a Platform says of imports.
+func (d *importDesk) platform(t *testing.T, imports string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "platform.yaml")
+	text := "apiVersion: ringfence.dev/v1alpha1\nkind: Platform\nmetadata: {name: platform}\nspec:\n  registries: [registry.bank.example]\n  images: {imports: " + imports + "}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// unmet: the API server takes no Platform whose quorum of scanners no image could meet.
+func (b *bed) unmet(t *testing.T) {
+	unmet := &v1alpha1.Platform{Spec: v1alpha1.PlatformSpec{Images: v1alpha1.ImageRules{Imports: v1alpha1.ImportRules{Scanners: []string{"trivy"}, Quorum: 2}}}}
+	unmet.Name = v1alpha1.PlatformName
+	if err := b.admin.Create(t.Context(), unmet, client.DryRunAll); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "imports.quorum is more than there are scanners") {
+		t.Errorf("a Platform with a quorum that no image could meet: %v", err)
 	}
 }
 
