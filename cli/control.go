@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringfence.dev/ringfence/cluster/probe"
 	"ringfence.dev/ringfence/compliance"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
@@ -37,11 +39,20 @@ func newControl(env Env) *cobra.Command {
 
 func newControlList(env Env) *cobra.Command {
 	var output, framework string
+	var on onCluster
 	list := &cobra.Command{
 		Use: "list", Short: "List every control and what each profile does with it", Args: noArguments,
-		Example: "  ringfence control list --framework pci-dss-4.0.1",
-		RunE:    func(*cobra.Command, []string) error { return controlList(env, output, framework) },
+		Long: `List every control and what each profile does with it. Some rest on what only nodes and network can show, as that packets are dropped:
+with --cluster the column HERE says of these whether ringfence verify-cluster has shown it on the cluster of the kubeconfig, in the last
+90 days; else "not proven here".`,
+		Example: "  ringfence control list --framework pci-dss-4.0.1\n  ringfence control list --cluster",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return controlList(cmd.Context(), env, output, framework, on)
+		},
 	}
+	list.Flags().BoolVar(&on.ask, "cluster", false, "say of each control that rests on nodes and network whether that is proven on this cluster")
+	list.Flags().StringVar(&on.kubeconfig, "kubeconfig", "", "with --cluster: the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
+	list.Flags().StringVar(&on.context, "context", "", "with --cluster: the `NAME` of the kubeconfig's context (default its current one)")
 	list.Flags().StringVarP(&output, "output", "o", "text", "`text|json`")
 	list.Flags().StringVar(&framework, "framework", "", "only controls that serve the framework with this `ID`, and which clauses of it")
 	_ = list.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
@@ -59,6 +70,8 @@ type listed struct {
 	Actions  map[string]finding.Action `json:"actions"` // by profile
 	Groups   []string                  `json:"groups"`
 	Clauses  []listedClause            `json:"clauses"`
+	Rests    []string                  `json:"rests,omitempty"` // rows of verify-cluster
+	Here     []probe.Row               `json:"here,omitempty"`  // what they came to, where a cluster was asked
 }
 
 // listedClause is a clause that a control serves.
@@ -78,7 +91,7 @@ type summary struct {
 }
 
 // controlList prints the catalogue, or the part of it that serves a framework.
-func controlList(env Env, output, framework string) error {
+func controlList(ctx context.Context, env Env, output, framework string, on onCluster) error {
 	cat, err := env.catalogue()
 	if err != nil {
 		return err
@@ -95,11 +108,14 @@ func controlList(env Env, output, framework string) error {
 		framework = f.ID
 	}
 	all, sum := listing(cat, known, framework)
+	if err := on.tell(ctx, env, all); err != nil {
+		return err
+	}
 	switch output {
 	case "json":
 		return listJSON(env, cat, all, sum)
 	case "text":
-		return listText(env, all, sum, framework != "")
+		return listText(env, all, sum, framework != "", on.ask)
 	default:
 		return usagef("ringfence control list", "--output %q: want text or json", output)
 	}
@@ -121,7 +137,7 @@ func listing(cat *control.Catalogue, known compliance.Frameworks, framework stri
 		for _, p := range profileNames {
 			actions[p] = c.Action(p)
 		}
-		one := listed{c.ID, c.Rule(), c.Title, c.Severity, c.Maturity, actions, c.Groups, []listedClause{}}
+		one := listed{c.ID, c.Rule(), c.Title, c.Severity, c.Maturity, actions, c.Groups, []listedClause{}, c.Rests, nil}
 		served, _ := known.Of(c.Mapping) // what is unknown is listed as not verified
 		for _, s := range served {
 			for _, clause := range s.Clauses {
@@ -147,11 +163,14 @@ func listing(cat *control.Catalogue, known compliance.Frameworks, framework stri
 }
 
 // listText writes the table; the title, which may be long, comes last and is never broken.
-func listText(env Env, all []listed, sum summary, clauses bool) error {
+func listText(env Env, all []listed, sum summary, clauses, cluster bool) error {
 	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 	header := "ID\tSEVERITY\tMATURITY\tMVP\tSTANDARD\tSTRICT\tGROUPS\t"
 	if clauses {
 		header += "CLAUSES\t"
+	}
+	if cluster {
+		header += "HERE\t"
 	}
 	fmt.Fprintln(w, header+"TITLE")
 	for _, c := range all {
@@ -162,6 +181,9 @@ func listText(env Env, all []listed, sum summary, clauses bool) error {
 		fmt.Fprintf(w, "\t%s", strings.Join(c.Groups, ","))
 		if clauses {
 			fmt.Fprintf(w, "\t%s", numbers(c.Clauses))
+		}
+		if cluster {
+			fmt.Fprintf(w, "\t%s", here(c.Here))
 		}
 		fmt.Fprintf(w, "\t%s\n", c.Title)
 	}

@@ -187,7 +187,7 @@ func (o *evidenceOptions) source(ctx context.Context) (ledger.Source, error) {
 	}
 	dir := filepath.Join(o.dir, "evidence", "ledger")
 	if _, err := os.Stat(filepath.Join(dir, "keyring")); err != nil {
-		return nil, fmt.Errorf("no ringfence up is running on %s, and it has left no ledger there; name its --dir, or a --ledger", o.dir)
+		return nil, fmt.Errorf("%w; there is no ledger either: --ledger names one", nobodyAt(o.dir))
 	}
 	return ledger.Folder(dir), nil
 }

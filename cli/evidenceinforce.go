@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"ringfence.dev/ringfence/cluster/probe"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/evidence"
 	"ringfence.dev/ringfence/finding"
@@ -25,19 +27,24 @@ func newAskInForce(env Env) *cobra.Command {
 		Use: "in-force CONTROL --at TIME", Short: "Whether a control was in force at a time or on a day, everywhere", Args: cobra.ExactArgs(1),
 		Long: `Say whether a control was in force: yes, no or unknown. Yes (exit code 0) needs postures, which the control plane records, that cover
 all of the time: the control at Deny in every guarded namespace, its policies in place as built, and nothing unknown. No (exit code 1) lists
-where and when it was weaker, exempt or not in place, and the entries that say so. Unknown (exit code 3) gives the reasons.`,
+where and when it was weaker, exempt or not in place, and the entries that say so. Unknown (exit code 3) gives the reasons. What only nodes and
+network can show is listed beside the verdict: "not proven here" unless a run of ringfence verify-cluster within 90 days before is recorded.`,
 		Example: "  ringfence evidence ask in-force RF-WL-08 --at 2026-11-01\n  ringfence evidence ask in-force RF-WL-08 --since 2026-11-01 --until 2026-11-30 --tenant payments",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !control.ValidID(args[0]) {
 				return usagef(command, "%s: want an id like RF-WL-01", finding.Value(args[0]))
 			}
-			if err := o.check(env, command); err != nil {
+			err := o.check(env, command)
+			if err != nil {
 				return err
 			}
 			if err := o.moment(env, command, at); err != nil {
 				return err
 			}
-			o.filter.Control = args[0]
+			o.filter.Control, o.filter.Good = args[0], probe.GoodFor
+			if o.filter.Rests, err = rests(env, args[0]); err != nil {
+				return err
+			}
 			return askInForce(cmd.Context(), env, o)
 		},
 	}
@@ -72,6 +79,22 @@ func (o *evidenceOptions) moment(env Env, command, at string) error {
 		f.Until = f.Since.Add(1)
 	}
 	return nil
+}
+
+// rests are what a control rests on beside the API server. Of one that this catalogue does not have nothing is known.
+func rests(env Env, id string) (all []evidence.Rest, err error) {
+	cat, err := env.catalogue()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range cat.Controls {
+		for _, row := range probe.Rows() {
+			if c.ID == id && slices.Contains(c.Rests, row.Probe) {
+				all = append(all, evidence.Rest{Probe: row.Probe, What: row.What})
+			}
+		}
+	}
+	return all, nil
 }
 
 func askInForce(ctx context.Context, env Env, o evidenceOptions) error {
@@ -129,6 +152,9 @@ func tellInForce(env Env, a evidence.InForceAnswer) {
 			about = "it judges what lies in no namespace"
 		}
 		say("%d postures say so, entries %d to %d; policies: %s; %s", a.Postures, a.FirstPosture, a.LastPosture, strings.Join(a.Policies, " "), about)
+	}
+	for _, r := range a.Rests {
+		say("%s: %s: %s", r.State, r.What, r.Why)
 	}
 	if len(a.Unguarded) > 0 {
 		say("without a Guard at some moment, so that every request was refused there: %s", namespacesIn(a.Unguarded))

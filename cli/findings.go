@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/local"
 	"ringfence.dev/ringfence/record"
@@ -64,6 +65,15 @@ looked at: that is unknown, never clean.`,
 	return cmd
 }
 
+// podDir is where Ringfence's own pod has its socket.
+const podDir = "/run/ringfence"
+
+// nobodyAt is the error where no control plane answers in a directory.
+func nobodyAt(dir string) error {
+	return fmt.Errorf("no ringfence up is running on %s; start one, name its --dir, or ask the one of a cluster: kubectl -n %s exec deploy/ringfence -- ringfence COMMAND --dir %s",
+		dir, v1alpha1.SystemNamespace, podDir)
+}
+
 func findings(ctx context.Context, env Env, o findingsOptions) error {
 	reported := o.output == "policyreport" || o.output == "openreports"
 	if o.output != "text" && o.output != "json" && !reported {
@@ -78,7 +88,7 @@ func findings(ctx context.Context, env Env, o findingsOptions) error {
 	answer, older, err := fetchFindings(ctx, o)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no ringfence up is running on %s; start one, or name its --dir", o.dir)
+		return nobodyAt(o.dir)
 	case err != nil:
 		return err
 	}

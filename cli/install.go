@@ -150,12 +150,16 @@ func installRingfence(ctx context.Context, env Env, o installOptions) error {
 		env.note("Kubernetes %s is newer than what this release was tried on; see that ringfence is up to date", server.Version)
 	}
 	if o.apply {
-		return o.run(ctx, env, func(ctx context.Context, i *setup.Installer) error {
+		return o.run(ctx, env, func(ctx context.Context, i *setup.Installer) (string, error) {
 			if err := i.Apply(ctx, objects); err != nil {
-				return err
+				return "", err
 			}
-			return i.Await(ctx)
-		}, "Ringfence is in force")
+			guards, err := i.Await(ctx)
+			if !guards {
+				return "Ringfence runs. Nothing is refused before there is a Platform; next: kubectl apply -f platform.yaml", err
+			}
+			return "Ringfence is in force", err
+		})
 	}
 	cat, err := env.catalogue()
 	if err != nil {
@@ -184,8 +188,8 @@ func (o installOptions) server(ctx context.Context) (setup.Server, error) {
 	return setup.Ask(ctx, how)
 }
 
-// run does something with the cluster within the time that is given, and says when it is done.
-func (o installOptions) run(ctx context.Context, env Env, do func(context.Context, *setup.Installer) error, done string) error {
+// run does something with the cluster within the time that is given, and says what was done.
+func (o installOptions) run(ctx context.Context, env Env, do func(context.Context, *setup.Installer) (string, error)) error {
 	how, err := kube.User(o.kubeconfig, o.context)
 	if err != nil {
 		return &exitError{finding.ExitUsage, err}
@@ -196,7 +200,8 @@ func (o installOptions) run(ctx context.Context, env Env, do func(context.Contex
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, o.timeout, errors.New("--timeout"))
 	defer cancel()
-	if err := do(limited, installer); err != nil {
+	done, err := do(limited, installer)
+	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

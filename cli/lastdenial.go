@@ -47,7 +47,7 @@ func lastDenial(ctx context.Context, env Env, o denialOptions, files []string) e
 	answer, err := record.Fetch(ctx, onSocket(local.SocketPath(o.dir)), "http://ringfence", q)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no ringfence up is running on %s; start one, or name its --dir", o.dir)
+		return nobodyAt(o.dir)
 	case err != nil:
 		return err
 	}

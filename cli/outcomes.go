@@ -57,7 +57,7 @@ func showOutcomes(ctx context.Context, env Env, dir, output string, since time.D
 	got, err := fetchOutcomes(ctx, dir, since)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no ringfence up is running on %s; start one, or name its --dir", dir)
+		return nobodyAt(dir)
 	case err != nil:
 		return err
 	}

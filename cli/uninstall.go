@@ -51,16 +51,16 @@ func uninstallRingfence(ctx context.Context, env Env, o installOptions) error {
 		}
 		return writeRemoval(env.Stdout, r)
 	}
-	return o.run(ctx, env, func(ctx context.Context, i *setup.Installer) error {
+	return o.run(ctx, env, func(ctx context.Context, i *setup.Installer) (string, error) {
 		r, err := i.Removal(ctx, o.evidence)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if err := writeRemoval(env.Stdout, r); err != nil {
-			return err
+			return "", err
 		}
-		return i.Remove(ctx, r)
-	}, "Ringfence is removed")
+		return "Ringfence is removed", i.Remove(ctx, r)
+	})
 }
 
 // writeRemoval says what goes, for people: first what nobody guards then.

@@ -123,9 +123,9 @@ func writeVerification(env Env, r *probe.Report) error {
 	for _, row := range r.Rows {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", row.State, row.What, row.Why)
 	}
-	when := "never verified"
+	when := "never tried"
 	if !r.Verified.IsZero() {
-		when = fmt.Sprintf("verified at %s, in %s and %s", r.Verified.Format(time.RFC3339), r.Namespace, r.Other)
+		when = fmt.Sprintf("tried at %s, in %s and %s", r.Verified.Format(time.RFC3339), r.Namespace, r.Other)
 	}
 	if err := w.Flush(); err != nil {
 		return err

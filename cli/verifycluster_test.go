@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"ringfence.dev/ringfence/cluster/probe"
@@ -35,5 +36,51 @@ func TestVerifyClusterUsage(t *testing.T) {
 		if code, _, stderr := runCommand(t, append([]string{"verify-cluster"}, args...)...); code != 2 {
 			t.Errorf("%v: exit %d %s, want 2", args, code, stderr)
 		}
+	}
+}
+
+// TestRests: what controls rest on are rows of verify-cluster, and each row but that which all others need is one's.
+func TestRests(t *testing.T) {
+	code, out, stderr := runCommand(t, "control", "list", "-o", "json")
+	var list struct {
+		Controls []struct {
+			ID    string
+			Rests []string
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list.Controls) == 0 {
+		t.Fatalf("control list: exit %d %v %s", code, err, stderr)
+	}
+	used := map[string]bool{"network": true}
+	for _, c := range list.Controls {
+		for _, name := range c.Rests {
+			used[name] = true
+			if !slices.ContainsFunc(probe.Rows(), func(r probe.Row) bool { return r.Probe == name }) {
+				t.Errorf("%s rests on %q, which is no row of verify-cluster", c.ID, name)
+			}
+		}
+	}
+	for _, row := range probe.Rows() {
+		if !used[row.Probe] {
+			t.Errorf("no control rests on %s", row.Probe)
+		}
+	}
+}
+
+// TestHere: a cell says the worst of what a control rests on; nothing passes for proven beside what is not.
+func TestHere(t *testing.T) {
+	for want, states := range map[string][]probe.State{
+		"-": nil, "proven": {probe.Proven, probe.Proven}, "not proven here: b": {probe.Proven, probe.NotProven}, "broken: c": {probe.Proven, probe.NotProven, probe.Broken},
+	} {
+		var rows []probe.Row
+		for i, s := range states {
+			rows = append(rows, probe.Row{Probe: string(rune('a' + i)), State: s})
+		}
+		if got := here(rows); got != want {
+			t.Errorf("%v: %q, want %q", states, got, want)
+		}
+	}
+	if code, _, stderr := runCommand(t, "control", "list", "--context", "a"); code != 2 {
+		t.Errorf("--context without --cluster: exit %d %s, want 2", code, stderr)
 	}
 }

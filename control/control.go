@@ -37,6 +37,9 @@ type Control struct {
 	Groups []string `json:"groups"`
 	// Kinds are the kinds judged of those in Groups; empty means all of them.
 	Kinds []string `json:"kinds,omitempty"`
+	// Rests are what only nodes and network can show, by the names of the rows of ringfence verify-cluster, without which the rule is
+	// kept and protects nothing. None for a rule that the API server keeps whole.
+	Rests []string `json:"rests,omitempty"`
 	// Sources are the documents that ask for it.
 	Sources []Source `json:"sources"`
 

@@ -24,7 +24,7 @@ const (
 // means says of each verdict what may be concluded, and no more.
 var means = map[string]string{
 	Yes: "in all of this time it was at Deny in every guarded namespace asked for, and the policies that refuse for it were in place as built; " +
-		"what a Guard's other settings allowed, and what already ran, it does not say",
+		"what a Guard's other settings allowed, what already ran, and what only nodes and network can show, it does not say",
 	No:      "it was weaker, or not in place, where and when the list says; of other places and times nothing is said",
 	Unknown: "neither that it was in force nor that it was not follows from the records",
 }
@@ -88,18 +88,22 @@ type InForceAnswer struct {
 	Catalogues []string `json:"catalogues"`
 	// Changes are those of the time.
 	Changes uint64 `json:"changes"`
+	// Rests are what only nodes and network can show and on which the control rests, as last tried. The verdict does not count them:
+	// it is about what the API server refuses.
+	Rests []Shown `json:"rests"`
 }
 
 // InForce verifies the ledger and answers whether a control, f.Control, was in force from f.Since until f.Until: everywhere, or
 // where f.Tenant and f.Namespace say. Yes needs postures (posture.v1) that cover the time without a hole; No needs one record.
 func InForce(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f Filter) (InForceAnswer, error) {
 	a := InForceAnswer{Control: f.Control, Since: f.Since, Until: f.Until, Tenant: f.Tenant, Namespace: f.Namespace, Weaker: []Weaker{}, Reasons: []string{},
-		Policies: []string{}, Unguarded: []string{}, NeverJudged: []string{}, Seen: []Seen{}, Catalogues: []string{}}
+		Policies: []string{}, Unguarded: []string{}, NeverJudged: []string{}, Seen: []Seen{}, Catalogues: []string{}, Rests: []Shown{}}
 	t := tracker{InForceAnswer: &a, filter: f, seen: map[string]*Seen{}, open: map[string]Weaker{}, own: map[string]bool{}, silent: map[string]int{}}
 	known, err := ask(ctx, from, trusted, Filter{Since: f.Since, Until: f.Until}, t.add)
 	a.Known = known
 	if err == nil {
 		t.end()
+		a.Rests = t.shown.of(f.Rests, f.Until, f.Good)
 	}
 	return a, err
 }

@@ -175,6 +175,9 @@ type Filter struct {
 	Control string
 	// Kind is a kind with or without its version.
 	Kind string
+	// Rests, of InForce alone, are what Control rests on beside the API server, and Good how long it counts that one was proven.
+	Rests []Rest
+	Good  time.Duration
 }
 
 // Wants reports whether the filter itself wants an entry.

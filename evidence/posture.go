@@ -30,6 +30,7 @@ type tracker struct {
 	own    map[string]bool   // names of policies: whether they refuse for the control
 	holes  []hole
 	silent map[string]int // by producer: the place in holes of a silence without an end
+	shown  shown
 
 	last    time.Time // of the latest posture; zero before the first
 	cluster string
@@ -47,6 +48,9 @@ type hole struct {
 
 // add takes an entry.
 func (t *tracker) add(i Item) {
+	if i.Is("verification") {
+		t.shown.add(i, t.Until)
+	}
 	switch {
 	case i.Unreadable:
 		if i.Is("posture") || i.Is("policy-gap") || i.Is("silence") || i.Is("overflow") {

@@ -69,7 +69,7 @@ var titles = map[string]string{
 	"key-rotation": "The ledger's key was changed", "posture": "What is enforced where",
 	"quarantine": "Quarantine of a workload",
 	"elevation":  "More rights for a while", "elevated-request": "Request under an elevation",
-	"image-import": "Import of an image",
+	"image-import": "Import of an image", "verification": "What nodes and network showed",
 }
 
 // Find is the catalogue: it gives a control's title, severity, wanted state and fix, which records do not repeat. Nil knows

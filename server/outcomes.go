@@ -71,6 +71,9 @@ func (s *Server) outcomesOf(ctx context.Context, since time.Duration) (outcomes.
 		return outcomes.Outcomes{}, fmt.Errorf("outcomes: %w", err)
 	}
 	s.outcomeObjects(ctx, &in)
+	if unproven := s.unproven(in.Now); unproven != "" {
+		in.Unknown = append(in.Unknown, unproven)
+	}
 	return outcomes.Of(in), nil
 }
 

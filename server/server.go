@@ -31,6 +31,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/cluster/probe"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/controls"
 	"ringfence.dev/ringfence/detect/auditlog"
@@ -136,6 +137,8 @@ type Server struct {
 	traces    *traces // nil for none
 	kinds     *install.Metrics
 	canary    *canary.Metrics
+	// verified is what verify-cluster left in the cluster; nil before it was read.
+	verified atomic.Pointer[probe.Report]
 	// canaryUser is who this process is to the API server, once it tries what must be refused.
 	canaryUser atomic.Pointer[string]
 	evidence   *evidence   // nil for none
@@ -369,7 +372,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.elevations.Load().SetupWithManager(mgr), s.keepKinds(mgr), s.facts.watch(mgr), s.addCanary(mgr, accepted)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
-	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr), s.addCounts(mgr), s.addLeads(mgr)); err != nil {
+	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr), s.addCounts(mgr), s.addVerifications(mgr), s.addLeads(mgr)); err != nil {
 		return err
 	}
 	if s.evidence == nil {

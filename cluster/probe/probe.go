@@ -2,7 +2,8 @@
 // namespace are dropped, that nobody enters a pod, that images come from the bank's registry alone. It runs two pods of its own for a minute,
 // as the user of a kubeconfig, and says of each row whether it is proven, broken, or not proven and why: what could not be tried never passes.
 //
-// It judges no manifest and knows no control beside the answers it waits for. The command line calls it.
+// It judges no manifest and knows no control beside the answers it waits for. The command line calls it;
+// the control plane reads the report that is kept.
 package probe
 
 import (
@@ -10,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -78,12 +80,18 @@ type Config struct {
 	Say func(format string, args ...any)
 }
 
+// GoodFor is how long what was proven counts: nodes, their network and what stands around them change.
+const GoodFor = 90 * 24 * time.Hour
+
 // metadata are addresses under which clouds hand out credentials to whoever asks from a node.
 var metadata = [...]string{"169.254.169.254:80", "[fd00:ec2::254]:80", "168.63.129.16:80"}
 
-// rows are all there are, before anything was tried.
-func rows() []Row {
-	why := "it was not tried on this cluster; fix: ringfence verify-cluster --apply"
+// notTried is why a row is NotProven before anything was tried.
+const notTried = "it was not tried on this cluster; fix: ringfence verify-cluster --apply"
+
+// Rows are all there are, before anything was tried.
+func Rows() []Row {
+	why := notTried
 	return []Row{
 		{"pull", "nodes run what the bank's registry holds", NotProven, why},
 		{"network", "pods of a tenant reach what they must", NotProven, why},
@@ -113,14 +121,22 @@ func open(ctx context.Context, cfg Config) (*run, error) {
 	if err := c.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &system); err != nil {
 		return nil, fmt.Errorf("ask which cluster this is: %w", err)
 	}
-	return &run{Config: cfg, c: c, report: &Report{SchemaVersion: Schema, Cluster: string(system.UID), Namespace: cfg.Namespace, Other: cfg.Other, Rows: rows()}}, nil
+	return &run{Config: cfg, c: c, report: &Report{SchemaVersion: Schema, Cluster: string(system.UID), Namespace: cfg.Namespace, Other: cfg.Other, Rows: Rows()}}, nil
 }
 
 // set says what a row came to.
 func (r *run) set(probe string, state State, format string, args ...any) {
-	for i := range r.report.Rows {
-		if r.report.Rows[i].Probe == probe {
-			r.report.Rows[i].State, r.report.Rows[i].Why = state, fmt.Sprintf(format, args...)
+	r.report.set(probe, state, format, args...)
+}
+
+// set says what a row came to. A state that nobody knows is none.
+func (r *Report) set(probe string, state State, format string, args ...any) {
+	if state != Proven && state != Broken {
+		state = NotProven
+	}
+	for i := range r.Rows {
+		if r.Rows[i].Probe == probe {
+			r.Rows[i].State, r.Rows[i].Why = state, fmt.Sprintf(format, args...)
 		}
 	}
 }
@@ -163,8 +179,8 @@ func (r *run) namespaces(ctx context.Context) error {
 	return nil
 }
 
-// reportName is the ConfigMap in v1alpha1.SystemNamespace that keeps a report.
-const reportName, reportKey = "ringfence-verification", "report.json"
+// ReportName is the ConfigMap in v1alpha1.SystemNamespace that keeps a report.
+const ReportName, reportKey = "ringfence-verification", "report.json"
 
 // keep writes the report into the cluster, so that whoever asks later is answered.
 func (r *run) keep(ctx context.Context) error {
@@ -172,14 +188,14 @@ func (r *run) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	at := metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: reportName}
+	at := metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: ReportName}
 	now := &corev1.ConfigMap{ObjectMeta: at, Data: map[string]string{reportKey: string(text)}}
 	err = r.c.Create(ctx, now)
 	if apierrors.IsAlreadyExists(err) {
 		err = r.c.Update(ctx, now)
 	}
 	if err != nil {
-		return fmt.Errorf("keep the report in ConfigMap %s of %s: %w", reportName, v1alpha1.SystemNamespace, err)
+		return fmt.Errorf("keep the report in ConfigMap %s of %s: %w", ReportName, v1alpha1.SystemNamespace, err)
 	}
 	return nil
 }
@@ -191,23 +207,56 @@ func Last(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	var kept corev1.ConfigMap
-	err = r.c.Get(ctx, client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: reportName}, &kept)
-	if apierrors.IsNotFound(err) {
-		return r.report, nil
-	}
-	if err != nil {
+	err = r.c.Get(ctx, client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: ReportName}, &kept)
+	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("read the last report: %w", err)
 	}
+	last, err := Kept(r.report.Cluster, kept)
+	if err != nil {
+		return nil, err
+	}
+	return last.At(cfg.Now()), nil
+}
+
+// Kept is the report that the ConfigMap of a cluster holds. One of no report, and one that was copied from another cluster, say nothing.
+func Kept(cluster string, in corev1.ConfigMap) (*Report, error) {
+	report := &Report{SchemaVersion: Schema, Cluster: cluster, Rows: Rows()}
+	text, ok := in.Data[reportKey]
+	if !ok {
+		return report, nil
+	}
 	var last Report
-	if err := json.Unmarshal([]byte(kept.Data[reportKey]), &last); err != nil || last.SchemaVersion != Schema {
-		return nil, errors.Join(err, fmt.Errorf("read the last report in ConfigMap %s: found %q; want %s; fix: verify again", reportName, last.SchemaVersion, Schema))
+	if err := json.Unmarshal([]byte(text), &last); err != nil || last.SchemaVersion != Schema {
+		return nil, errors.Join(err, fmt.Errorf("read the last report in ConfigMap %s: found %q; want %s; fix: verify again", ReportName, last.SchemaVersion, Schema))
 	}
-	if last.Cluster != r.report.Cluster {
-		return r.report, nil // it was copied from another cluster
+	if last.Cluster != cluster {
+		return report, nil
 	}
-	r.report.Verified, r.report.Namespace, r.report.Other = last.Verified, last.Namespace, last.Other
+	report.Verified, report.Namespace, report.Other = last.Verified, last.Namespace, last.Other
 	for _, row := range last.Rows { // rows that are new since stay not proven
-		r.set(row.Probe, row.State, "%s", row.Why)
+		report.set(row.Probe, row.State, "%s", row.Why)
 	}
-	return r.report, nil
+	return report, nil
+}
+
+// At is the report as it counts at a time: what was proven longer ago than GoodFor, or is said to have been proven later, is not proven. What
+// was broken is so until it is tried again.
+func (r *Report) At(now time.Time) *Report {
+	why := ""
+	switch age := now.Sub(r.Verified); {
+	case r.Verified.IsZero():
+		why = notTried
+	case age > GoodFor:
+		why = fmt.Sprintf("it was proven at %s, more than %d days ago; fix: ringfence verify-cluster --apply", r.Verified.Format(time.RFC3339), int(GoodFor.Hours()/24))
+	case age < -time.Hour:
+		why = fmt.Sprintf("it is said to have been proven at %s, which has not come yet; fix: ringfence verify-cluster --apply", r.Verified.Format(time.RFC3339))
+	}
+	out := *r
+	out.Rows = slices.Clone(r.Rows)
+	for i, row := range out.Rows {
+		if why != "" && row.State != Broken {
+			out.Rows[i].State, out.Rows[i].Why = NotProven, why
+		}
+	}
+	return &out
 }

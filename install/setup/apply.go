@@ -65,12 +65,12 @@ func (i *Installer) Apply(ctx context.Context, objects []*unstructured.Unstructu
 var errNotYet = errors.New("not yet")
 
 // Await waits until Ringfence is in force: a process leads, the kinds are served and, where there is a Platform, its rules are in force.
-// What it lacks at the end is the error.
-func (i *Installer) Await(ctx context.Context) error {
+// What it lacks at the end is the error. It says whether there is a Platform: without one nothing is refused yet.
+func (i *Installer) Await(ctx context.Context) (guards bool, err error) {
 	var last error
 	said := ""
-	err := wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
-		last = i.inForce(ctx)
+	err = wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
+		guards, last = i.inForce(ctx)
 		if last == nil {
 			return true, nil
 		}
@@ -81,35 +81,38 @@ func (i *Installer) Await(ctx context.Context) error {
 		return false, nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait for Ringfence to be in force: %w", last)
+		return false, fmt.Errorf("wait for Ringfence to be in force: %w", last)
 	}
-	return nil
+	return guards, nil
 }
 
-// inForce is nil where Ringfence guards, or would with the first Platform.
-func (i *Installer) inForce(ctx context.Context) error {
+// inForce has no error where Ringfence guards, or would with the first Platform.
+func (i *Installer) inForce(ctx context.Context) (guards bool, err error) {
 	who, err := i.leader(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if who == "" {
-		return fmt.Errorf("%w: no process of Ringfence leads; look at: kubectl -n %s get pods", errNotYet, v1alpha1.SystemNamespace)
+		if why := i.hinders(ctx); why != nil {
+			return false, fmt.Errorf("%w: no process of Ringfence leads: %w", errNotYet, why)
+		}
+		return false, fmt.Errorf("%w: no process of Ringfence leads; look at: kubectl -n %s get pods", errNotYet, v1alpha1.SystemNamespace)
 	}
 	var p v1alpha1.Platform
 	err = i.client.Get(ctx, client.ObjectKey{Name: v1alpha1.PlatformName}, &p)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil // there is nothing to enforce yet
+		return false, nil // there is nothing to enforce yet
 	case err != nil:
-		return fmt.Errorf("read the Platform: %w", err)
+		return false, fmt.Errorf("read the Platform: %w", err)
 	}
 	if c := apimeta.FindStatusCondition(p.Status.Conditions, bundle.ConditionEnforced); c == nil || c.Status != "True" || c.ObservedGeneration != p.Generation {
 		if c == nil {
-			return fmt.Errorf("%w: the Platform has no condition %s", errNotYet, bundle.ConditionEnforced)
+			return false, fmt.Errorf("%w: the Platform has no condition %s", errNotYet, bundle.ConditionEnforced)
 		}
-		return fmt.Errorf("%w: %s %s: %s", errNotYet, c.Type, c.Reason, c.Message)
+		return false, fmt.Errorf("%w: %s %s: %s", errNotYet, c.Type, c.Reason, c.Message)
 	}
-	return nil
+	return true, nil
 }
 
 // leader is the process that writes, "" for none.

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/cluster/probe"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/tenant"
 )
@@ -88,6 +89,7 @@ func Rights(cat *control.Catalogue) ([]Right, error) {
 		here(named(right("coordination.k8s.io", "leases", "get update", "of several replicas one writes"), Account)),
 		here(right("", "configmaps", "create", "the certificates of replicas, which API servers must trust; no key is in them")),
 		here(named(right("", "configmaps", "get update", "the certificates of replicas"), "ringfence-webhook-trust")),
+		here(named(right("", "configmaps", "get", "records what ringfence verify-cluster showed"), probe.ReportName)),
 		here(right("", "events", "create patch", "says who leads")),
 	}
 	return append(all, catalogueRights(cat)...), nil

@@ -201,7 +201,7 @@ audit: {source: self-managed, tlsSecret: ringfence-doors, tokenSecret: ringfence
 	kubeconfig := b.kubeconfig(t)
 	b.start(t, "ringfence-reviews", kubeconfig) // before the one that makes the kinds: it waits
 	b.start(t, "ringfence", kubeconfig)
-	if e := <-done; e.code != 0 || !strings.Contains(e.out, "in force") {
+	if e := <-done; e.code != 0 || !strings.Contains(e.out, "Nothing is refused before there is a Platform") {
 		t.Fatalf("install --apply: exit %d %s\n%s\nRingfence says\n%s", e.code, e.out, e.stderr, b.complaints())
 	}
 	return b

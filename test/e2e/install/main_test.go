@@ -28,7 +28,9 @@ import (
 
 const (
 	// envServe in the environment makes this program Ringfence, of the version first or next: its arguments are those of the command.
-	envServe    = "RINGFENCE_TEST_SERVE"
+	envServe = "RINGFENCE_TEST_SERVE"
+	// envCommand makes it the command line, which nothing ends but itself.
+	envCommand  = "RINGFENCE_TEST_COMMAND"
 	first, next = "first", "next"
 	// account is who Ringfence is.
 	account = "system:serviceaccount:ringfence-system:ringfence"
@@ -52,6 +54,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(envCommand) != "" {
+		os.Exit(cli.Main(context.Background(), os.Args[1:], cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}))
+	}
 	if version := os.Getenv(envServe); version != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -107,7 +112,8 @@ type objectRef struct{ APIGroup, Resource, Subresource, Namespace, Name string }
 // stream is where the API server sends audit events. It keeps those of Ringfence's account, and hands all on to Ringfence's door, as an
 // API server would that is told its address.
 type stream struct {
-	to atomic.Pointer[string] // the door; nil for none
+	to    atomic.Pointer[string] // the door; nil for none
+	token atomic.Pointer[string] // what opens it; nil for auditToken
 
 	mu   sync.Mutex // guards seen
 	seen []event
@@ -139,7 +145,11 @@ func (s *stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	on.Header.Set("Authorization", "Bearer "+auditToken)
+	token := auditToken
+	if other := s.token.Load(); other != nil {
+		token = *other
+	}
+	on.Header.Set("Authorization", "Bearer "+token)
 	on.Header.Set("Content-Type", "application/json")
 	web := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 	answer, err := web.Do(on)

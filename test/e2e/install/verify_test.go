@@ -2,8 +2,11 @@ package install
 
 import (
 	"encoding/json"
+	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -45,6 +48,7 @@ func (b *bed) verifies(t *testing.T) {
 	}
 	holds(b.verification(t, 3, try...))
 	holds(b.verification(t, 3))
+	b.shows(t)
 	right := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "cards-prod", Name: "enter"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods/exec"}, Verbs: []string{"create"}}}}
 	bound := &rbacv1.RoleBinding{ObjectMeta: right.ObjectMeta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "enter"},
 		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "oidc:cards-admins"}}}
@@ -80,4 +84,36 @@ func (b *bed) verification(t *testing.T, want int, args ...string) map[string]st
 	}
 	t.Logf("%s", out)
 	return states
+}
+
+// shows: whoever looks at controls, at outcomes or into the ledger sees what this cluster has not shown.
+func (b *bed) shows(t *testing.T) {
+	t.Helper()
+	here := func(out, id string) string {
+		for line := range strings.Lines(out) {
+			if strings.HasPrefix(line, id+" ") {
+				return line
+			}
+		}
+		return ""
+	}
+	code, out, stderr := ringfence(t, "control", "list", "--cluster", "--kubeconfig", cluster.Kubeconfig)
+	if code != 0 || !strings.Contains(here(out, "RF-NW-07"), "not proven here: metadata") || !strings.Contains(here(out, "RF-WL-22"), " proven ") ||
+		strings.Contains(here(out, "RF-WL-01"), "proven") || !strings.Contains(stderr, "2 of 7 things") {
+		t.Errorf("control list --cluster: exit %d %s\n%s, want what is not proven here", code, stderr, out)
+	}
+	run := filepath.Join(b.dir, "run/ringfence")
+	ringfencetest.Eventually(t, "the run of verify-cluster in ledger and outcomes", func() error {
+		code, out, stderr := ringfence(t, "outcomes", "--dir", run)
+		if code != 0 || !strings.Contains(out, "not proven here, what only nodes and network can show: pull, network, egress, metadata, cross-tenant (") {
+			return fmt.Errorf("outcomes: exit %d %s %s", code, out, stderr)
+		}
+		now := time.Now().UTC().Format(time.RFC3339)
+		for id, want := range map[string]string{"RF-NW-07": "not proven here: pods of a tenant do not reach the cloud's metadata", "RF-WL-22": "proven: a tenant's people cannot enter"} {
+			if code, out, stderr := ringfence(t, "evidence", "ask", "in-force", id, "--at", now, "--dir", run); code == 2 || !strings.Contains(out, "  "+want) {
+				return fmt.Errorf("in-force %s: exit %d %s %s", id, code, out, stderr)
+			}
+		}
+		return nil
+	})
 }
