@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -22,7 +21,7 @@ const elevationsSchema = "ringfence.dev/elevations/v1"
 
 // accessOptions are the flags of the commands of `ringfence access` that speak of elevations.
 type accessOptions struct {
-	waiverOptions               // how to reach the cluster, namespace, reason, ticket, and of list
+	deskOptions                 // how to reach the cluster, namespace, reason, ticket, and of list
 	tenant, environment, lasts  string
 	note, dir                   string
 	api, apiTokenFile, apiCAPem string
@@ -50,13 +49,7 @@ no; 2 bad usage, or the cluster could not be asked; 3 it is stored, and what was
 
 // open opens the cluster once the usage is right.
 func (o *accessOptions) open(env Env, command string) (*desk.Desk, error) {
-	switch {
-	case o.namespace == "" && !o.allNamespaces:
-		return nil, usagef(command, "no --namespace: an elevation is of one namespace; give -n NS")
-	case o.namespace != "" && !namespaceName.MatchString(o.namespace):
-		return nil, usagef(command, "--namespace %q: want a namespace: at most 63 lower-case letters, digits and -", o.namespace)
-	}
-	return desk.Open(o.kubeconfig, o.context, "ringfence-access/"+cmp.Or(moduleVersion(), "devel"), env.Now)
+	return o.deskOptions.open(env, command, "access", "an elevation is of one namespace")
 }
 
 // one runs what a command does with the one elevation that is named.
@@ -260,9 +253,7 @@ func newAccessList(env Env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return listElevations(cmd.Context(), env, o) },
 	}
 	o.register(cmd)
-	flags := cmd.Flags()
-	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "those of every namespace")
-	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
+	o.listFlags(cmd)
 	return cmd
 }
 

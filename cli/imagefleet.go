@@ -32,8 +32,7 @@ type fleetOptions struct {
 func (o *fleetOptions) register(cmd *cobra.Command) {
 	o.imageJudging.register(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
-	flags.StringVar(&o.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	userFlags(cmd, &o.kubeconfig, &o.context)
 	flags.StringVarP(&o.namespace, "namespace", "n", "", "only what runs in this namespace (default: in all)")
 }
 

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,14 +12,14 @@ import (
 	"ringfence.dev/ringfence/image/registry"
 	"ringfence.dev/ringfence/image/signature"
 	"ringfence.dev/ringfence/report"
-	"ringfence.dev/ringfence/tenant/desk"
 )
 
 // importOptions are the flags of image import.
 type importOptions struct {
 	registryOptions
 	signingKey
-	cluster                                        waiverOptions // how to reach it, namespace, reason, ticket, name
+	cluster                                        deskOptions // how to reach it, namespace, reason, ticket
+	name                                           string
 	to, stage, advisories, evidence, ledgerKey     string
 	platform, reports, sboms, also, accepted       []string
 	quorum                                         int
@@ -93,7 +92,7 @@ func (o *importOptions) register(cmd *cobra.Command) {
 	flags.StringVar(&o.ledgerKey, "ledger-key", "", ledgerKeyUsage)
 	flags.StringVar(&o.cluster.reason, "reason", "", "why it is wanted")
 	flags.StringVar(&o.cluster.ticket, "ticket", "", "the bank's record of the decision")
-	flags.StringVar(&o.cluster.name, "name", "", "the ImageImport's `NAME` (default: made of DST and the digest)")
+	flags.StringVar(&o.name, "name", "", "the ImageImport's `NAME` (default: made of DST and the digest)")
 	flags.DurationVar(&o.lasts, "for", 72*time.Hour, "`TIME` in which it can be approved and pushed; at most 168h")
 }
 
@@ -167,7 +166,7 @@ func fetched(err error) error {
 }
 
 func newImportShow(env Env) *cobra.Command {
-	var o waiverOptions
+	var o deskOptions
 	cmd := &cobra.Command{
 		Use: "show NAME -n NS", Short: "Print what an import brings in, what was checked and what was found",
 		Long:    "Print what an import brings in, what was checked and what was found: what whoever approves it accepts.\n\nExit codes: 0 done; 1 the API server said no, or there is none; 2 bad usage, or the cluster could not be asked.",
@@ -177,7 +176,7 @@ func newImportShow(env Env) *cobra.Command {
 			if len(args) != 1 || o.namespace == "" {
 				return usagef(command, "found %d arguments; want the NAME of one import and its namespace with -n NS", len(args))
 			}
-			d, err := o.desk(env, command)
+			d, err := o.open(env, command, "import", "an import is asked for in one namespace")
 			if err != nil {
 				return err
 			}
@@ -194,7 +193,7 @@ func newImportShow(env Env) *cobra.Command {
 }
 
 func newImportApprove(env Env) *cobra.Command {
-	var o waiverOptions
+	var o deskOptions
 	cmd := &cobra.Command{
 		Use: "approve NAME -n NS", Short: "Approve an import that another person asked for",
 		Long: `Approve an import in your own name, and print what that accepts; read it before with show. The API server takes the approval of another person
@@ -207,10 +206,7 @@ Exit codes: 0 approved; 1 the API server said no; 2 bad usage, or the cluster co
 			if len(args) != 1 {
 				return usagef(command, "found %d arguments; want the NAME of one import", len(args))
 			}
-			if o.namespace == "" {
-				return usagef(command, "no --namespace: want the one in which the import was asked for; give -n NS")
-			}
-			d, err := o.desk(env, command)
+			d, err := o.open(env, command, "import", "an import is asked for in one namespace")
 			if err != nil {
 				return err
 			}
@@ -227,16 +223,8 @@ Exit codes: 0 approved; 1 the API server said no; 2 bad usage, or the cluster co
 	return cmd
 }
 
-// openDesk opens the cluster; the namespace was checked.
-func (o *importOptions) openDesk(env Env) (*desk.Desk, error) {
-	if !namespaceName.MatchString(o.cluster.namespace) {
-		return nil, usagef("ringfence image import", "--namespace %q: want a namespace: at most 63 lower-case letters, digits and -", o.cluster.namespace)
-	}
-	return desk.Open(o.cluster.kubeconfig, o.cluster.context, "ringfence-import/"+cmp.Or(moduleVersion(), "devel"), env.Now)
-}
-
 func newImportList(env Env) *cobra.Command {
-	var o waiverOptions
+	var o deskOptions
 	cmd := &cobra.Command{
 		Use: "list -n NS", Short: "List imports and how they stand",
 		Long:    "List the imports of a namespace, or of all with -A: what waits for approval, what was approved, what was imported, what ended.\n\nExit codes: 0 done; 1 the API server said no; 2 bad usage, or the cluster could not be asked.",
@@ -249,10 +237,7 @@ func newImportList(env Env) *cobra.Command {
 			if err := o.checkList(command); err != nil {
 				return err
 			}
-			if o.namespace == "" && !o.allNamespaces {
-				return usagef(command, "no --namespace: give -n NS, or -A for all")
-			}
-			d, err := o.desk(env, command)
+			d, err := o.open(env, command, "import", "an import is asked for in one namespace")
 			if err != nil {
 				return err
 			}
@@ -264,7 +249,6 @@ func newImportList(env Env) *cobra.Command {
 		},
 	}
 	o.register(cmd)
-	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "of all namespaces")
-	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text or json")
+	o.listFlags(cmd)
 	return cmd
 }

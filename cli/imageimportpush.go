@@ -48,7 +48,7 @@ func importName(destination, digest, ticket string) string {
 
 // approved is the import once another person has approved what was found. Until then it is asked for, and the error says how it goes on.
 func (r *importRun) approved(ctx context.Context, d *desk.Desk) (*v1alpha1.ImageImport, error) {
-	name := r.o.cluster.name
+	name := r.o.name
 	if name == "" {
 		name = importName(r.pin.Destination, r.pin.Digest, r.o.cluster.ticket)
 	}

@@ -67,7 +67,7 @@ func importImage(ctx context.Context, env Env, o importOptions, args []string) e
 	if err := r.open(ctx); err != nil {
 		return err
 	}
-	desk, err := o.openDesk(env)
+	desk, err := o.cluster.open(env, "ringfence image import", "import", "an import is asked for in one namespace")
 	if err != nil {
 		return err
 	}

@@ -71,8 +71,7 @@ func newImagePull(env Env) *cobra.Command {
 	flags.StringVar(&o.out, "out", "", "the `DIR` to keep reports in")
 	flags.BoolVar(&o.cluster, "running", false, "ask for the images that run in the cluster (clair)")
 	flags.DurationVar(&o.within, "within", time.Hour, "how long it may take altogether, waiting for a source included")
-	flags.StringVar(&o.fleet.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
-	flags.StringVar(&o.fleet.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	userFlags(cmd, &o.fleet.kubeconfig, &o.fleet.context)
 	flags.StringVarP(&o.fleet.namespace, "namespace", "n", "", "only what is in this namespace (default: in all)")
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
 	return cmd

@@ -35,8 +35,7 @@ type installOptions struct {
 
 func (o *installOptions) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
-	flags.StringVar(&o.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	userFlags(cmd, &o.kubeconfig, &o.context)
 	flags.BoolVar(&o.plan, "plan", false, "only say what would be done (the default)")
 	flags.BoolVar(&o.apply, "apply", false, "do it")
 	flags.DurationVar(&o.timeout, "timeout", installTimeout, "how long --apply waits at most")

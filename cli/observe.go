@@ -46,8 +46,7 @@ Exit codes: 0 observed, whatever was found; 2 the cluster cannot be read at all,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return takeStock(cmd.Context(), env, o) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.cluster.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
-	flags.StringVar(&o.cluster.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	userFlags(cmd, &o.cluster.kubeconfig, &o.cluster.context)
 	flags.StringArrayVar(&o.platform, "platform", nil, "`FILE|DIR` with Platform and Tenant objects (default the cluster's own, if it has any); may be repeated")
 	flags.StringVarP(&o.format, "output", "o", "text", "text or json")
 	flags.StringVar(&o.propose, "propose", "", "write a Platform to begin with to `FILE`, which must not exist")

@@ -38,8 +38,7 @@ type preflightOptions struct {
 
 func (o *preflightOptions) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.cluster.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
-	flags.StringVar(&o.cluster.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	userFlags(cmd, &o.cluster.kubeconfig, &o.cluster.context)
 	flags.StringVar(&o.scope.Ring, "ring", "", "only tenants of this `RING`")
 	flags.BoolVar(&o.scope.Production, "production", false, "only production environments")
 	flags.StringVar(&o.dir, "dir", defaultDir, "the directory of the running ringfence up or serve, which is asked for recorded requests")

@@ -258,7 +258,7 @@ func (o preflightOptions) preflightCommand(id string) string {
 
 // openRollout opens the cluster in the name of the kubeconfig's user.
 func openRollout(env Env, o preflightOptions) (*desk.Desk, error) {
-	return desk.Open(o.cluster.kubeconfig, o.cluster.context, "ringfence-rollout/"+cmp.Or(moduleVersion(), "devel"), env.Now)
+	return openDesk(env, o.cluster.kubeconfig, o.cluster.context, "rollout")
 }
 
 func newControlRollback(env Env) *cobra.Command {
@@ -274,9 +274,7 @@ Exit codes: 0 done; 1 there is nothing to undo, or the API server said no; 2 bad
 			return rollback(cmd.Context(), env, o, cmd.CommandPath(), args)
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&o.cluster.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
-	flags.StringVar(&o.cluster.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	userFlags(cmd, &o.cluster.kubeconfig, &o.cluster.context)
 	return cmd
 }
 

@@ -22,10 +22,10 @@ const quarantinesSchema = "ringfence.dev/quarantines/v1"
 
 // quarantineOptions are the flags of `ringfence quarantine` and of the commands below it.
 type quarantineOptions struct {
-	waiverOptions // how to reach the cluster, namespace, reason, ticket, and of list
-	lasts         string
-	dryRun        bool
-	wait          time.Duration
+	deskOptions // how to reach the cluster, namespace, reason, ticket, and of list
+	lasts       string
+	dryRun      bool
+	wait        time.Duration
 }
 
 // newQuarantine is `ringfence quarantine`.
@@ -64,13 +64,7 @@ is stored, and Ringfence has not yet closed or given back the network.`,
 
 // open opens the cluster once the usage is right.
 func (o *quarantineOptions) open(env Env, command string) (*desk.Desk, error) {
-	switch {
-	case o.namespace == "" && !o.allNamespaces:
-		return nil, usagef(command, "no --namespace: a quarantine is of a workload in one namespace; give -n NS")
-	case o.namespace != "" && !namespaceName.MatchString(o.namespace):
-		return nil, usagef(command, "--namespace %q: want a namespace: at most 63 lower-case letters, digits and -", o.namespace)
-	}
-	return desk.Open(o.kubeconfig, o.context, "ringfence-quarantine/"+cmp.Or(moduleVersion(), "devel"), env.Now)
+	return o.deskOptions.open(env, command, "quarantine", "a quarantine is of a workload in one namespace")
 }
 
 func waitFlag(cmd *cobra.Command, o *quarantineOptions) {
@@ -250,9 +244,7 @@ func newQuarantineList(env Env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return listQuarantines(cmd.Context(), env, o) },
 	}
 	o.register(cmd)
-	flags := cmd.Flags()
-	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "those of every namespace")
-	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
+	o.listFlags(cmd)
 	return cmd
 }
 

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"cmp"
-
 	"github.com/spf13/cobra"
 
 	"ringfence.dev/ringfence/tenant/desk"
@@ -32,9 +30,7 @@ type tenantOptions struct {
 }
 
 func (o *tenantOptions) register(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
-	flags.StringVar(&o.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	userFlags(cmd, &o.kubeconfig, &o.context)
 }
 
 // outputFlag adds -o; others are the formats beside text and json.
@@ -44,5 +40,5 @@ func (o *tenantOptions) outputFlag(cmd *cobra.Command, others string) {
 
 // open opens the cluster.
 func (o *tenantOptions) open(env Env) (*desk.Desk, error) {
-	return desk.Open(o.kubeconfig, o.context, "ringfence-tenant/"+cmp.Or(moduleVersion(), "devel"), env.Now)
+	return openDesk(env, o.kubeconfig, o.context, "tenant")
 }

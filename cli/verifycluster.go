@@ -41,8 +41,7 @@ Exit codes: 0 every row is proven; 1 at least one is broken; 2 bad usage or inpu
 		RunE: func(cmd *cobra.Command, _ []string) error { return verifyCluster(cmd.Context(), env, o) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
-	flags.StringVar(&o.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
+	userFlags(cmd, &o.kubeconfig, &o.context)
 	flags.BoolVar(&o.apply, "apply", false, "try it")
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
 	flags.StringVar(&o.cfg.Image, "image", "", "Ringfence's image, `REPOSITORY@sha256:...`, in the bank's registry")

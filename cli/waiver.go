@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -20,20 +19,12 @@ import (
 
 // waiverOptions are the flags of `ringfence waiver` and of the commands below it.
 type waiverOptions struct {
-	kubeconfig, context, namespace string
+	deskOptions
 	// of request
-	name, reason, ticket, owner, expires string
+	name, owner, expires string
 	// of list
-	allNamespaces, unused, expired bool
-	expiring, output               string
-}
-
-// checkList finds what cannot be together, of what all lists have.
-func (o *waiverOptions) checkList(command string) error {
-	if o.allNamespaces && o.namespace != "" {
-		return usagef(command, "--all-namespaces and --namespace %s: give one of the two", finding.Value(o.namespace))
-	}
-	return textOrJSON(command, o.output)
+	unused, expired bool
+	expiring        string
 }
 
 // newWaiver is `ringfence waiver`.
@@ -51,30 +42,9 @@ usage, or the cluster could not be asked; 3 something could not be decided.`,
 	return cmd
 }
 
-func (o *waiverOptions) register(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "the kubeconfig `FILE` (default KUBECONFIG, else the user's own)")
-	flags.StringVar(&o.context, "context", "", "the `NAME` of the kubeconfig's context (default its current one)")
-	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `NS` that it is for")
-}
-
-// desk opens the cluster once the usage is right.
-func (o *waiverOptions) desk(env Env, command string) (*desk.Desk, error) {
-	switch {
-	case o.namespace == "" && !o.allNamespaces:
-		return nil, usagef(command, "no --namespace: a waiver counts in one namespace; give -n NS")
-	case o.namespace != "" && !namespaceName.MatchString(o.namespace):
-		return nil, usagef(command, "--namespace %q: want a namespace: at most 63 lower-case letters, digits and -", o.namespace)
-	}
-	return desk.Open(o.kubeconfig, o.context, "ringfence-waiver/"+cmp.Or(moduleVersion(), "devel"), env.Now)
-}
-
-// answered gives an error of the API server its exit code: 1 where it said no.
-func answered(err error) error {
-	if errors.Is(err, desk.ErrRefused) || errors.Is(err, desk.ErrNotThere) {
-		return &exitError{1, err}
-	}
-	return err
+// open opens the cluster once the usage is right.
+func (o *waiverOptions) open(env Env, command string) (*desk.Desk, error) {
+	return o.deskOptions.open(env, command, "waiver", "a waiver counts in one namespace")
 }
 
 func newWaiverRequest(env Env) *cobra.Command {
@@ -129,7 +99,7 @@ func requestWaiver(ctx context.Context, env Env, o waiverOptions, args []string)
 	if err != nil {
 		return usagef(command, "--expires: %w", err)
 	}
-	d, err := o.desk(env, command)
+	d, err := o.open(env, command)
 	if err != nil {
 		return err
 	}
@@ -229,7 +199,7 @@ func withWaiver(env Env, o *waiverOptions, command string, args []string, do fun
 	if len(args) != 1 {
 		return usagef(command, "found %d arguments; want the NAME of one waiver; list them: ringfence waiver list -n NS", len(args))
 	}
-	d, err := o.desk(env, command)
+	d, err := o.open(env, command)
 	if err != nil {
 		return err
 	}

@@ -64,12 +64,11 @@ that have not ended and of whose objects none fails the control now: they can go
 		RunE:    func(cmd *cobra.Command, _ []string) error { return listWaivers(cmd.Context(), env, o) },
 	}
 	o.register(cmd)
+	o.listFlags(cmd)
 	flags := cmd.Flags()
-	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "those of every namespace")
 	flags.BoolVar(&o.unused, "unused", false, "only those that cover nothing that fails now")
 	flags.BoolVar(&o.expired, "expired", false, "only those that have ended")
 	flags.StringVar(&o.expiring, "expiring", "", "only those that end within `TIME`, for instance 14d or 36h")
-	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
 	return cmd
 }
 
@@ -88,7 +87,7 @@ func listWaivers(ctx context.Context, env Env, o waiverOptions) error {
 			return usagef(command, "--expiring: %w", err)
 		}
 	}
-	d, err := o.desk(env, command)
+	d, err := o.open(env, command)
 	if err != nil {
 		return err
 	}

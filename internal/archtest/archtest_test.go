@@ -124,6 +124,10 @@ func TestRules(t *testing.T) {
 		{"markdown-links", map[string]string{"README.md": "# M\n\n## A `b`, c & d\n\n## Same\n\n## Same\n\n[a](#a-b-c--d) [b](#same-1) [c](#b) [d](docs/law.md#two)\n"},
 			[]string{"README.md:9: links to #b, and README.md has no such heading", "links to docs/law.md#two, and docs/law.md has"}},
 
+		{"decisions", map[string]string{"docs/adr/0001-a.md": "# 1. A\n\nStatus: accepted\n", "docs/adr/0012-b.md": "# 12. B\n\nStatus: superseded by 1\n"}, nil},
+		{"decisions", map[string]string{"docs/adr/0001-a.md": "# 1. A\n\n## Context\n", "docs/adr/0002-b.md": "# 3. B\n\nStatus: accepted\n", "docs/adr/b.md": "# 4. B\n\nStatus: accepted\n"},
+			[]string{"docs/adr/0001-a.md: does not begin", "docs/adr/0002-b.md: does not begin", "docs/adr/b.md: does not begin"}},
+		{"decisions", map[string]string{"docs/adr/0001-a.md": "# 1. A\n\nStatus: accepted\n", "docs/adr/0001-b.md": "# 1. B\n\nStatus: accepted\n"}, []string{"docs/adr/0001-b.md: has the number"}},
 		{"pages-reached", map[string]string{"docs/a.md": "# A\n", "docs/adr/1.md": "# One\n"}, []string{"docs/a.md: no way", "docs/adr/1.md: no way"}},
 		{"pages-reached", map[string]string{"README.md": "[all](docs), [where](ARCHITECTURE.md)\n", "docs/a.md": "[more](adr)\n", "docs/adr/1.md": "# One\n", "cli/README.md": "# Not a page\n"}, nil},
 

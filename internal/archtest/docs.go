@@ -98,6 +98,31 @@ func pagesReached(t *Tree, _ *Law) (faults []Fault, measure string) {
 }
 
 var (
+	decisionForm = regexp.MustCompile(`^# ([0-9]+)\. .+\n\nStatus: (accepted|superseded by [0-9]+)\b`)
+	decisionFile = regexp.MustCompile(`^([0-9]{4})-[a-z0-9-]+\.md$`)
+)
+
+// decisions wants every page of a decision to say its number, as its name does and no other, and whether it holds.
+func decisions(t *Tree, _ *Law) (faults []Fault, measure string) {
+	taken := map[string]string{}
+	for _, p := range t.pages() {
+		if path.Dir(p.Path) != "docs/adr" {
+			continue
+		}
+		file, said := decisionFile.FindStringSubmatch(path.Base(p.Path)), decisionForm.FindStringSubmatch(t.Texts[p.Path])
+		switch {
+		case file == nil || said == nil || strings.TrimLeft(file[1], "0") != said[1]:
+			faults = append(faults, Fault{Path: p.Path, What: "does not begin with the number of its name and a status"})
+		case taken[file[1]] != "":
+			faults = append(faults, Fault{Path: p.Path, What: "has the number of " + taken[file[1]]})
+		default:
+			taken[file[1]] = p.Path
+		}
+	}
+	return faults, fmt.Sprintf("%d decisions", len(taken))
+}
+
+var (
 	controlID = regexp.MustCompile(`\bRF-[A-Z]{2}-[0-9]{2}\b`)
 	idLine    = regexp.MustCompile(`(?m)^id: (RF-[A-Z]{2}-[0-9]{2})$`)
 	makeRun   = regexp.MustCompile(`^(?:\$ )?(?:.* && )?make ([a-z][a-z-]*)`)

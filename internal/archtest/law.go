@@ -101,6 +101,7 @@ func Rules() []Rule {
 		{"markdown-links", "correct the link, or add the file or the heading", markdownLinks},
 		{"pages-reached", "link to the page from docs/README.md, or from a page that it belongs to", pagesReached},
 		{"pages-true", "name what is there: a target of the Makefile, a test, a file, a control of the catalogue", pagesTrue},
+		{"decisions", "begin docs/adr/NNNN-name.md with its number, which no other has, and what holds of it: # N. Title, then Status: accepted, or Status: superseded by N", decisions},
 		{"named-in-architecture", "add a line to the table of packages in ARCHITECTURE.md", namedInArchitecture},
 		{"licence", "put the full text of the Apache License 2.0 into LICENSE", licence},
 		{"plain-go-mod", "require the released version; there is no replace and no exclude here", plainGoMod},

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
-	"ringfence.dev/ringfence/egress"
+	"ringfence.dev/ringfence/test/egress"
 )
 
 func TestCovers(t *testing.T) {

@@ -1,9 +1,8 @@
-// Package egress decides exactly whether what a network policy opens lies inside what a namespace was granted.
+// Package egress holds the rule RF-NW-03 to what it stands for: whether what a network policy opens lies inside what a namespace was granted.
 //
-// It reads CiliumNetworkPolicy and NetworkPolicy objects as Cilium and Kubernetes do (Destinations) and compares each
-// destination with the egress of a Guard (New, Covers). It writes no policy, resolves no name and knows no control: the
-// rule RF-NW-03 says natively what can be said there, and is stricter where this package is exact. Doors whose lists are
-// too long for the API server call it.
+// It decides that exactly, in plain Go: it reads CiliumNetworkPolicy and NetworkPolicy objects as Cilium and Kubernetes do (Destinations) and
+// compares each destination with the egress of a Guard (New, Covers). The rule, in CEL, may be stricter in the ways that TestNative lists, and
+// never laxer. It writes no policy and resolves no name. Its own tests call it, and nothing that is built.
 package egress
 
 import (

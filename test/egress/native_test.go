@@ -9,7 +9,7 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/controls"
-	"ringfence.dev/ringfence/egress"
+	"ringfence.dev/ringfence/test/egress"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/policy/cel"

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
-	"ringfence.dev/ringfence/egress"
+	"ringfence.dev/ringfence/test/egress"
 )
 
 // now is the instant at which the tests ask; two of the grants have ended by then.
