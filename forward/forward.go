@@ -3,7 +3,7 @@
 //
 // What is promised: in the order of the ledger, at least once, and with an identity that is the same at every delivery.
 // A record that a sink can never take is put aside in a file, counted and told of. Nothing here changes a verdict or holds
-// up the ledger. The formats (ocsf, syslog's CEF) and the sinks are sub-packages, chosen in a literal of server.
+// up the ledger. The formats (ocsf, syslog's CEF) and the sinks are sub-packages, chosen in a literal of cli (sinks.go).
 package forward
 
 import (

@@ -161,6 +161,21 @@ func Main(run func() int, use func(*Cluster), args ...string) int {
 	return run()
 }
 
+// MainAudited is Main on a cluster that writes its audit log, by docs/audit-policy.yaml, to a file; use is told which. A cluster that was there
+// before writes none, or elsewhere.
+func MainAudited(run func() int, use func(c *Cluster, auditLog string), args ...string) int {
+	root, err := Root()
+	dir, tempErr := os.MkdirTemp("", "rf")
+	if err := errors.Join(err, tempErr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "audit.log")
+	args = append(args, "--audit-policy", filepath.Join(root, "docs", "audit-policy.yaml"), "--apiserver-arg=--audit-log-path="+file)
+	return Main(run, func(c *Cluster) { use(c, file) }, args...)
+}
+
 // load reads a kubeconfig.
 func load(path string) (*Cluster, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", path)

@@ -1,6 +1,7 @@
 // Package durable writes files that survive a kill and a loss of power, and keeps two processes from writing the same.
 //
-// It knows nothing of what the files hold. The ledger, the store and the cursors of sinks are written with it.
+// It knows nothing of what the files hold. Whatever a process must find again is written with it: the ledger, the store, cursors, keys,
+// sessions of people.
 package durable
 
 import (

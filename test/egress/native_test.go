@@ -9,10 +9,10 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/controls"
-	"ringfence.dev/ringfence/test/egress"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/policy/cel"
+	"ringfence.dev/ringfence/test/egress"
 )
 
 // TestNative holds the rule RF-NW-03 to this package over 20,000 drawn policies: what the rule passes, Covers passes.

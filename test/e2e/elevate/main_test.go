@@ -13,7 +13,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -41,23 +40,8 @@ var (
 	auditFile string
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "rf")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	root, err := clustertest.Root()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	auditFile = filepath.Join(dir, "audit.log")
-	return clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c },
-		"--audit-policy", filepath.Join(root, "docs", "audit-policy.yaml"), "--apiserver-arg=--audit-log-path="+auditFile)
+func TestMain(m *testing.M) {
+	os.Exit(clustertest.MainAudited(m.Run, func(c *clustertest.Cluster, log string) { cluster, auditFile = c, log }))
 }
 
 type person = ringfencetest.Person
@@ -223,14 +207,5 @@ func with(token string) *rest.Config {
 }
 
 func pod(name string) *corev1.Pod {
-	yes, no := true, false
-	amount := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
-	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: corev1.PodSpec{
-		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
-		Containers: []corev1.Container{{
-			Name: "api", Image: image,
-			SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
-			Resources:       corev1.ResourceRequirements{Requests: amount, Limits: amount},
-		}},
-	}}
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: ringfencetest.PodSpec(image)}
 }

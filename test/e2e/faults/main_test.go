@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -44,24 +43,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(child())
 	}
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "rf")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	events = filepath.Join(dir, "audit.log")
-	rules, err := filepath.Abs("../../../docs/audit-policy.yaml")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c },
-		"--nodes", "0", "--audit-policy", rules, "--apiserver-arg=--audit-log-path="+events)
+	os.Exit(clustertest.MainAudited(m.Run, func(c *clustertest.Cluster, log string) { cluster, events = c, log }, "--nodes", "0"))
 }
 
 // bed is the cluster, and a Service in front of what listens at the door's address.

@@ -18,7 +18,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -161,16 +160,9 @@ func merge(format string, args ...any) client.Patch {
 }
 
 func template() corev1.PodSpec {
-	yes, no := true, false
-	amount := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
-	return corev1.PodSpec{
-		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
-		Containers: []corev1.Container{{
-			Name: "api", Image: image, Args: []string{"--token=" + secret}, Env: []corev1.EnvVar{{Name: "TOKEN", Value: secret}},
-			SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
-			Resources:       corev1.ResourceRequirements{Requests: amount, Limits: amount},
-		}},
-	}
+	spec := ringfencetest.PodSpec(image)
+	spec.Containers[0].Args, spec.Containers[0].Env = []string{"--token=" + secret}, []corev1.EnvVar{{Name: "TOKEN", Value: secret}}
+	return spec
 }
 
 func pod(name string) *corev1.Pod {

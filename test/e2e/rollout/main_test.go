@@ -5,7 +5,6 @@ package rollout
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -18,7 +17,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -44,28 +42,11 @@ func TestMain(m *testing.M) {
 		defer stop()
 		os.Exit(cli.Main(ctx, os.Args[1:], cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now}))
 	}
-	os.Exit(start(m))
+	os.Exit(clustertest.MainAudited(m.Run, func(c *clustertest.Cluster, log string) { cluster, auditFile = c, log }))
 }
 
 // auditFile is where the API server writes its audit log.
 var auditFile string
-
-func start(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "rf")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	root, err := clustertest.Root()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	auditFile = filepath.Join(dir, "audit.log")
-	return clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c },
-		"--audit-policy", filepath.Join(root, "docs", "audit-policy.yaml"), "--apiserver-arg=--audit-log-path="+auditFile)
-}
 
 func masters(t *testing.T) client.Client {
 	t.Helper()
@@ -113,16 +94,7 @@ func create(t *testing.T, admin client.Client, o client.Object) {
 
 // template is a pod that is right but for a capability, if wanted.
 func template(bad bool) corev1.PodSpec {
-	yes, no := true, false
-	amount := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
-	spec := corev1.PodSpec{
-		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
-		Containers: []corev1.Container{{
-			Name: "api", Image: "registry.bank.example/payments/api:1",
-			SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
-			Resources:       corev1.ResourceRequirements{Requests: amount, Limits: amount},
-		}},
-	}
+	spec := ringfencetest.PodSpec("registry.bank.example/payments/api:1")
 	if bad {
 		spec.Containers[0].SecurityContext.Capabilities.Add = []corev1.Capability{"NET_ADMIN"}
 	}

@@ -13,7 +13,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -158,17 +157,9 @@ func merge(format string, args ...any) client.Patch {
 
 // template is a pod that is right, or has one fault.
 func template(hostPID bool) corev1.PodSpec {
-	yes, no := true, false
-	amount := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")}
-	return corev1.PodSpec{
-		HostPID:         hostPID,
-		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
-		Containers: []corev1.Container{{
-			Name: "api", Image: image,
-			SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
-			Resources:       corev1.ResourceRequirements{Requests: amount, Limits: amount},
-		}},
-	}
+	spec := ringfencetest.PodSpec(image)
+	spec.HostPID = hostPID
+	return spec
 }
 
 // workload is an object of every kind with a pod template, and a key of the Guard for it; none runs.
