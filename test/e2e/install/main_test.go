@@ -51,6 +51,7 @@ rules:
 var (
 	cluster *clustertest.Cluster
 	events  = &stream{}
+	audited []string // the flags of a cluster that sends them
 )
 
 func TestMain(m *testing.M) {
@@ -90,7 +91,8 @@ func run(m *testing.M) int {
 	}
 	web := httptest.NewServer(events)
 	defer web.Close()
-	return clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }, "--audit-webhook", web.URL, "--audit-policy", policy)
+	audited = []string{"--audit-webhook", web.URL, "--audit-policy", policy}
+	return clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }, audited...)
 }
 
 // event is what is read of an audit event.

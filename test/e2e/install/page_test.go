@@ -31,6 +31,7 @@ func TestPage(t *testing.T) {
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Skip("the page wants openssl")
 	}
+	fresh(t)
 	dir, err := os.MkdirTemp("", "rf") // short enough for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +64,19 @@ func TestPage(t *testing.T) {
 	if n := ringfencetest.Walk(t, page); n < 17 {
 		t.Errorf("%s has %d commands; want 17 or more", page.File, n)
 	}
+}
+
+// fresh starts another cluster for a test: on one that Ringfence has left stand the namespaces of its tenants, which nobody's Tenant takes over.
+func fresh(t *testing.T) {
+	t.Helper()
+	own, err := clustertest.Start(audited...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := cluster
+	cluster = own
+	events.to.Store(nil)
+	t.Cleanup(func() { cluster = was; own.Stop() })
 }
 
 // programs puts what the page names into a folder: this very program for Ringfence, and a kubectl that enters the pod of Ringfence.
