@@ -18,19 +18,30 @@ import (
 // There is one Report for each namespace and a ClusterReport for what lies in none, both in several parts where there is
 // much: an object of a cluster may not be larger than 1.5 MiB. What was warned of is "warn", what is waived is "skip".
 func OpenReports(w io.Writer, r *Report) error {
-	return policyReports(w, r, reportKinds{"openreports.io/v1alpha1", "Report", "ClusterReport", true})
+	return policyReports(w, r, OpenReportKinds())
 }
 
 // PolicyReport writes the same as PolicyReports and ClusterPolicyReports of wgpolicyk8s.io/v1alpha2, which came before.
 func PolicyReport(w io.Writer, r *Report) error {
-	return policyReports(w, r, reportKinds{"wgpolicyk8s.io/v1alpha2", "PolicyReport", "ClusterPolicyReport", false})
+	return policyReports(w, r, PolicyReportKinds())
 }
 
-// reportKinds are the names of one of the two forms, which differ in little else.
-type reportKinds struct {
-	apiVersion, namespaced, cluster string
+// ReportKinds are the names of one of the two forms of policy reports, which differ in little else.
+type ReportKinds struct {
+	// APIVersion is that of both kinds: Namespaced of reports that lie in a namespace, Cluster of those that lie in none.
+	APIVersion, Namespaced, Cluster string
 	// source says whether a report names who made it; otherwise only its results do.
 	source bool
+}
+
+// OpenReportKinds are those of OpenReports.
+func OpenReportKinds() ReportKinds {
+	return ReportKinds{"openreports.io/v1alpha1", "Report", "ClusterReport", true}
+}
+
+// PolicyReportKinds are those that came before.
+func PolicyReportKinds() ReportKinds {
+	return ReportKinds{"wgpolicyk8s.io/v1alpha2", "PolicyReport", "ClusterPolicyReport", false}
 }
 
 // maxResults is how many results one object holds. Each is at most 6 KiB: a line of 1 KiB, paths of 4, and names.
@@ -42,7 +53,7 @@ const ourSource = "ringfence"
 // namespaceName is a legal name of a namespace. What lies in one with another name is told of in the cluster's report.
 var namespaceName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
-func policyReports(w io.Writer, r *Report, kinds reportKinds) error {
+func policyReports(w io.Writer, r *Report, kinds ReportKinds) error {
 	p := &policyPage{Writer: bufio.NewWriterSize(w, 64<<10), kinds: kinds}
 	results := map[string][]policyResult{}
 	for i := range r.Faults {
@@ -83,7 +94,7 @@ func (p policyResult) outcome() string {
 // policyPage is the YAML being written. Its write errors surface in Flush.
 type policyPage struct {
 	*bufio.Writer
-	kinds   reportKinds
+	kinds   ReportKinds
 	reports int
 }
 
@@ -103,23 +114,29 @@ func quoted(s string) string { return `"` + quotation.Replace(Inert(s)) + `"` }
 
 // report writes part i of what is said of a namespace.
 func (p *policyPage) report(namespace string, i int, results []policyResult) {
-	kind, name := p.kinds.namespaced, "ringfence-check"
-	if namespace == "" {
-		kind = p.kinds.cluster
-	}
+	name := "ringfence-check"
 	if i > 0 {
 		name += "-" + strconv.Itoa(i+1)
+	}
+	p.object(name, namespace, results, results)
+}
+
+// object writes one report, which lists some of the results and counts all.
+func (p *policyPage) object(name, namespace string, results, all []policyResult) {
+	kind := p.kinds.Namespaced
+	if namespace == "" {
+		kind = p.kinds.Cluster
 	}
 	if p.reports++; p.reports > 1 {
 		p.printf("---\n")
 	}
-	p.printf("apiVersion: %s\nkind: %s\nmetadata:\n  name: %s\n", p.kinds.apiVersion, kind, name)
+	p.printf("apiVersion: %s\nkind: %s\nmetadata:\n  name: %s\n", p.kinds.APIVersion, kind, name)
 	p.field("  ", "namespace", namespace)
 	if p.kinds.source {
 		p.printf("source: %s\n", ourSource)
 	}
 	count := map[string]int{}
-	for _, result := range results {
+	for _, result := range all {
 		count[result.outcome()]++
 	}
 	p.printf("summary: {pass: %d, fail: %d, warn: %d, error: %d, skip: %d}\n", count["pass"], count["fail"], count["warn"], count["error"], count["skip"])

@@ -121,6 +121,8 @@ type Config struct {
 	CanaryEvery, CanaryAfter time.Duration
 	// CountEvery is how often the counts of findings in the status of one Tenant are written at most; zero is tenant.DefaultCountEvery.
 	CountEvery time.Duration
+	// ReportEvery is how often one policy report in the cluster is written at most, where the Platform asks for them; zero is DefaultReportEvery.
+	ReportEvery time.Duration
 	// Leads is run while this process is the one that writes, until its context ends; nil for nothing.
 	Leads func(ctx context.Context)
 }
@@ -372,7 +374,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.elevations.Load().SetupWithManager(mgr), s.keepKinds(mgr), s.facts.watch(mgr), s.addCanary(mgr, accepted)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
-	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr), s.addCounts(mgr), s.addVerifications(mgr), s.addLeads(mgr)); err != nil {
+	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr), s.addCounts(mgr), s.addReports(mgr), s.addVerifications(mgr), s.addLeads(mgr)); err != nil {
 		return err
 	}
 	if s.evidence == nil {

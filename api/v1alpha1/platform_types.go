@@ -134,6 +134,10 @@ type PlatformSpec struct {
 	// +optional
 	Promotion *PromotionRules `json:"promotion,omitempty"`
 
+	// Reports has policy reports kept in the cluster, for those who read them. Absent: none are.
+	// +optional
+	Reports *ReportRules `json:"reports,omitempty"`
+
 	// Suspensions let controls warn instead of deny for a while: the emergency exit of the person on call. Each ends by itself.
 	// +kubebuilder:validation:MaxItems=20
 	// +listType=atomic

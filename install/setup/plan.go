@@ -7,6 +7,7 @@ package setup
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -122,12 +123,25 @@ func New(on Server, cat *control.Catalogue, objects []*unstructured.Unstructured
 	if err != nil {
 		return nil, err
 	}
+	rights = slices.DeleteFunc(rights, func(r Right) bool { return r.Only != "" && !given(objects, r) })
 	p := &Plan{SchemaVersion: PlanSchema, Kubernetes: on.Version, Rights: rights, Doors: doors(on, cat)}
 	for _, o := range objects {
 		p.Objects = append(p.Objects, Planned{o.GetKind(), o.GetNamespace(), o.GetName(), o.GetAnnotations()[AnnotationWhy]})
 	}
 	p.Kept, err = kept(on, cat)
 	return p, err
+}
+
+// given says that a role among objects holds a right.
+func given(objects []*unstructured.Unstructured, r Right) bool {
+	return slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool {
+		rules, _, _ := unstructured.NestedSlice(o.Object, "rules")
+		return slices.ContainsFunc(rules, func(value any) bool {
+			rule, _ := value.(map[string]any)
+			groups, _, _ := unstructured.NestedStringSlice(rule, "apiGroups")
+			return slices.Contains(groups, r.Group)
+		})
+	})
 }
 
 // doors say what carries each control on a server, in the order of the catalogue.

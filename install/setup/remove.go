@@ -34,6 +34,8 @@ var made = [...]schema.GroupVersionKind{
 	{Group: "", Version: "v1", Kind: "LimitRange"},
 	{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"},
 	{Group: "cilium.io", Version: "v2", Kind: "CiliumNetworkPolicy"},
+	{Group: "openreports.io", Version: "v1alpha1", Kind: "Report"},
+	{Group: "wgpolicyk8s.io", Version: "v1alpha2", Kind: "PolicyReport"},
 	{Group: "", Version: "v1", Kind: "ServiceAccount"},
 	{Group: rbac, Version: "v1", Kind: "RoleBinding"},
 	{Group: rbac, Version: "v1", Kind: "ClusterRoleBinding"},

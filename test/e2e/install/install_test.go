@@ -183,6 +183,7 @@ func newBed(t *testing.T) *bed {
 	b := &bed{admin: ringfencetest.Client(t, cluster.Config), dir: dir, log: &words{}, runs: map[string]*exec.Cmd{}, version: first}
 	b.values = write(t, filepath.Join(dir, "values.yaml"), `image: {repository: registry.bank.example/ringfence, digest: "sha256:`+strings.Repeat("1", 64)+`"}
 audit: {source: self-managed, tlsSecret: ringfence-doors, tokenSecret: ringfence-audit}
+reports: {openReports: true, policyReports: true}
 `)
 	cert := httptest.NewTLSServer(nil) // for its certificate
 	defer cert.Close()
@@ -254,6 +255,8 @@ func TestInstall(t *testing.T) {
 	t.Log("it puts back")
 	b.ends(t)
 	t.Log("elevation, quarantine and tenant ended")
+	b.reports(t)
+	t.Log("it kept policy reports and removed them")
 	ringfencetest.Eventually(t, "the canary to prove the rules", func() error { return ringfencetest.InForce(ctx, b.admin, "Proven") })
 	sufficient(t)
 	minimal(t, b.admin)
