@@ -29,11 +29,11 @@ type entry struct {
 	note, warn     uint32 // places in texts
 }
 
-// NewIndex makes an Index of scans and signatures. Of two that say something of one digest, or of its signature under one rule, the
-// first counts.
+// NewIndex makes an Index of scans and signatures. Of two scans of one digest the first counts; of two that say something of its signature
+// under one rule that which counts longest, so that it does not matter who wrote first, a pipeline or the control plane.
 func NewIndex(all []Admitted, signed ...Signed) *Index {
 	x := &Index{entries: make([]entry, 0, len(all)), texts: []string{""}, odd: map[uint32]string{}, seed: maphash.MakeSeed(), signed: map[string][]Signed{}}
-	for _, s := range Newest(signed, nil) {
+	for _, s := range Longest(signed) {
 		if len(x.signed[s.Digest]) == 0 {
 			all = append(all[:len(all):len(all)], Admitted{Digest: s.Digest})
 		}

@@ -218,6 +218,16 @@ func Newest(first, second []Signed) []Signed {
 	return slices.CompactFunc(all, func(a, b Signed) bool { return a.Digest == b.Digest && a.Trust == b.Trust })
 }
 
+// Longest is what a list says, of a digest and a rule once: that which counts longest. That it lacks a signature counts where nobody says that it
+// bears one.
+func Longest(all []Signed) []Signed {
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b Signed) int {
+		return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Trust, b.Trust), b.Until.Compare(a.Until))
+	})
+	return slices.CompactFunc(all, func(a, b Signed) bool { return a.Digest == b.Digest && a.Trust == b.Trust })
+}
+
 // Bears judges a reference by the rules for its namespace and what is known of its digest. No rules at all demand nothing; a reference
 // that none of them covers is refused.
 func Bears(rules []Trust, reference string, known []Signed, now time.Time) Reason {

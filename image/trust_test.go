@@ -102,6 +102,19 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
+// TestLongest: of several answers under one rule, in whichever order, that which counts longest counts, and a no only where there is no yes.
+func TestLongest(t *testing.T) {
+	at, digest := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), "sha256:"+strings.Repeat("a", 64)
+	no := image.Signed{Digest: digest, Trust: "bank-1", By: "nobody"}
+	short, long, other := no, no, no
+	short.Until, long.Until, other.Trust = at, at.Add(time.Hour), "bank-2"
+	for _, all := range [][]image.Signed{{no, short, other, long}, {long, other, short, no}, {other, no, long, short}} {
+		if got := image.NewIndex(nil, all...).Signed(digest); !slices.Equal(got, []image.Signed{long, other}) {
+			t.Errorf("of %v counts %v", all, got)
+		}
+	}
+}
+
 // FuzzParseFacts: no bytes make it fault, and what it takes can be written again.
 func FuzzParseFacts(f *testing.F) {
 	f.Add([]byte(`{"apiVersion":"ringfence.dev/v1alpha1","kind":"ImageSignatures","spec":{"signatures":[{"digest":"sha256:aa","trust":"a","until":"2026-12-01T00:00:00Z"}]}}`))

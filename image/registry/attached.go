@@ -90,9 +90,9 @@ func (c *Client) Attached(ctx context.Context, image Image) ([]Attached, error) 
 		return nil, fmt.Errorf("%d manifests refer to %s; want at most %d", len(list.Manifests), image, maxReferrers)
 	}
 	var all []Attached
-	seen := map[string]bool{}
+	seen, room := map[string]bool{}, c.most
 	add := func(ref name.Reference, missing bool) error {
-		found, err := c.layers(ctx, ref)
+		found, err := c.layers(ctx, ref, &room)
 		if missing && errors.Is(err, ErrMissing) {
 			return nil
 		}
@@ -118,8 +118,8 @@ func (c *Client) Attached(ctx context.Context, image Image) ([]Attached, error) 
 	return all, nil
 }
 
-// layers reads the layers of a manifest that carry signatures.
-func (c *Client) layers(ctx context.Context, ref name.Reference) ([]Attached, error) {
+// layers reads the layers of a manifest that carry signatures, as long as there is room.
+func (c *Client) layers(ctx context.Context, ref name.Reference, room *int64) ([]Attached, error) {
 	described, err := remote.Get(ref, c.with(ctx, ref.Context())...)
 	if err != nil {
 		return nil, told(ref.Name(), err)
@@ -134,19 +134,20 @@ func (c *Client) layers(ctx context.Context, ref name.Reference) ([]Attached, er
 		if kind == "" {
 			continue
 		}
-		content, err := c.blob(ctx, ref.Context().Digest(l.Digest.String()), l.Size)
+		content, err := c.blob(ctx, ref.Context().Digest(l.Digest.String()), l.Size, min(maxAttached, *room))
 		if err != nil {
 			return nil, err
 		}
+		*room -= int64(len(content))
 		all = append(all, Attached{kind, content, l.Annotations, described.Digest.String()})
 	}
 	return all, nil
 }
 
-// blob reads a blob, which has the digest that it is asked by.
-func (c *Client) blob(ctx context.Context, at name.Digest, size int64) ([]byte, error) {
-	if size > maxAttached {
-		return nil, fmt.Errorf("%s: it has %d bytes; want at most %d", at, size, maxAttached)
+// blob reads a blob of at most so many bytes, which has the digest that it is asked by.
+func (c *Client) blob(ctx context.Context, at name.Digest, size, most int64) ([]byte, error) {
+	if size > most {
+		return nil, fmt.Errorf("%s: it has %d bytes; want at most %d here", at, size, most)
 	}
 	layer, err := remote.Layer(at, c.with(ctx, at.Context())...)
 	if err != nil {
@@ -157,12 +158,12 @@ func (c *Client) blob(ctx context.Context, at name.Digest, size int64) ([]byte, 
 		return nil, told(at.Name(), err)
 	}
 	defer body.Close()
-	content, err := io.ReadAll(io.LimitReader(body, maxAttached+1))
+	content, err := io.ReadAll(io.LimitReader(body, most+1))
 	switch {
 	case err != nil:
 		return nil, told(at.Name(), err)
-	case len(content) > maxAttached:
-		return nil, fmt.Errorf("%s: it has more than %d bytes", at, maxAttached)
+	case int64(len(content)) > most:
+		return nil, fmt.Errorf("%s: it has more than %d bytes", at, most)
 	}
 	return content, nil
 }

@@ -1,10 +1,11 @@
 // Package registry asks OCI registries which digest a reference means and what is attached to it, and attaches more.
 //
 // It believes no registry: what it was asked for by digest has that digest, and who signed it package image/signature says. The command
-// line calls it.
+// line and the control plane call it.
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -48,6 +49,8 @@ type Options struct {
 	// Auths is a file of credentials, in the form of a pull secret (.dockerconfigjson), which is read whenever a registry is asked. Empty:
 	// those that docker login and credential helpers keep.
 	Auths string
+	// Attached is how many bytes are read of all that is attached to one image; zero is as many as 200 manifests of 32 MiB have.
+	Attached int64
 }
 
 // Client asks registries, with the credentials that `docker login` and credential helpers keep.
@@ -56,6 +59,7 @@ type Client struct {
 	next    http.RoundTripper
 	alone   bool
 	also    []string
+	most    int64 // bytes of all that is attached to one image
 }
 
 // New makes a Client.
@@ -81,7 +85,7 @@ func New(o Options) (*Client, error) {
 		keys = pullSecret(o.Auths)
 	}
 	options := []remote.Option{remote.WithAuthFromKeychain(keys), remote.WithUserAgent(o.Agent)}
-	return &Client{options: options, next: t, alone: o.Alone, also: o.Also}, nil
+	return &Client{options: options, next: t, alone: o.Alone, also: o.Also, most: cmp.Or(o.Attached, maxReferrers*maxAttached)}, nil
 }
 
 // dialer connects, but not to where clouds hand out credentials, whether a registry's name or a redirect leads there; alone, not to this
@@ -126,7 +130,7 @@ func refuseCredentials(ip netip.Addr) error {
 
 // with are the options of one question to the registry of a repository.
 func (c *Client) with(ctx context.Context, of name.Repository) []remote.Option {
-	return c.within(ctx, of, maxBody)
+	return c.within(ctx, of, min(maxBody, c.most+1<<20))
 }
 
 // within is with, for an answer of at most so many bytes.
@@ -216,6 +220,31 @@ func (c *Client) Resolve(ctx context.Context, reference string) (Image, error) {
 		return Image{}, told(ref.Name(), err)
 	}
 	return Image{ref.Context().Digest(described.Digest.String())}, nil
+}
+
+// Host is the registry that a reference means, which must name it itself.
+func Host(reference string) (string, error) {
+	if err := spelledOut(reference); err != nil {
+		return "", err
+	}
+	ref, err := name.ParseReference(reference)
+	if err != nil {
+		return "", fmt.Errorf("image %.200q: %w", reference, err)
+	}
+	return ref.Context().RegistryStr(), nil
+}
+
+// Down tells of an error whether it says that the registry answers nobody now, whatever it is asked: no connection, too many questions, or a
+// fault of its own. That it refuses one repository, or lies about one image, is no such thing.
+func Down(err error) bool {
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		return answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode >= http.StatusInternalServerError
+	}
+	var connect *net.OpError
+	var lookup *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	return errors.As(err, &connect) && connect.Op == "dial" || errors.As(err, &lookup) || errors.As(err, &certificate)
 }
 
 // told says what a registry's answer means.
