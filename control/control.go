@@ -31,6 +31,8 @@ type Control struct {
 	Profiles map[string]finding.Action `json:"profiles"`
 	// Remedy is what Ringfence itself does to what runs, EvictDebugged or "" for nothing.
 	Remedy string `json:"remedy,omitempty"`
+	// Told is the key under which the audit log tells all that is found, whole: UnsignedImages, or "" for what a refusal line says of it.
+	Told string `json:"told,omitempty"`
 	// Groups are the match groups the control judges; see Groups.
 	Groups []string `json:"groups"`
 	// Kinds are the kinds judged of those in Groups; empty means all of them.
@@ -52,6 +54,9 @@ type Control struct {
 
 // EvictDebugged as a Remedy evicts a pod whose ephemeral containers have been there long enough, where the control denies.
 const EvictDebugged = "evict-debugged"
+
+// UnsignedImages as Told is that what is found are images without a signature that counts.
+const UnsignedImages = "unsigned-images"
 
 // Source is where a rule comes from.
 type Source struct {
@@ -102,6 +107,7 @@ func (c Control) validate() (faults []error) {
 	need(oneOf(c.Severity, finding.Critical, finding.High, finding.Medium, finding.Low), "severity", "critical, high, medium or low")
 	need(oneOf(c.Maturity, "detective", "preventive", "auto-remediating"), "maturity", "detective, preventive or auto-remediating")
 	need(oneOf(c.Remedy, "", EvictDebugged), "remedy", EvictDebugged+", or nothing")
+	need(oneOf(c.Told, "", UnsignedImages), "told", UnsignedImages+", or nothing")
 	need(validAction(c.Default), "default", "Deny, Warn or Audit")
 	for _, p := range []string{"mvp", "standard", "strict"} {
 		need(validAction(c.Profiles[p]), "profiles."+p, "Deny, Warn or Audit")

@@ -47,11 +47,12 @@ type Batch struct {
 	Events []Told
 }
 
-// Told is what one event told: findings, a change of a rule, a request under an elevation.
+// Told is what one event told: findings, a change of a rule, a request under an elevation, images without a signature that counts.
 type Told struct {
 	Findings []finding.Finding
 	Change   *Change
 	Act      *record.Act
+	Unsigned []Unsigned
 }
 
 // Handler takes audit events, from however many doors: it serves the batches of an audit webhook itself, Door those of a
@@ -240,7 +241,7 @@ func (h *Handler) one(b *batch, e Event, err error) {
 		b.keys = append(b.keys, key)
 	}
 	b.Events++
-	told := Told{Findings: Findings(e, h.cfg.Knowledge)}
+	told := Told{Findings: Findings(e, h.cfg.Knowledge), Unsigned: UnsignedOf(e)}
 	if c, ok := ChangeOf(e); ok {
 		c.Contents = h.contents(b, c, e.Object)
 		told.Change = &c
@@ -248,7 +249,7 @@ func (h *Handler) one(b *batch, e Event, err error) {
 	if a, ok := ActOf(e); ok {
 		told.Act = &a
 	}
-	if len(told.Findings) > 0 || told.Change != nil || told.Act != nil {
+	if len(told.Findings) > 0 || told.Change != nil || told.Act != nil || len(told.Unsigned) > 0 {
 		b.told = append(b.told, told)
 	}
 }

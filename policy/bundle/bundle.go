@@ -122,6 +122,9 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 			MessageExpression: says,
 			Reason:            new(metav1.StatusReasonForbidden),
 		})
+		if action == finding.Warn {
+			p.Spec.AuditAnnotations = append(p.Spec.AuditAnnotations, told(c, names)...)
+		}
 	}
 	b := Bundle{Policy: p, Binding: binding(name, g.Kinds[0].ClusterScoped, exempt, action), ClusterScoped: g.Kinds[0].ClusterScoped}
 	if g.Kinds[0].Asked { // nodes ask too, before any condition is: where there is no Guard, nothing can run that has a token
@@ -136,6 +139,15 @@ func build(g control.Group, controls []control.Control, when []admissionv1.Match
 		b.Optional = g.Kinds
 	}
 	return b
+}
+
+// told is the audit annotation, if any, in which all stands that a control found, one a line: a refusal line has room for 64 characters of the
+// first, and no digest can be read from that. Where nothing was found the text is empty, which is no annotation.
+func told(c control.Control, names map[string]string) []admissionv1.AuditAnnotation {
+	if c.Told == "" {
+		return nil
+	}
+	return []admissionv1.AuditAnnotation{{Key: c.Told, ValueExpression: control.Rename(`variables.violations.join('\n')`, names)}}
 }
 
 // also is a text where it counts.

@@ -52,19 +52,37 @@ func TestCompileProtection(t *testing.T) {
 	}
 }
 
-// TestCompileRefuses shows that Compile can fail: in a variable, a validation and a message.
+// TestCompileRefuses shows that Compile can fail: in a variable, a validation, a message and an audit annotation.
 func TestCompileRefuses(t *testing.T) {
 	cat := load(t)
 	for name, spoil := range map[string]func(b bundle.Bundle){
 		"variable":   func(b bundle.Bundle) { b.Policy.Spec.Variables[0].Expression = "object.(" },
 		"validation": func(b bundle.Bundle) { b.Policy.Spec.Validations[0].Expression = "variables.none == 1" },
 		"message":    func(b bundle.Bundle) { b.Policy.Spec.Validations[0].MessageExpression = "1" },
+		"audit annotation": func(b bundle.Bundle) {
+			b.Policy.Spec.AuditAnnotations = []admissionv1.AuditAnnotation{{Key: "a", ValueExpression: "1"}}
+		},
 	} {
 		b := bundle.Build(cat, nil)[0]
 		spoil(b)
 		if err := bundle.Compile(b.Policy); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("Compile with a broken %s = %v, want an error that names it", name, err)
 		}
+	}
+}
+
+// TestUnsignedImages: the bundles of workloads and of pod templates that warn name images whole in the audit log, and nothing else does.
+func TestUnsignedImages(t *testing.T) {
+	var named []string
+	for _, b := range bundle.Build(load(t), nil) {
+		for _, a := range b.Policy.Spec.AuditAnnotations {
+			if named = append(named, b.Policy.Name); a.Key != control.UnsignedImages || !strings.HasSuffix(b.Policy.Name, "-warn") || len(b.Policy.Spec.AuditAnnotations) != 1 {
+				t.Errorf("%s names %s", b.Policy.Name, a.Key)
+			}
+		}
+	}
+	if !slices.Contains(named, "ringfence-workloads-warn") || !slices.Contains(named, "ringfence-templates-warn") {
+		t.Errorf("named in %q", named)
 	}
 }
 

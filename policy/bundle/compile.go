@@ -62,5 +62,9 @@ func Compile(p *admissionv1.ValidatingAdmissionPolicy) error {
 				expression{"", v.MessageExpression, []*cel.Type{cel.StringType}}, with, environment.NewExpressions))
 		}
 	}
+	for _, a := range p.Spec.AuditAnnotations {
+		check("audit annotation "+a.Key, compiler.CompileCELExpression(
+			expression{"", a.ValueExpression, []*cel.Type{cel.StringType}}, with, environment.NewExpressions))
+	}
 	return errors.Join(faults...)
 }
