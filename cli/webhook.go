@@ -23,6 +23,7 @@ func webhookFlags(cmd *cobra.Command, cfg *server.WebhookConfig) {
 func registriesFlags(cmd *cobra.Command, cfg *server.RegistriesConfig) {
 	flags := cmd.Flags()
 	flags.StringVar(&cfg.CA, "registry-ca", "", "file of certificates of authorities that are trusted for registries, beside the system's")
-	flags.StringVar(&cfg.Auths, "registry-auths", "", "file of registries' credentials, in the form of a pull secret (.dockerconfigjson), with which tags are resolved")
+	flags.StringVar(&cfg.Auths, "registry-auths", "", "file of registries' credentials, in the form of a pull secret (.dockerconfigjson), with which tags are resolved and signatures looked up")
+	flags.BoolVar(&cfg.Signatures, "registry-signatures", false, "look up the signatures that the Platform's trust rules demand of what runs or was refused, and keep the answers in --image-facts, which must be writable")
 	flags.StringArrayVar(&cfg.Also, "registry-also", nil, "HOST[:PORT] that is asked beside a registry where it says so, such as where its tokens are given out; repeatable")
 }

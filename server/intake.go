@@ -25,7 +25,10 @@ const (
 func (s *Server) take(ctx context.Context, b auditlog.Batch) (err error) {
 	for i := range b.Events {
 		if s.ofCanary(b.Events[i].Findings) { // what came of it is recorded once, as a canary's
-			b.Events[i].Findings = nil
+			b.Events[i].Findings, b.Events[i].Unsigned = nil, nil
+		}
+		for _, u := range b.Events[i].Unsigned {
+			s.signatures.refused(u.Namespace, u.Reference)
 		}
 	}
 	ctx, done := s.traces.batch(ctx, b)

@@ -96,6 +96,9 @@ func (s *Server) metricsHandler() http.Handler {
 	if s.webhook != nil {
 		registry.MustRegister(s.webhook.metrics, s.webhook.fillMeters)
 	}
+	if s.signatures != nil {
+		registry.MustRegister(s.signatures)
+	}
 	if s.api != nil {
 		registry.MustRegister(s.api.portal)
 	}

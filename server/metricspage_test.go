@@ -98,7 +98,8 @@ func TestMetricsPage(t *testing.T) {
 		"ringfence_mutation_requests_total", "ringfence_mutation_duration_seconds", "ringfence_mutation_stage_duration_seconds", "ringfence_mutation_gaps_total", // fill in, which takes one
 		"ringfence_suspensions", "ringfence_elevations", "ringfence_objects", "ringfence_kind_gaps_total", "ringfence_kind_gap_seconds_total", // of what lies in one
 		"ringfence_scan_objects", "ringfence_scan_waiting", "ringfence_scan_oldest_seconds", "ringfence_scan_judged_total", "ringfence_scan_unjudged", // held to the page
-		"ringfence_scan_unread_kinds", "ringfence_scan_findings"} // by test/e2e/scan
+		"ringfence_scan_unread_kinds", "ringfence_scan_findings", // by test/e2e/scan
+		"ringfence_signature_images", "ringfence_signature_answers_total", "ringfence_signature_registries_down"} // by test/e2e/lookout
 	for name, is := range there {
 		if want, ok := page[name]; !ok || want != is {
 			t.Errorf("%s is %+v; docs/metrics.md says %+v", name, is, want)

@@ -108,7 +108,7 @@ type Config struct {
 	Replicas ReplicasConfig
 	// NoScan has no background scan: what stands in the cluster is then not known.
 	NoScan bool
-	// Registries are how the webhook asks what tags mean.
+	// Registries are how registries are asked what tags mean, and what signatures images bear.
 	Registries RegistriesConfig
 	// ImageFacts is a folder of files of kind ImageAdmission, by which images are judged; it is looked at twice a second. Empty:
 	// nothing is claimed of images.
@@ -133,9 +133,10 @@ type Server struct {
 	canary    *canary.Metrics
 	// canaryUser is who this process is to the API server, once it tries what must be refused.
 	canaryUser atomic.Pointer[string]
-	evidence   *evidence // nil for none
-	webhook    *webhook  // nil for none
-	api        *api      // nil for none
+	evidence   *evidence   // nil for none
+	webhook    *webhook    // nil for none
+	signatures *signatures // nil for none
+	api        *api        // nil for none
 	running    atomic.Bool
 	auditURL   string
 	doors      string
@@ -184,6 +185,9 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 		s.webhook, err = openWebhook(cfg.Webhook, cfg.Registries, cfg.Now, cat, s.traces, log)
 	}
 	if err == nil {
+		err = s.openSignatures()
+	}
+	if err == nil {
 		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenAPI(), s.listenSocket(cfg.Socket), s.listenDoors())
 	}
 	if err != nil {
@@ -207,6 +211,9 @@ func check(cfg Config) ([]place, error) {
 	}
 	if cfg.Evidence == "" && len(cfg.Witnesses) > 0 {
 		err = errors.Join(err, errors.New("publish checkpoints: want a folder for evidence too: they are of the ledger in it"))
+	}
+	if cfg.Registries.Signatures && cfg.ImageFacts == "" {
+		err = errors.Join(err, errors.New("look signatures up: want a folder for image facts too: what registries show is kept in it"))
 	}
 	return places, errors.Join(err, checkDoors(cfg), checkWebhook(cfg.Webhook), checkReplicas(cfg), checkAPI(cfg))
 }
@@ -335,7 +342,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 		s.log.Warn(n.Text, "namespace", n.Namespace)
 	}})
 	if err == nil {
-		err = facts.follow(mgr, tenants.ImagesChanged)
+		err = errors.Join(facts.follow(mgr, tenants.ImagesChanged), s.lookOut(mgr, accepted, facts))
 	}
 	if err != nil {
 		return err

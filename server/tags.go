@@ -28,14 +28,16 @@ type RegistriesConfig struct {
 	Auths string
 	// Also are hosts, with a port or without, that are asked where a registry says so: which give out its tokens.
 	Also []string
+	// Signatures has the signatures looked up that the Platform's trust rules demand; it needs ImageFacts, a folder that can be written to.
+	Signatures bool
 }
 
 // maxAsked is how many tags of one object are asked about; the others are kept as they are.
 const maxAsked = 20
 
-// openTags makes what tells which digests tags mean.
-func openTags(cfg RegistriesConfig, now func() time.Time) (*registry.Tags, error) {
-	options := registry.Options{Agent: "ringfence", Alone: true, Also: cfg.Also, Auths: cfg.Auths}
+// openRegistries makes what asks the registries. attached bounds what is read of all that is attached to an image; zero is the usual.
+func openRegistries(cfg RegistriesConfig, attached int64) (*registry.Client, error) {
+	options := registry.Options{Agent: "ringfence", Alone: true, Also: cfg.Also, Auths: cfg.Auths, Attached: attached}
 	if cfg.CA != "" {
 		text, err := os.ReadFile(cfg.CA)
 		if err != nil {
@@ -47,7 +49,7 @@ func openTags(cfg RegistriesConfig, now func() time.Time) (*registry.Tags, error
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cfg.CA, err)
 	}
-	return registry.NewTags(c, now), nil
+	return c, nil
 }
 
 // pinTags writes digests behind tags of images in the registries that the Guard grants. What is not known is kept, with a warning that
@@ -91,14 +93,18 @@ func pinTags(reader client.Reader, tags *registry.Tags, log *slog.Logger) admiss
 }
 
 // tagged are the references to ask about, each once: of registries that are granted, and not known beforehand.
-func tagged(named []mutate.Tag, granted []v1alpha1.Registry) (all []string) {
+func tagged(named []mutate.Tag, registries []v1alpha1.Registry) (all []string) {
 	for _, t := range named {
-		inside := slices.ContainsFunc(granted, func(r v1alpha1.Registry) bool { return strings.HasPrefix(t.Reference, string(r)+"/") })
-		if t.Kept == "" && inside && !slices.Contains(all, t.Reference) {
+		if t.Kept == "" && granted(t.Reference, registries) && !slices.Contains(all, t.Reference) {
 			all = append(all, t.Reference)
 		}
 	}
 	return all
+}
+
+// granted tells whether a reference lies in one of the registries.
+func granted(reference string, registries []v1alpha1.Registry) bool {
+	return slices.ContainsFunc(registries, func(r v1alpha1.Registry) bool { return strings.HasPrefix(reference, string(r)+"/") })
 }
 
 // tagWarning is what whoever deploys is told of a tag; "" where all is well.

@@ -116,9 +116,11 @@ func openWebhook(cfg WebhookConfig, registries RegistriesConfig, now func() time
 	if w.at, err = admission.ParseClient(cfg.Service, cfg.URL); err != nil {
 		return nil, err
 	}
-	if w.tags, err = openTags(registries, now); err != nil {
+	asks, err := openRegistries(registries, 0)
+	if err != nil {
 		return nil, err
 	}
+	w.tags = registry.NewTags(asks, now)
 	if _, err := admission.Select(cat, w.which(), true); err != nil {
 		return nil, err
 	}

@@ -114,25 +114,30 @@ func digestsOf(o client.Object) (digests []string) {
 	if !ok {
 		return nil
 	}
-	add := func(reference string) {
+	for _, reference := range References(pod) {
 		if d := image.DigestOf(reference); d != "" {
 			digests = append(digests, d)
 		}
 	}
+	slices.Sort(digests)
+	return slices.Compact(digests)
+}
+
+// References are the images that a Pod names, in its containers of all sorts and in its volumes.
+func References(pod *corev1.Pod) (all []string) {
 	for _, c := range pod.Spec.Containers {
-		add(c.Image)
+		all = append(all, c.Image)
 	}
 	for _, c := range pod.Spec.InitContainers {
-		add(c.Image)
+		all = append(all, c.Image)
 	}
 	for _, c := range pod.Spec.EphemeralContainers {
-		add(c.Image)
+		all = append(all, c.Image)
 	}
 	for _, v := range pod.Spec.Volumes {
 		if v.Image != nil {
-			add(v.Image.Reference)
+			all = append(all, v.Image.Reference)
 		}
 	}
-	slices.Sort(digests)
-	return slices.Compact(digests)
+	return all
 }

@@ -7,6 +7,7 @@
 {{- if and (or .Values.api.enabled .Values.sinks.secret) (not .Values.evidence.enabled) }}{{ fail "api and sinks need evidence.enabled: they read the ledger" }}{{ end -}}
 {{- if and .Values.api.enabled (not .Values.api.tlsSecret) (not .Values.certManager.enabled) }}{{ fail "the API is TLS: give api.tlsSecret, or certManager.enabled" }}{{ end -}}
 {{- if and .Values.api.enabled (not .Values.api.clients) }}{{ fail "api.clients: say who may connect, as CIDRs; a NetworkPolicy that lets in everybody is refused by a rule" }}{{ end -}}
+{{- if and .Values.registries.signatures (not (contains "--image-facts" (join " " .Values.extraArgs))) }}{{ fail "registries.signatures needs --image-facts=FOLDER in extraArgs: what registries show is kept there" }}{{ end -}}
 {{- if and .Values.certManager.enabled (not .Values.certManager.issuer.name) }}{{ fail "certManager.enabled needs certManager.issuer.name" }}{{ end -}}
 {{- end -}}
 
@@ -73,6 +74,9 @@ app.kubernetes.io/part-of: ringfence
 {{- end }}
 {{- if .root.Values.sinks.secret }}
 - --sinks=/etc/ringfence/sinks/sinks.yaml
+{{- end }}
+{{- if .root.Values.registries.signatures }}
+- --registry-signatures
 {{- end }}
 {{- range .root.Values.extraArgs }}
 - {{ . | quote }}
