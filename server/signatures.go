@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -144,14 +145,18 @@ func (g *signatures) look(ctx context.Context, refused []lookout.Place) (sight l
 			named[lookout.Place{Namespace: pods.Items[i].Namespace, Reference: reference}] = true
 		}
 	}
-	within := map[string]*v1alpha1.GuardSpec{}
+	within := map[string]demand{}
 	for i := range guards.Items {
 		if guards.Items[i].Name == v1alpha1.GuardName {
-			within[guards.Items[i].Namespace] = &guards.Items[i].Spec
+			within[guards.Items[i].Namespace] = demandOf(g.rules, &guards.Items[i].Spec)
 		}
 	}
+	ids := map[string]string{} // a trusted root is long, and there are many pods
+	for _, r := range g.rules {
+		ids[r.Name] = r.ID()
+	}
 	for p, runs := range named {
-		if one, ok := wanted(platform, within[p.Namespace], p.Reference); ok {
+		if one, ok := within[p.Namespace].wanted(p.Reference, ids); ok {
 			one.Runs = runs
 			sight.Images = append(sight.Images, one)
 		}
@@ -159,17 +164,26 @@ func (g *signatures) look(ctx context.Context, refused []lookout.Place) (sight l
 	return sight, nil
 }
 
-// wanted is what is to be known of a reference in a namespace with a Guard; ok is false where nothing is.
-func wanted(platform *v1alpha1.Platform, guard *v1alpha1.GuardSpec, reference string) (one lookout.Image, ok bool) {
-	if guard == nil || image.DigestOf(reference) == "" {
-		return one, false
-	}
-	rule, ok := image.Covering(tenant.TrustOf(platform, guard.Tenant, guard.Environment), reference)
-	if !ok || !granted(reference, guard.Registries) {
+// demand is what counts in a namespace. The zero demand has nobody asked.
+type demand struct {
+	rules      []image.Trust
+	registries []v1alpha1.Registry
+}
+
+// demandOf is what counts where a Guard is.
+func demandOf(rules []image.Trust, guard *v1alpha1.GuardSpec) demand {
+	mine := slices.DeleteFunc(slices.Clone(rules), func(t image.Trust) bool { return !t.For(guard.Tenant, guard.Environment) })
+	return demand{mine, guard.Registries}
+}
+
+// wanted is what is to be known of a reference, with the IDs of rules by their names; ok is false where nothing is.
+func (d demand) wanted(reference string, ids map[string]string) (one lookout.Image, ok bool) {
+	rule, ok := image.Covering(d.rules, reference)
+	if !ok || image.DigestOf(reference) == "" || !granted(reference, d.registries) {
 		return one, false
 	}
 	host, err := registry.Host(reference)
-	return lookout.Image{Reference: reference, Host: host, Trust: rule.ID(), Age: rule.Age}, err == nil
+	return lookout.Image{Reference: reference, Host: host, Trust: ids[rule.Name], Age: rule.Age}, err == nil
 }
 
 // asking asks by a verifier, and says of which errors no other image would get an answer either.

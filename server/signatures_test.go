@@ -40,11 +40,15 @@ func TestWanted(t *testing.T) {
 		"a name that means Docker Hub":   {guard("payments", "dev"), "bank/api" + digest, ""},
 		"no reference":                   {guard("payments", "dev"), "r.example/a b" + digest, ""},
 	} {
-		one, ok := wanted(p, c.guard, c.reference)
+		var at demand
+		if c.guard != nil {
+			at = demandOf(tenant.TrustRules(p), c.guard)
+		}
+		one, ok := at.wanted(c.reference, map[string]string{"prod": "prod-1", "rest": "rest-1"})
 		if ok != (c.rule != "") {
 			t.Errorf("%s: wanted is %v", what, ok)
 		}
-		if want := tenant.TrustRules(p); ok && (!strings.HasPrefix(one.Trust, c.rule+"-") || one.Host != "r.example" || one.Age != want[0].Age) {
+		if want := tenant.TrustRules(p); ok && (one.Trust != c.rule+"-1" || one.Host != "r.example" || one.Age != want[0].Age) {
 			t.Errorf("%s: %+v", what, one)
 		}
 	}
