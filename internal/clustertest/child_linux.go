@@ -3,6 +3,7 @@ package clustertest
 import (
 	"bytes"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -44,6 +45,9 @@ func startChild(binary string, args []string) (*child, error) {
 	c := &child{}
 	cmd := exec.Command(binary, args...)
 	cmd.Stderr = c
+	if os.Getenv("GOGC") == "" { // an API server that compiles our policies spends a third of its time on garbage
+		cmd.Env = append(os.Environ(), "GOGC=200", "GOMEMLIMIT=1GiB")
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
