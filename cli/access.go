@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -151,10 +152,10 @@ func notThere(e *v1alpha1.Elevation, phase v1alpha1.ElevationPhase, wait time.Du
 
 var notInElevation = regexp.MustCompile(`[^a-z0-9]+`)
 
-// elevationName begins the name of an elevation under a ticket.
+// elevationName begins the name of an elevation under a ticket, of which letters and digits count.
 func elevationName(ticket string) string {
 	name := notInElevation.ReplaceAllString(strings.ToLower(ticket), "-")
-	return strings.Trim(name[:min(len(name), 40)], "-") + "-"
+	return cmp.Or(strings.Trim(name[:min(len(name), 40)], "-"), "elevation") + "-"
 }
 
 func newAccessApprove(env Env) *cobra.Command {

@@ -63,6 +63,8 @@ Native policies keep refusing while it is down.`,
 	flags.DurationVar(&promote.every, "promote-every", time.Hour, "how often --promote-as looks whether a control is due, on the replica that leads")
 	flags.StringVar(&cfg.ImageFacts, "image-facts", "", "folder of .json and .yaml files of kind ImageAdmission, by which images are judged (default: nothing is claimed of images)")
 	flags.StringVar(&cfg.ImageReports, "image-reports", "", "folder into which reports of scanners go that pipelines send to --listen; needs --push-token-file or --api-listen (default: none are taken)")
+	flags.BoolVar(&cfg.ImageVerdicts, "image-verdicts", false, "judge the reports in --image-reports by the Platform's rule whenever one comes, and keep what follows in --image-facts, which must be writable")
+	flags.StringVar(&cfg.ImageAdvisories, "image-advisories", "", "file of ringfence image advisories import, by which --image-verdicts knows when vulnerabilities were published and which are exploited; read again when it changes")
 	apiFlags(cmd, &cfg.API)
 	webhookFlags(cmd, &cfg.Webhook)
 	registriesFlags(cmd, &cfg.Registries)

@@ -227,7 +227,7 @@ func covers(ctx context.Context, d *desk.Desk, engine *policy.Engine, guard *pol
 
 // writeWaivers prints what is listed.
 func writeWaivers(env Env, o waiverOptions, all []listedWaiver) error {
-	return writeList(env, o.output, waiversSchema, "waivers", all, "NAMESPACE\tNAME\tCONTROL\tSTATE\tEXPIRES\tOWNER\tAPPROVER\tTICKET\tSUBJECTS", "no such waiver",
+	return writeList(env, o.output, waiversSchema, "waivers", all, "NAMESPACE\tNAME\tCONTROL\tSTATE\tEXPIRES\tOWNER\tAPPROVER\tTICKET\tSUBJECTS", "no waiver",
 		func(w listedWaiver) string {
 			approver := "-"
 			if w.Approver != nil {

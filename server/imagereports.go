@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"ringfence.dev/ringfence/image"
@@ -42,6 +43,7 @@ type imageReports struct {
 	turn   chan struct{} // one is read at a time
 	known  func(*http.Request) (sender string, ok bool)
 	failed func(sender string, err error)
+	taken  func() // is told of each that is kept
 }
 
 // imageReports is the door of reports; nil where there is no folder for them.
@@ -51,7 +53,7 @@ func (s *Server) imageReports() http.Handler {
 	}
 	door := &imageReports{dir: s.cfg.ImageReports, most: maxReport, limits: reportLimits(), turn: make(chan struct{}, 1), known: s.sender, failed: func(sender string, err error) {
 		s.log.Error("an image report is not kept", "sender", sender, "err", err)
-	}}
+	}, taken: s.verdicts.wake}
 	taken := s.taken("image-report", door)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		to := http.NewResponseController(w) // half a gigabyte takes longer than what else comes in
@@ -117,6 +119,7 @@ func (d *imageReports) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			a.Images = append(a.Images, one)
 		}
+		d.taken()
 		answer(http.StatusOK, a)
 	case errors.As(err, &large):
 		answer(http.StatusRequestEntityTooLarge, reportAnswer{Error: fmt.Sprintf("want at most %d bytes", d.most)})
@@ -137,7 +140,7 @@ func (d *imageReports) take(ctx context.Context, sender string, body io.Reader) 
 	if err := d.room(); err != nil {
 		return "", nil, err
 	}
-	part, err := os.CreateTemp(d.dir, ".part-*")
+	part, err := os.CreateTemp(d.dir, partPrefix+"*")
 	if err != nil {
 		return "", nil, err
 	}
@@ -167,12 +170,18 @@ func (d *imageReports) take(ctx context.Context, sender string, body io.Reader) 
 	return "sha256:" + digest, facts, durable.SyncFolder(folder)
 }
 
-// room is nil where another report finds room.
+// partPrefix begins the name of a report that is being read.
+const partPrefix = ".part-"
+
+// room is nil where another report finds room. It removes what a process that was killed had begun: one is read at a time, and this one not yet.
 func (d *imageReports) room() error {
 	n, size := 0, int64(0)
-	err := filepath.WalkDir(d.dir, func(_ string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(d.dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
+		}
+		if strings.HasPrefix(e.Name(), partPrefix) {
+			return os.Remove(path)
 		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) { // removed meanwhile

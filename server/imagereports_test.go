@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -118,8 +120,9 @@ func TestImageReports(t *testing.T) {
 // pipeline's.
 func TestImageReportsBounded(t *testing.T) {
 	var said []string
+	kept := 0
 	door := &imageReports{dir: t.TempDir(), most: 8 << 20, limits: reportLimits(), turn: make(chan struct{}, 1), known: func(*http.Request) (string, bool) { return "ci", true },
-		failed: func(sender string, err error) { said = append(said, sender+": "+err.Error()) }}
+		failed: func(sender string, err error) { said = append(said, sender+": "+err.Error()) }, taken: func() { kept++ }}
 	post := func(body io.Reader) (code int, a reportAnswer) {
 		in, out := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/images/reports", body), httptest.NewRecorder()
 		door.ServeHTTP(out, in)
@@ -139,6 +142,16 @@ func TestImageReportsBounded(t *testing.T) {
 	if code, a := post(strings.NewReader(zipOf(t, 64<<20))); code != http.StatusBadRequest {
 		t.Errorf("a bomb: %d %+v", code, a)
 	}
+	left := filepath.Join(door.dir, ".part-of-a-killed-process")
+	if err := os.WriteFile(left, make([]byte, 10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := post(strings.NewReader(trivyReport(3, ""))); code != http.StatusOK {
+		t.Errorf("after a process was killed: %d", code)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what a killed process had begun is kept: %v", err)
+	}
 	door.turn <- struct{}{}
 	if code, _ := post(strings.NewReader(trivyReport(1, ""))); code != http.StatusTooManyRequests {
 		t.Errorf("two at once: %d", code)
@@ -147,6 +160,9 @@ func TestImageReportsBounded(t *testing.T) {
 	door.dir = filepath.Join(door.dir, "gone")
 	if code, a := post(strings.NewReader(trivyReport(1, ""))); code != http.StatusServiceUnavailable || strings.Contains(a.Error, door.dir) || len(said) != 1 {
 		t.Errorf("no folder: %d %s; logged %q", code, a.Error, said)
+	}
+	if kept != 2 {
+		t.Errorf("told of %d reports, want those two that are kept", kept)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -34,6 +34,8 @@ const ConditionImageFacts = "ImageFacts"
 const (
 	// imagePoll is how often the folder is looked at: a change is in the Guards within two seconds.
 	imagePoll = 500 * time.Millisecond
+	// imageRetry is how often files that could not be read are read again while they are the same: it may be their rights that change.
+	imageRetry = 10 * time.Second
 	// maxImageFile and maxImageFiles bound what is read: 100,000 digests are some 25 MB.
 	maxImageFile, maxImageFiles = 64 << 20, 100
 )
@@ -45,8 +47,11 @@ type images struct {
 	index   atomic.Pointer[image.Index] // nil until they could be read once
 	changed func()
 
-	state [sha256.Size]byte // of the files when they were looked at last
-	said  string            // what is said of them
+	state  [sha256.Size]byte // of the files that were read
+	broken [sha256.Size]byte // of the files that could not be, why, and since when
+	fault  error
+	since  time.Time
+	said   string // what is said of them
 }
 
 // openImages reads the facts once before anything is judged by them; nil where there is no folder. What cannot be read is
@@ -88,6 +93,10 @@ func (im *images) read() (fault error) {
 	if state == im.state {
 		return errUnchanged
 	}
+	if im.fault != nil && state == im.broken && time.Since(im.since) < imageRetry {
+		return im.fault
+	}
+	defer func() { im.broken, im.fault, im.since = state, fault, time.Now() }()
 	var all []image.Admitted
 	var signed []image.Signed
 	var faults []error

@@ -113,6 +113,9 @@ func (s *Server) metricsHandler() http.Handler {
 	if s.signatures != nil {
 		registry.MustRegister(s.signatures)
 	}
+	if s.verdicts != nil {
+		registry.MustRegister(s.verdicts)
+	}
 	if s.api != nil {
 		registry.MustRegister(s.api.portal)
 	}

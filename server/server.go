@@ -116,6 +116,10 @@ type Config struct {
 	ImageFacts string
 	// ImageReports is a folder into which reports of scanners go that pipelines send to Listen. Empty: they are not taken.
 	ImageReports string
+	// ImageVerdicts has the reports in it judged, with the advisories of a file that ImageAdvisories may name, and what follows written to
+	// ImageFacts, which must be writable.
+	ImageVerdicts   bool
+	ImageAdvisories string
 	// CanaryEvery is how often objects that must be refused are tried by dry run, and CanaryAfter how long after the start the first
 	// time; zero is an hour, and half a minute.
 	CanaryEvery, CanaryAfter time.Duration
@@ -146,6 +150,7 @@ type Server struct {
 	evidence   *evidence   // nil for none
 	webhook    *webhook    // nil for none
 	signatures *signatures // nil for none
+	verdicts   *verdicts   // nil for none
 	api        *api        // nil for none
 	running    atomic.Bool
 	auditURL   string
@@ -196,7 +201,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 		s.webhook, err = openWebhook(cfg.Webhook, cfg.Registries, cfg.Now, cat, s.traces, log)
 	}
 	if err == nil {
-		err = s.openSignatures()
+		err = errors.Join(s.openVerdicts(), s.openSignatures())
 	}
 	if err == nil {
 		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenAPI(), s.listenSocket(cfg.Socket), s.listenDoors())
@@ -225,6 +230,12 @@ func check(cfg Config) ([]place, error) {
 	}
 	if cfg.Registries.Signatures && cfg.ImageFacts == "" {
 		err = errors.Join(err, errors.New("look signatures up: want a folder for image facts too: what registries show is kept in it"))
+	}
+	if cfg.ImageVerdicts && (cfg.ImageFacts == "" || cfg.ImageReports == "") {
+		err = errors.Join(err, errors.New("judge reports on images: want a folder for image reports, and one for image facts: what follows is kept in it"))
+	}
+	if cfg.ImageAdvisories != "" && !cfg.ImageVerdicts {
+		err = errors.Join(err, errors.New("read advisories: nothing is judged by them; want image verdicts too"))
 	}
 	return places, errors.Join(err, checkDoors(cfg), checkWebhook(cfg.Webhook), checkReplicas(cfg), checkAPI(cfg))
 }
@@ -353,7 +364,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 		s.log.Warn(n.Text, "namespace", n.Namespace)
 	}})
 	if err == nil {
-		err = errors.Join(facts.follow(mgr, tenants.ImagesChanged), s.lookOut(mgr, accepted, facts))
+		err = errors.Join(facts.follow(mgr, tenants.ImagesChanged), s.lookOut(mgr, accepted, facts), s.assess(mgr, accepted, facts))
 	}
 	if err != nil {
 		return err

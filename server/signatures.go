@@ -36,7 +36,8 @@ const (
 type signatures struct {
 	client  *registry.Client
 	lookout atomic.Pointer[lookout.Lookout] // nil until this process leads
-	read    func(context.Context) (client.Reader, *v1alpha1.Platform, error)
+	reader  client.Reader
+	inForce func(context.Context) (*v1alpha1.Platform, error)
 	warn    func(err error)
 
 	// Only the lookout's own goroutine reads and writes these.
@@ -62,14 +63,7 @@ func (s *Server) lookOut(mgr ctrl.Manager, accepted *tenant.Accepted, facts *ima
 	if s.signatures == nil {
 		return nil
 	}
-	s.signatures.read = func(ctx context.Context) (client.Reader, *v1alpha1.Platform, error) {
-		var p v1alpha1.Platform
-		if err := mgr.GetClient().Get(ctx, client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
-			return nil, nil, client.IgnoreNotFound(err)
-		}
-		inForce, _ := accepted.Of(&p) // who wrote it is told of its mistakes
-		return mgr.GetClient(), inForce, nil
-	}
+	s.signatures.reader, s.signatures.inForce = mgr.GetClient(), inForce(mgr.GetClient(), accepted)
 	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		kept, err := keptSignatures(facts.dir)
 		if err != nil {
@@ -117,7 +111,7 @@ func (g *signatures) refused(namespace, reference string) {
 // look says which images are to be looked after: those in registries that the Guard of their namespace grants, which a rule for that
 // namespace covers. Nobody else's registry is asked, whatever a Pod names.
 func (g *signatures) look(ctx context.Context, refused []lookout.Place) (sight lookout.Sight, err error) {
-	reader, platform, err := g.read(ctx)
+	platform, err := g.inForce(ctx)
 	if err != nil || platform == nil || len(platform.Spec.Images.Trust) == 0 {
 		return sight, err
 	}
@@ -129,11 +123,11 @@ func (g *signatures) look(ctx context.Context, refused []lookout.Place) (sight l
 	}
 	sight.Ask = asking(g.verifier)
 	var guards v1alpha1.GuardList
-	if err := reader.List(ctx, &guards, client.UnsafeDisableDeepCopy); err != nil {
+	if err := g.reader.List(ctx, &guards, client.UnsafeDisableDeepCopy); err != nil {
 		return sight, fmt.Errorf("list the Guards: %w", err)
 	}
 	var pods corev1.PodList
-	if err := reader.List(ctx, &pods, client.UnsafeDisableDeepCopy); err != nil {
+	if err := g.reader.List(ctx, &pods, client.UnsafeDisableDeepCopy); err != nil {
 		return sight, fmt.Errorf("list the pods: %w", err)
 	}
 	named := map[lookout.Place]bool{} // and whether it runs

@@ -7,7 +7,9 @@
 {{- if and (or .Values.api.enabled .Values.sinks.secret) (not .Values.evidence.enabled) }}{{ fail "api and sinks need evidence.enabled: they read the ledger" }}{{ end -}}
 {{- if and .Values.api.enabled (not .Values.api.tlsSecret) (not .Values.certManager.enabled) }}{{ fail "the API is TLS: give api.tlsSecret, or certManager.enabled" }}{{ end -}}
 {{- if and .Values.api.enabled (not .Values.api.clients) }}{{ fail "api.clients: say who may connect, as CIDRs; a NetworkPolicy that lets in everybody is refused by a rule" }}{{ end -}}
-{{- if and .Values.registries.signatures (not (contains "--image-facts" (join " " .Values.extraArgs))) }}{{ fail "registries.signatures needs --image-facts=FOLDER in extraArgs: what registries show is kept there" }}{{ end -}}
+{{- if and .Values.images.enabled (not .Values.evidence.enabled) }}{{ fail "images.enabled needs evidence.enabled: reports and what follows of them lie on its volume" }}{{ end -}}
+{{- if and .Values.images.enabled (not .Values.doors.pushTokenSecret) (not .Values.api.enabled) }}{{ fail "images.enabled needs doors.pushTokenSecret or api.enabled: pipelines show a token to send a report" }}{{ end -}}
+{{- if and .Values.registries.signatures (not .Values.images.enabled) (not (contains "--image-facts" (join " " .Values.extraArgs))) }}{{ fail "registries.signatures needs images.enabled, or --image-facts=FOLDER in extraArgs: what registries show is kept there" }}{{ end -}}
 {{- if and .Values.certManager.enabled (not .Values.certManager.issuer.name) }}{{ fail "certManager.enabled needs certManager.issuer.name" }}{{ end -}}
 {{- end -}}
 
@@ -74,6 +76,14 @@ app.kubernetes.io/part-of: ringfence
 {{- end }}
 {{- if .root.Values.sinks.secret }}
 - --sinks=/etc/ringfence/sinks/sinks.yaml
+{{- end }}
+{{- if .root.Values.images.enabled }}
+- --image-reports=/var/lib/ringfence/images/reports
+- --image-facts=/var/lib/ringfence/images/facts
+- --image-verdicts
+{{- with .root.Values.images.advisories }}
+- --image-advisories=/var/lib/ringfence/images/{{ . }}
+{{- end }}
 {{- end }}
 {{- if .root.Values.registries.signatures }}
 - --registry-signatures

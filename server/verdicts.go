@@ -1,0 +1,210 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/image"
+	"ringfence.dev/ringfence/image/advisory"
+	"ringfence.dev/ringfence/image/assess"
+	reports "ringfence.dev/ringfence/image/scanner"
+	"ringfence.dev/ringfence/internal/durable"
+	"ringfence.dev/ringfence/tenant"
+)
+
+// verdictFiles are what follows of reports, in the folder of the image facts: verdictFile with a number, and verdictsEach digests in each.
+const (
+	verdictFiles = "ringfence-images-*.json"
+	verdictFile  = "ringfence-images-%03d.json"
+	verdictsEach = 50_000
+)
+
+// verdicts judge the reports that pipelines send.
+type verdicts struct {
+	file     string // of advisories; "" for none
+	log      *slog.Logger
+	inForce  func(context.Context) (*v1alpha1.Platform, error)
+	assessor atomic.Pointer[assess.Assessor] // nil until this process leads
+
+	// Only the assessor's own goroutine reads and writes these: the advisories that were read last, and of which file.
+	advisories *advisory.Index
+	edition    string
+	said       string // of the last reading
+}
+
+// openVerdicts makes what judges reports, where that is wanted, and the folders.
+func (s *Server) openVerdicts() error {
+	if !s.cfg.ImageVerdicts {
+		return nil
+	}
+	for _, dir := range []string{s.cfg.ImageReports, s.cfg.ImageFacts} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make the folders of image reports and facts: %w", err)
+		}
+	}
+	s.verdicts = &verdicts{file: s.cfg.ImageAdvisories, log: s.log}
+	return nil
+}
+
+// inForce is the Platform that is in force, nil where there is none. Who wrote one with a mistake is told elsewhere.
+func inForce(c client.Client, accepted *tenant.Accepted) func(context.Context) (*v1alpha1.Platform, error) {
+	return func(ctx context.Context) (*v1alpha1.Platform, error) {
+		var p v1alpha1.Platform
+		if err := c.Get(ctx, client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
+			return nil, client.IgnoreNotFound(err)
+		}
+		is, _ := accepted.Of(&p)
+		return is, nil
+	}
+}
+
+// assess has a manager judge the reports: on the replica that leads, beside the facts that it writes.
+func (s *Server) assess(mgr ctrl.Manager, accepted *tenant.Accepted, facts *images) error {
+	v := s.verdicts
+	if v == nil {
+		return nil
+	}
+	v.inForce = inForce(mgr.GetClient(), accepted)
+	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		a := assess.New(assess.Config{Folder: s.cfg.ImageReports, Law: v.law, Now: s.cfg.Now, Log: s.log,
+			Read: func(ctx context.Context, name string, report io.Reader) ([]image.Facts, error) {
+				return reports.ReadWithin(ctx, name, report, reportLimits())
+			},
+			Keep: func(all []image.Admitted) error { return keepVerdicts(facts.dir, all) }})
+		v.assessor.Store(a)
+		defer v.assessor.Store(nil)
+		return a.Run(ctx)
+	}))
+}
+
+// law is the Platform's rule with the advisories of the file as it is now. A file that cannot be read leaves those that were read before, and
+// nothing is judged where there never were any: without dates and exploitation an image could count for longer than it may.
+func (v *verdicts) law(ctx context.Context) (assess.Law, error) {
+	p, err := v.inForce(ctx)
+	if err != nil || p == nil {
+		return assess.Law{}, err
+	}
+	rule := tenant.ImageRule(p)
+	if v.file == "" {
+		return assess.Law{Rule: rule, Edition: fmt.Sprintf("%+v", rule)}, nil
+	}
+	err = v.readAdvisories()
+	switch {
+	case err != nil && v.advisories == nil:
+		return assess.Law{}, err
+	case err != nil && err.Error() != v.said:
+		v.log.Error("images are judged by the advisories that were read last", "err", err)
+	}
+	v.said = fmt.Sprint(err)
+	return assess.Law{Rule: rule, Known: v.advisories.Find, Edition: fmt.Sprintf("%+v of %s", rule, v.edition)}, nil
+}
+
+// readAdvisories reads the file where it is another than before.
+func (v *verdicts) readAdvisories() error {
+	f, err := os.Open(v.file)
+	if err != nil {
+		return fmt.Errorf("read the advisories: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("read the advisories: %w", err)
+	}
+	edition := fmt.Sprint(info.Size(), info.ModTime().UnixNano())
+	if edition == v.edition {
+		return nil
+	}
+	index, err := advisory.Load(f)
+	if err != nil {
+		return fmt.Errorf("read the advisories: %s: %w; want what ringfence image advisories import writes", v.file, err)
+	}
+	v.advisories, v.edition = index, edition
+	return nil
+}
+
+// keepVerdicts writes what `ringfence image verdict --admission` writes, into as many files as it takes, and removes those that it no longer takes.
+func keepVerdicts(dir string, all []image.Admitted) error {
+	kept := map[string]bool{}
+	for part := range slices.Chunk(append([]image.Admitted{}, all...), verdictsEach) {
+		if err := keepPart(dir, kept, part); err != nil {
+			return err
+		}
+	}
+	if len(kept) == 0 { // that nothing was scanned is said too
+		if err := keepPart(dir, kept, nil); err != nil {
+			return err
+		}
+	}
+	old, err := filepath.Glob(filepath.Join(dir, verdictFiles))
+	for _, file := range old {
+		if !kept[file] {
+			err = errors.Join(err, os.Remove(file))
+		}
+	}
+	return err
+}
+
+func keepPart(dir string, kept map[string]bool, part []image.Admitted) error {
+	file := filepath.Join(dir, fmt.Sprintf(verdictFile, len(kept)))
+	text, err := image.Admission(part)
+	if err == nil {
+		err = durable.Replace(file, text, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write what follows of reports beside the image facts: %w; fix: let Ringfence write to the folder of --image-facts", err)
+	}
+	kept[file] = true
+	return nil
+}
+
+// wake tells that a report came.
+func (v *verdicts) wake() {
+	if v == nil {
+		return
+	}
+	if a := v.assessor.Load(); a != nil {
+		a.Wake()
+	}
+}
+
+var _ prometheus.Collector = (*verdicts)(nil)
+
+// Describe implements prometheus.Collector.
+func (v *verdicts) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(v, ch) }
+
+// Collect implements prometheus.Collector. Where another replica leads, and before the first look, there is no number.
+func (v *verdicts) Collect(ch chan<- prometheus.Metric) {
+	a := v.assessor.Load()
+	if a == nil {
+		return
+	}
+	stats := a.Stats()
+	if stats.Judged.IsZero() {
+		return
+	}
+	one := func(value float64, name, help string, state ...string) {
+		var labels []string
+		if len(state) > 0 {
+			labels = []string{"state"}
+		}
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, labels, nil), prometheus.GaugeValue, value, state...)
+	}
+	const ofReports = "Reports on images: judged, unread (they cannot be read, or join too many)."
+	one(float64(stats.Reports), "ringfence_image_reports", ofReports, "judged")
+	one(float64(stats.Unread), "ringfence_image_reports", ofReports, "unread")
+	one(float64(stats.Digests), "ringfence_image_report_digests", "Digests of which the reports say something.")
+	one(float64(stats.Judged.UnixNano())/1e9, "ringfence_image_reports_judged_timestamp_seconds", "When the reports were looked at last, and judged where something was another.")
+}
