@@ -103,7 +103,7 @@ func removeSocket(path string) error {
 // metricsHandler answers with the metrics of all that this process does.
 func (s *Server) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(scan.NewMetrics(s.scan.Load, s.severity), s.metrics, s.kinds, s.canary, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s}, elevationMetrics{s})
+	registry.MustRegister(scan.NewMetrics(s.scan.Load, s.severity), s.metrics, s.kinds, s.canary, objectMetrics{s.known}, auditlog.NewMetrics(s.audit), s.doorMetrics, factMetrics{s}, suspensionMetrics{s}, elevationMetrics{s}, forecastMetrics{s})
 	if s.traces != nil {
 		registry.MustRegister(s.traces.sender)
 	}

@@ -99,7 +99,8 @@ func TestMetricsPage(t *testing.T) {
 		"ringfence_suspensions", "ringfence_elevations", "ringfence_objects", "ringfence_kind_gaps_total", "ringfence_kind_gap_seconds_total", // of what lies in one
 		"ringfence_scan_objects", "ringfence_scan_waiting", "ringfence_scan_oldest_seconds", "ringfence_scan_judged_total", "ringfence_scan_unjudged", // held to the page
 		"ringfence_scan_unread_kinds", "ringfence_scan_findings", // by test/e2e/scan
-		"ringfence_signature_images", "ringfence_signature_answers_total", "ringfence_signature_registries_down"} // by test/e2e/lookout
+		"ringfence_signature_images", "ringfence_signature_answers_total", "ringfence_signature_registries_down", // by test/e2e/lookout
+		"ringfence_image_reports", "ringfence_image_report_digests", "ringfence_image_reports_judged_timestamp_seconds", "ringfence_images_refused"} // by test/e2e/images
 	for name, is := range there {
 		if want, ok := page[name]; !ok || want != is {
 			t.Errorf("%s is %+v; docs/metrics.md says %+v", name, is, want)

@@ -164,6 +164,7 @@ type Server struct {
 
 	doorMetrics *doorMetrics
 	facts       facts
+	images      atomic.Pointer[images] // nil where none are judged by facts, and until this process may lead
 }
 
 // New loads the catalogue and opens the listeners, so that their addresses are known before there is a cluster.
@@ -360,6 +361,7 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manage
 // writers registers what writes to the cluster: where there are replicas, one of them runs it.
 func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	facts := s.openImages()
+	s.images.Store(facts)
 	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Accepted: accepted, Now: s.cfg.Now, Log: s.log, Images: facts.source(), Report: func(n tenant.Notice) {
 		s.log.Warn(n.Text, "namespace", n.Namespace)
 	}})

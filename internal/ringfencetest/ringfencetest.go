@@ -8,7 +8,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -105,4 +108,22 @@ func Refused(err error, words string) error {
 // RefusedBy is nil where err is a refusal by that control.
 func RefusedBy(err error, id string) error {
 	return Refused(err, "denied request: "+id+" ")
+}
+
+// Scrape is what a control plane's socket answers of its metrics.
+func Scrape(t *testing.T, socket string) string {
+	t.Helper()
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	got, err := c.Get("http://ringfence/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Body.Close()
+	text, err := io.ReadAll(got.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -32,6 +32,12 @@ func TestReports(t *testing.T) {
 	cert, key := httpsPair(t, dir)
 	cfg := server.Config{Evidence: filepath.Join(dir, "evidence"), Listen: "127.0.0.1:0", TLSCert: cert, TLSKey: key, PushTokens: filepath.Join(dir, "tokens"),
 		ImageReports: filepath.Join(dir, "reports"), ImageFacts: b.dir, ImageVerdicts: true, ImageAdvisories: filepath.Join(dir, "advisories.gz")}
+	if short, err := os.MkdirTemp("", "rf"); err != nil {
+		t.Fatal(err)
+	} else {
+		t.Cleanup(func() { os.RemoveAll(short) })
+		cfg.Socket = filepath.Join(short, "s") // the kernel bounds its path
+	}
 	const token = "a-token-of-a-pipeline-in-a-test"
 	for _, err := range []error{os.Mkdir(cfg.ImageReports, 0o700), os.WriteFile(cfg.PushTokens, []byte("payments/ci "+token+"\n"), 0o600),
 		os.WriteFile(filepath.Join(dir, "token"), []byte(token), 0o600)} {
@@ -70,6 +76,13 @@ func TestReports(t *testing.T) {
 	becomes("an old vulnerability", vulnerabilityID)
 	push(`{"VulnerabilityID":"` + weak + `","PkgName":"p","Severity":"LOW"}`)
 	becomes("mended", "")
+	metrics := ringfencetest.Scrape(t, cfg.Socket)
+	for _, want := range []string{`ringfence_image_reports{state="judged"} 3`, `ringfence_image_reports{state="unread"} 0`, "ringfence_image_report_digests 1",
+		"ringfence_image_reports_judged_timestamp_seconds ", `ringfence_images_refused{tenant="payments",within="14d"} `} {
+		if !strings.Contains(metrics, "\n"+want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
 	publish(t, dir, weak)
 	becomes("exploited", vulnerabilityID)
 }
