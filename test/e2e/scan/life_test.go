@@ -21,7 +21,8 @@ import (
 	"ringfence.dev/ringfence/record"
 )
 
-// TestScan takes findings through their lives, beside what must not disturb them.
+// TestScan takes findings through their lives, beside what must not disturb them. It wants the cluster before any rule is in force, and so is the
+// first of these tests.
 func TestScan(t *testing.T) {
 	b := newBed(t)
 	ctx := t.Context()
