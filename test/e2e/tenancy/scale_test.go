@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -56,7 +57,7 @@ func TestManyTenants(t *testing.T) {
 // scale is what many tenants cost.
 type scale struct {
 	cold          time.Duration
-	behind, reach time.Duration // of one change: while all are looked at, and at rest
+	behind, reach time.Duration // of one change: while all are looked at, and at rest, where it is the middle one of five
 	writes, idle  int64
 }
 
@@ -113,7 +114,13 @@ func many(t testing.TB, prefix string, count int) (s scale) {
 
 	one := fmt.Sprintf("%s-%d", prefix, count/2)
 	s.behind = reach(ctx, t, one, "late.bank.example") // nothing is written for two seconds, and yet many may be looked at
-	s.reach = reach(ctx, t, one, "later.bank.example")
+	var rested []time.Duration
+	for i := range 5 {
+		time.Sleep(2 * time.Second) // the cluster's own controllers are busy with so many namespaces too
+		rested = append(rested, reach(ctx, t, one, fmt.Sprintf("later-%d.bank.example", i)))
+	}
+	slices.Sort(rested)
+	s.reach = rested[len(rested)/2]
 	return s
 }
 
