@@ -163,18 +163,13 @@ func (o *fleetOptions) list(ctx context.Context, env Env, command string, report
 	}
 	l := &listedImages{SchemaVersion: imagesSchema, At: env.Now().UTC(), Images: []listedImage{}}
 	var judged *judgedImages
-	known := map[string]image.Facts{}
+	var known map[string]image.Facts
 	if len(reports) > 0 {
 		var err error
 		if judged, err = o.judge(ctx, env, command, reports); err != nil {
 			return nil, err
 		}
-		l.At, l.Invalid = judged.at, judged.invalid
-		for _, f := range judged.facts {
-			for _, digest := range f.Digests {
-				known[digest] = f
-			}
-		}
+		l.At, l.Invalid, known = judged.at, judged.invalid, judged.byDigest()
 	}
 	running, err := o.running(ctx, env, command)
 	if err != nil {
@@ -195,6 +190,17 @@ func (o *fleetOptions) list(ctx context.Context, env Env, command string, report
 		l.Images = append(l.Images, one)
 	}
 	return l, nil
+}
+
+// byDigest are the facts by each digest of their images.
+func (j *judgedImages) byDigest() map[string]image.Facts {
+	known := map[string]image.Facts{}
+	for _, f := range j.facts {
+		for _, digest := range f.Digests {
+			known[digest] = f
+		}
+	}
+	return known
 }
 
 // judge is what the rule says of facts, which are empty of what no report names.
@@ -255,24 +261,32 @@ func (o *fleetOptions) connect(env Env, command string) (*cluster.Cluster, error
 
 // running are the images of the cluster's pods.
 func (o *fleetOptions) running(ctx context.Context, env Env, command string) (*fleet.Fleet, error) {
+	all := &fleet.Fleet{}
+	return all, o.each(ctx, env, command, []control.Kind{podKind}, all.Add)
+}
+
+var podKind = control.Kind{Kind: "Pod", Version: "v1"}
+
+// each hands on every object of kinds, one kind after the other; of one namespace where --namespace names it. A kind that the cluster does
+// not serve has none.
+func (o *fleetOptions) each(ctx context.Context, env Env, command string, kinds []control.Kind, do func(map[string]any)) error {
 	c, err := o.connect(env, command)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	resources, faults, err := c.Resources(ctx, []control.Kind{{Kind: "Pod", Version: "v1"}})
+	resources, faults, err := c.Resources(ctx, kinds)
 	if err = cmp.Or(err, errors.Join(faults...)); err != nil {
-		return nil, &exitError{finding.ExitUsage, fmt.Errorf("%s: %w", command, err)}
+		return &exitError{finding.ExitUsage, fmt.Errorf("%s: %w", command, err)}
 	}
-	all := &fleet.Fleet{}
 	for _, r := range resources {
-		for pod, fault := range c.List(ctx, r, o.namespace) {
+		for object, fault := range c.List(ctx, r, o.namespace) {
 			if fault != nil {
-				return nil, &exitError{finding.ExitUsage, fmt.Errorf("%s: %w", command, fault)}
+				return &exitError{finding.ExitUsage, fmt.Errorf("%s: %w", command, fault)}
 			}
-			all.Add(pod)
+			do(object)
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // tell writes the images that are wanted; none at all ends with the code none.

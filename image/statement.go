@@ -110,6 +110,7 @@ func ParseStatement(statement []byte, digest string) (Statement, error) {
 func sameReason(a, b Reason) bool {
 	same := a.Since.Equal(b.Since) && a.Until.Equal(b.Until)
 	a.Since, a.Until, b.Since, b.Until = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	a.Exploited, b.Exploited = false, false
 	return same && reflect.DeepEqual(a, b)
 }
 

@@ -43,6 +43,8 @@ type Reason struct {
 	Text          string    `json:"text"`                    // one line
 	Since         time.Time `json:"since,omitzero"`          // when it began to refuse; zero where it does not, or nobody knows
 	Until         time.Time `json:"until,omitzero"`          // the first instant at which it does something else, by the clock alone; zero never
+	// Exploited tells that the vulnerability is known to be exploited, and that the image is affected. Text says so too, and statements only there.
+	Exploited bool `json:"-"`
 }
 
 // Verdict is what the rule says of an image at an instant. Two controls read it: one its scan, one its vulnerabilities.

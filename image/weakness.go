@@ -170,7 +170,7 @@ func (w weakness) judge(r Rule, now time.Time) (Reason, bool) {
 	case w.excused != "":
 		reason.Outcome, reason.Text = Allow, "not affected: "+w.excused
 	case w.exploited:
-		reason.Outcome, reason.Since, reason.Text = Deny, w.learnt, "is being exploited, which has no grace"
+		reason.Outcome, reason.Exploited, reason.Since, reason.Text = Deny, true, w.learnt, "is being exploited, which has no grace"
 	case w.severity == 0:
 		reason.Outcome, reason.Text = Warn, "no scanner says how severe it is"
 	case w.severity < r.DenySeverity:

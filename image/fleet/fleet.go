@@ -22,6 +22,9 @@ type Running struct {
 	Workloads []Workload
 }
 
+// Name is its digest, or the reference where there is none.
+func (r Running) Name() string { return cmp.Or(r.Digest, r.References[0]) }
+
 // Workload runs an image in so many pods.
 type Workload struct {
 	Namespace string `json:"namespace"`
@@ -55,7 +58,7 @@ func (f *Fleet) Add(pod map[string]any) {
 		}
 	}
 	seen := map[string]bool{}
-	owner := ownerOf(pod)
+	owner := Owner(pod)
 	for _, field := range []string{"containers", "initContainers", "ephemeralContainers"} {
 		for _, c := range list(pod, "spec", field) {
 			reference := text(c, "image")
@@ -111,8 +114,8 @@ func (f *Fleet) Running() []Running {
 	return all
 }
 
-// ownerOf is what a person calls a pod's workload: the Deployment behind the ReplicaSet, else its controller, else the pod.
-func ownerOf(pod map[string]any) Workload {
+// Owner is what a person calls a pod's workload: the Deployment behind the ReplicaSet, else its controller, else the pod. It has no Pods.
+func Owner(pod map[string]any) Workload {
 	w := Workload{Namespace: text(pod, "metadata", "namespace"), Kind: "Pod", Name: text(pod, "metadata", "name")}
 	for _, o := range list(pod, "metadata", "ownerReferences") {
 		if controller, _ := o["controller"].(bool); !controller {

@@ -171,6 +171,17 @@ func (b *bed) onboard(t *testing.T) {
 		}
 		return ringfencetest.RefusedBy(b.team.Create(t.Context(), pod("x", at('f')), client.DryRunAll), scanID)
 	})
+	if _, young := b.facts[digest('c')]; !young {
+		return
+	}
+	ringfencetest.Eventually(t, "the API server to warn: it takes up each policy by itself", func() error {
+		b.warned()
+		err := b.team.Create(t.Context(), pod("x", at('c')), client.DryRunAll)
+		if warned := b.warned(); err != nil || !strings.Contains(warned, soonID) {
+			return fmt.Errorf("%v, warned %q", err, warned)
+		}
+		return nil
+	})
 }
 
 func (b *bed) condition(t *testing.T, name string) *metav1.Condition {

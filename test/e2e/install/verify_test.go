@@ -82,7 +82,7 @@ func (b *bed) verification(t *testing.T, want int, args ...string) map[string]st
 	for _, r := range report.Rows {
 		states[r.Probe] = string(r.State)
 	}
-	t.Logf("%s", out)
+	t.Logf("verify-cluster %v: %v", args, states)
 	return states
 }
 
