@@ -39,8 +39,8 @@ type bed struct {
 	admin client.Client
 	dir   string // in the place of / in the pods
 	log   *words
-	runs  map[string]*exec.Cmd // by Deployment
-	token string               // of Ringfence's account
+	runs  map[string]*process // by Deployment
+	token string              // of Ringfence's account
 	// values is the file of values, and version which Ringfence is in the image that they name.
 	values, version string
 }
@@ -144,30 +144,90 @@ func (b *bed) start(t *testing.T, deployment, kubeconfig string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, append(args, "--kubeconfig", kubeconfig)...)
-	cmd.Env = append(os.Environ(), envServe+"="+b.version)
-	if _, err := cmd.StdinPipe(); err != nil { // closed when this process ends, however it does
-		t.Fatal(err)
+	version := b.version
+	p := &process{log: b.log, make: func() *exec.Cmd {
+		cmd := exec.Command(program, append(args, "--kubeconfig", kubeconfig)...)
+		cmd.Env = append(os.Environ(), envServe+"="+version)
+		cmd.Stdout, cmd.Stderr = b.log, b.log
+		return cmd
+	}, ended: make(chan error, 1), stopped: make(chan struct{})}
+	b.runs[deployment] = p
+	t.Cleanup(func() { _ = p.stop(os.Kill) })
+	go p.run()
+}
+
+// process is the one of a Deployment's pod. It is started again where it ends before it is told to, as a kubelet does: a leader that
+// loses its lease ends.
+type process struct {
+	log     *words
+	make    func() *exec.Cmd
+	ended   chan error    // how the last ended
+	stopped chan struct{} // closed when it is told to end
+
+	mu  sync.Mutex // guards cmd
+	cmd *exec.Cmd
+}
+
+func (p *process) run() {
+	for {
+		err := p.start()
+		if err == nil {
+			err = p.cmd.Wait()
+		}
+		select {
+		case <-p.stopped:
+			p.ended <- err
+			return
+		case <-time.After(time.Second):
+			fmt.Fprintf(p.log, "level=WARN it ended by itself, %v, and is started again\n", err)
+		}
 	}
-	cmd.Stdout, cmd.Stderr = b.log, b.log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+}
+
+func (p *process) start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.stopped:
+		return errors.New("told to end before it began")
+	default:
 	}
-	b.runs[deployment] = cmd
-	t.Cleanup(func() { _ = cmd.Process.Kill() }) // gone already is as good
+	p.cmd = p.make()
+	if _, err := p.cmd.StdinPipe(); err != nil { // closed when this process ends, however it does
+		return err
+	}
+	return p.cmd.Start()
+}
+
+// stop ends it, and says how it ended.
+func (p *process) stop(how os.Signal) error {
+	p.mu.Lock()
+	select {
+	case <-p.stopped:
+		p.mu.Unlock()
+		return nil
+	default:
+	}
+	close(p.stopped)
+	if p.cmd != nil && p.cmd.Process != nil {
+		_ = p.cmd.Process.Signal(how) // gone already is as good
+	}
+	p.mu.Unlock()
+	return <-p.ended
 }
 
 // stop ends processes, as a kubelet does whose pods are deleted.
 func (b *bed) stop(t *testing.T, deployments ...string) {
 	t.Helper()
+	var all sync.WaitGroup
 	for _, d := range deployments {
-		_ = b.runs[d].Process.Signal(os.Interrupt)
+		all.Go(func() {
+			if err := b.runs[d].stop(os.Interrupt); err != nil {
+				t.Logf("Ringfence ended: %v", err)
+			}
+		})
 	}
-	for _, d := range deployments {
-		if err := b.runs[d].Wait(); err != nil {
-			t.Logf("Ringfence ended: %v", err)
-		}
-	}
+	all.Wait()
 }
 
 // newBed installs Ringfence with `ringfence install --apply` and runs what it installed.
@@ -180,7 +240,7 @@ func newBed(t *testing.T) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	b := &bed{admin: ringfencetest.Client(t, cluster.Config), dir: dir, log: &words{}, runs: map[string]*exec.Cmd{}, version: first}
+	b := &bed{admin: ringfencetest.Client(t, cluster.Config), dir: dir, log: &words{}, runs: map[string]*process{}, version: first}
 	b.values = write(t, filepath.Join(dir, "values.yaml"), `image: {repository: registry.bank.example/ringfence, digest: "sha256:`+strings.Repeat("1", 64)+`"}
 audit: {source: self-managed, tlsSecret: ringfence-doors, tokenSecret: ringfence-audit}
 reports: {openReports: true, policyReports: true}

@@ -37,7 +37,7 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir); events.token.Store(nil) })
-	b := &bed{admin: ringfencetest.Client(t, cluster.Config), dir: filepath.Join(dir, "pod"), log: &words{}, runs: map[string]*exec.Cmd{}, version: first}
+	b := &bed{admin: ringfencetest.Client(t, cluster.Config), dir: filepath.Join(dir, "pod"), log: &words{}, runs: map[string]*process{}, version: first}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("Ringfence says\n%s", b.complaints())

@@ -2,7 +2,6 @@ package install
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -226,7 +225,7 @@ func (b *bed) moves(t *testing.T, version, digit, words string) {
 	kubeconfig := b.kubeconfig(t)
 	old := b.runs["ringfence-reviews"]
 	b.start(t, "ringfence-reviews", kubeconfig)
-	if err := errors.Join(old.Process.Signal(os.Interrupt), old.Wait()); err != nil {
+	if err := old.stop(os.Interrupt); err != nil {
 		t.Logf("Ringfence ended: %v", err)
 	}
 	b.stop(t, "ringfence")
