@@ -80,6 +80,7 @@ type Assessor struct {
 	holders  map[string][]string // digest to the reports that name it
 	touched  map[string]bool     // digests that are to be judged
 	verdicts map[string]verdict  // by digest
+	spans    map[gist]*span      // of the reports that were read
 	unkept   bool
 }
 
@@ -95,13 +96,14 @@ type report struct {
 	changed time.Time
 	digests []string
 	fault   error
+	gist    gist // zero: it has none
 }
 
 // New is an Assessor that has read nothing.
 func New(cfg Config) *Assessor {
 	cfg.Every = cmp.Or(cfg.Every, DefaultEvery)
 	return &Assessor{cfg: cfg, wake: make(chan struct{}, 1), maxJoined: maxJoined, maxFound: maxFound, reports: map[string]report{}, holders: map[string][]string{},
-		touched: map[string]bool{}, verdicts: map[string]verdict{}, unkept: true}
+		touched: map[string]bool{}, verdicts: map[string]verdict{}, spans: map[gist]*span{}, unkept: true}
 }
 
 // Wake has the folder looked at now.
@@ -240,6 +242,7 @@ func (a *Assessor) forget(path string) {
 			delete(a.holders, digest)
 		}
 	}
+	a.unsay(path, a.reports[path])
 	delete(a.reports, path)
 }
 
@@ -254,6 +257,12 @@ func (a *Assessor) learn(ctx context.Context, path string, r report) error {
 	}
 	slices.Sort(r.digests)
 	r.digests = slices.Compact(r.digests)
+	if g, at, ok := gistOf(path, facts, a.cfg.Now()); err == nil && ok {
+		r.gist = g
+		if between := a.spare(g, said{path, at}); between != "" && a.drop(between) && between == path {
+			return nil
+		}
+	}
 	if err == nil {
 		for _, digest := range r.digests {
 			a.holders[digest] = append(a.holders[digest], path)
