@@ -46,7 +46,7 @@ func checkDoors(cfg Config) error {
 	fault(cfg.Evidence == "" && len(cfg.WitnessFor) > 0, "witness another ledger: want a folder for evidence too: what was seen is kept in it")
 	fault(cfg.Evidence == "" && cfg.LedgerTokens != "", "serve the ledger: want a folder for evidence too: it is kept there")
 	fault(cfg.Evidence == "" && cfg.PushTokens != "", "take check runs: want a folder for evidence too: what is sent in is kept there")
-	fault(cfg.ImageReports != "" && (cfg.Listen == "" || cfg.PushTokens == "" && cfg.API.Listen == ""), "take image reports: want an address to listen on, and a file of tokens of pipelines or the signed-in API: whoever may send reports may say that an image was scanned")
+	fault(cfg.ImageReports != "" && !cfg.ImageReportsOperator && (cfg.Listen == "" || cfg.PushTokens == "" && cfg.API.Listen == ""), "take image reports: want an address to listen on, and a file of tokens of pipelines or the signed-in API: whoever may send reports may say that an image was scanned")
 	fault(cfg.Evidence == "" && cfg.AuditFile != "", "follow a file of audit events: want a folder for evidence too: it remembers there how far it was read")
 	return errors.Join(append(faults, checkPush(cfg))...)
 }

@@ -44,17 +44,28 @@ type imageReports struct {
 	known  func(*http.Request) (sender string, ok bool)
 	failed func(sender string, err error)
 	taken  func() // is told of each that is kept
+
+	// Only who has the turn reads and writes these: what the folder held when it was counted, and what was added since.
+	counted time.Time
+	count   int
+	size    int64
+}
+
+// openReports makes what keeps reports, where there is a folder for them.
+func (s *Server) openReports() {
+	if s.cfg.ImageReports != "" {
+		s.reports = &imageReports{dir: s.cfg.ImageReports, most: maxReport, limits: reportLimits(), turn: make(chan struct{}, 1), known: s.sender, failed: func(sender string, err error) {
+			s.log.Error("an image report is not kept", "sender", sender, "err", err)
+		}, taken: s.verdicts.wake}
+	}
 }
 
 // imageReports is the door of reports; nil where there is no folder for them.
 func (s *Server) imageReports() http.Handler {
-	if s.cfg.ImageReports == "" {
+	if s.reports == nil {
 		return nil
 	}
-	door := &imageReports{dir: s.cfg.ImageReports, most: maxReport, limits: reportLimits(), turn: make(chan struct{}, 1), known: s.sender, failed: func(sender string, err error) {
-		s.log.Error("an image report is not kept", "sender", sender, "err", err)
-	}, taken: s.verdicts.wake}
-	taken := s.taken("image-report", door)
+	taken := s.taken("image-report", s.reports)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		to := http.NewResponseController(w) // half a gigabyte takes longer than what else comes in
 		if err := errors.Join(to.SetReadDeadline(time.Now().Add(reportWithin)), to.SetWriteDeadline(time.Now().Add(reportWithin))); err != nil {
@@ -147,7 +158,8 @@ func (d *imageReports) take(ctx context.Context, sender string, body io.Reader) 
 	defer os.Remove(part.Name()) // nothing is there once it has its name
 	defer part.Close()
 	sum := sha256.New()
-	if _, err := io.Copy(part, io.TeeReader(body, sum)); err != nil {
+	size, err := io.Copy(part, io.TeeReader(body, sum))
+	if err != nil {
 		return "", nil, err
 	}
 	if _, err := part.Seek(0, io.SeekStart); err != nil {
@@ -167,14 +179,19 @@ func (d *imageReports) take(ctx context.Context, sender string, body io.Reader) 
 	if err := os.Rename(part.Name(), filepath.Join(folder, digest+".report")); err != nil {
 		return "", nil, err
 	}
+	d.count, d.size = d.count+1, d.size+size
 	return "sha256:" + digest, facts, durable.SyncFolder(folder)
 }
 
 // partPrefix begins the name of a report that is being read.
 const partPrefix = ".part-"
 
-// room is nil where another report finds room. It removes what a process that was killed had begun: one is read at a time, and this one not yet.
+// room is nil where another report finds room. What the folder holds is counted at most once a minute, while there is room: others
+// may remove what is in it. Counting removes what a process that was killed had begun: one is read at a time, and this one not yet.
 func (d *imageReports) room() error {
+	if time.Since(d.counted) < time.Minute && d.count < maxReports && d.size < maxReportBytes {
+		return nil
+	}
 	n, size := 0, int64(0)
 	err := filepath.WalkDir(d.dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
@@ -192,8 +209,12 @@ func (d *imageReports) room() error {
 		}
 		return err
 	})
-	if err == nil && (n >= maxReports || size >= maxReportBytes) {
-		err = errFull
+	if err != nil {
+		return err
 	}
-	return err
+	d.counted, d.count, d.size = time.Now(), n, size
+	if n >= maxReports || size >= maxReportBytes {
+		return errFull
+	}
+	return nil
 }

@@ -116,6 +116,8 @@ type Config struct {
 	ImageFacts string
 	// ImageReports is a folder into which reports of scanners go that pipelines send to Listen. Empty: they are not taken.
 	ImageReports string
+	// ImageReportsOperator has the reports that the trivy-operator writes in the cluster taken into ImageReports too.
+	ImageReportsOperator bool
 	// ImageVerdicts has the reports in it judged, with the advisories of a file that ImageAdvisories may name, and what follows written to
 	// ImageFacts, which must be writable.
 	ImageVerdicts   bool
@@ -147,11 +149,12 @@ type Server struct {
 	verified atomic.Pointer[probe.Report]
 	// canaryUser is who this process is to the API server, once it tries what must be refused.
 	canaryUser atomic.Pointer[string]
-	evidence   *evidence   // nil for none
-	webhook    *webhook    // nil for none
-	signatures *signatures // nil for none
-	verdicts   *verdicts   // nil for none
-	api        *api        // nil for none
+	evidence   *evidence     // nil for none
+	webhook    *webhook      // nil for none
+	signatures *signatures   // nil for none
+	verdicts   *verdicts     // nil for none
+	reports    *imageReports // nil for none
+	api        *api          // nil for none
 	running    atomic.Bool
 	auditURL   string
 	doors      string
@@ -203,6 +206,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	}
 	if err == nil {
 		err = errors.Join(s.openVerdicts(), s.openSignatures())
+		s.openReports()
 	}
 	if err == nil {
 		err = errors.Join(s.listenAudit(cfg.AuditAddress), s.listenAPI(), s.listenSocket(cfg.Socket), s.listenDoors())
@@ -234,6 +238,9 @@ func check(cfg Config) ([]place, error) {
 	}
 	if cfg.ImageVerdicts && (cfg.ImageFacts == "" || cfg.ImageReports == "") {
 		err = errors.Join(err, errors.New("judge reports on images: want a folder for image reports, and one for image facts: what follows is kept in it"))
+	}
+	if cfg.ImageReportsOperator && cfg.ImageReports == "" {
+		err = errors.Join(err, errors.New("take the reports of the trivy-operator: want a folder for image reports too: they are kept in it"))
 	}
 	if cfg.ImageAdvisories != "" && !cfg.ImageVerdicts {
 		err = errors.Join(err, errors.New("read advisories: nothing is judged by them; want image verdicts too"))
@@ -387,7 +394,7 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.elevations.Load().SetupWithManager(mgr), s.keepKinds(mgr), s.facts.watch(mgr), s.addCanary(mgr, accepted)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
-	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr), s.addCounts(mgr), s.addReports(mgr), s.addVerifications(mgr), s.addLeads(mgr)); err != nil {
+	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr), s.addCounts(mgr), s.addReports(mgr), s.addVerifications(mgr), s.addOperator(mgr), s.addLeads(mgr)); err != nil {
 		return err
 	}
 	if s.evidence == nil {

@@ -12,6 +12,9 @@ import (
 
 const operatorGroup = "aquasecurity.github.io"
 
+// operatorKinds are what the trivy-operator says of images.
+var operatorKinds = []control.Kind{{APIGroup: operatorGroup, Version: "v1alpha1", Kind: "VulnerabilityReport"}, {APIGroup: operatorGroup, Version: "v1alpha1", Kind: "ClusterVulnerabilityReport"}}
+
 // openOperator reads what the trivy-operator leaves in a cluster.
 func openOperator(c Config) (Reports, error) {
 	c = c.defaults()
@@ -24,8 +27,7 @@ func openOperator(c Config) (Reports, error) {
 // objects are the reports, one object each: the whole list is never in memory.
 func (c Config) objects(ctx context.Context) iter.Seq2[Report, error] {
 	return func(yield func(Report, error) bool) {
-		kinds := []control.Kind{{APIGroup: operatorGroup, Version: "v1alpha1", Kind: "VulnerabilityReport"}, {APIGroup: operatorGroup, Version: "v1alpha1", Kind: "ClusterVulnerabilityReport"}}
-		resources, faults, err := c.Cluster.Resources(ctx, kinds)
+		resources, faults, err := c.Cluster.Resources(ctx, operatorKinds)
 		if err = errors.Join(append(faults, err)...); err != nil {
 			yield(Report{}, err)
 			return

@@ -1,7 +1,7 @@
 // Package pull fetches reports on images from where scanners keep them: a service's interface, or objects in a cluster.
 //
-// It hands on each report as the scanner gave it, and neither reads what it says nor keeps it: that is its caller's business, the
-// command line's. Everything is bounded: the size of an answer, how many reports and pages there are, how often and how long a source is
+// It hands on each report as the scanner gave it, and neither reads what it says nor keeps it: that is the business of its callers, the
+// command line, which fetches what there is, and the control plane, which follows what the trivy-operator writes. Everything is bounded: the size of an answer, how many reports and pages there are, how often and how long a source is
 // waited for. No redirect is followed, and no error holds a secret, a query or what a source answered.
 package pull
 

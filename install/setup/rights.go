@@ -26,7 +26,7 @@ type Right struct {
 	Why string `json:"why"`
 	// Here says that it counts in Ringfence's own namespace alone; else it counts in the whole cluster.
 	Here bool `json:"here,omitempty"`
-	// Only is the value of the chart, below reports, without which the account has not got it; "" is always.
+	// Only is the value of the chart, as section.name, without which the account has not got it; "" is always.
 	Only string `json:"only,omitempty"`
 	// Group and Resources are what, Names which of them; none is all. Verbs are what is done.
 	Group     string   `json:"group"`
@@ -88,8 +88,9 @@ func Rights(cat *control.Catalogue) ([]Right, error) {
 		right("apps", "deployments statefulsets daemonsets replicasets", "get list", "whose pods a quarantine is about; kept as evidence"),
 		right("batch", "jobs cronjobs", "get list", "likewise"),
 		right("authentication.k8s.io", "tokenreviews", "create", "whose the token is of somebody who asks for an elevation's token"),
-		only("openReports", right("openreports.io", "reports", "create patch delete list", "a report of what is open in each guarded namespace, where the Platform asks for it")),
-		only("policyReports", right("wgpolicyk8s.io", "policyreports", "create patch delete list", "likewise, in the older form")),
+		only("reports.openReports", right("openreports.io", "reports", "create patch delete list", "a report of what is open in each guarded namespace, where the Platform asks for it")),
+		only("reports.policyReports", right("wgpolicyk8s.io", "policyreports", "create patch delete list", "likewise, in the older form")),
+		only("images.trivyOperator", right("aquasecurity.github.io", "vulnerabilityreports clustervulnerabilityreports", "list watch", "what the trivy-operator found in images")),
 		here(right("coordination.k8s.io", "leases", "create", "of several replicas one writes")),
 		here(named(right("coordination.k8s.io", "leases", "get update", "of several replicas one writes"), Account)),
 		here(right("", "configmaps", "create", "the certificates of replicas, which API servers must trust; no key is in them")),

@@ -81,6 +81,9 @@ app.kubernetes.io/part-of: ringfence
 - --image-reports=/var/lib/ringfence/images/reports
 - --image-facts=/var/lib/ringfence/images/facts
 - --image-verdicts
+{{- if .root.Values.images.trivyOperator }}
+- --image-reports-trivy-operator
+{{- end }}
 {{- with .root.Values.images.advisories }}
 - --image-advisories=/var/lib/ringfence/images/{{ . }}
 {{- end }}

@@ -15,22 +15,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"ringfence.dev/ringfence/cli"
+	"ringfence.dev/ringfence/internal/ringfencetest"
 )
-
-// operatorKind is the trivy-operator's kind as far as it matters here: group, version and names as its own definition has them.
-const operatorKind = `apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: vulnerabilityreports.aquasecurity.github.io}
-spec:
-  group: aquasecurity.github.io
-  names: {kind: VulnerabilityReport, listKind: VulnerabilityReportList, plural: vulnerabilityreports, singular: vulnerabilityreport}
-  scope: Namespaced
-  versions:
-    - name: v1alpha1
-      served: true
-      storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`
 
 // TestPull reads reports of the trivy-operator from the API server: one is kept and judged, one without a digest is not scanned.
 func TestPull(t *testing.T) {
@@ -58,7 +44,7 @@ func TestPull(t *testing.T) {
 		}
 		return admin.Create(t.Context(), object)
 	}
-	if err := create(operatorKind); err != nil {
+	if err := create(ringfencetest.VulnerabilityReports); err != nil {
 		t.Fatal(err)
 	}
 	for name, digest := range map[string]string{"scanned": clean, "tag-only": ""} {

@@ -57,18 +57,7 @@ func TestReports(t *testing.T) {
 		}
 		ringfence(t, "image", "report", file, "--push", "https://"+srv.DoorsAddress(), "--push-token-file", filepath.Join(dir, "token"), "--push-ca", cert)
 	}
-	becomes := func(what, control string) {
-		t.Helper()
-		began := time.Now()
-		ringfencetest.Eventually(t, what, func() error {
-			err := b.team.Create(t.Context(), pod("x", at('7')), client.DryRunAll)
-			if control == "" {
-				return err
-			}
-			return ringfencetest.RefusedBy(err, control)
-		})
-		t.Logf("%s after %v", what, time.Since(began).Round(100*time.Millisecond))
-	}
+	becomes := func(what, control string) { t.Helper(); b.judged(t, at('7'), what, control) }
 	becomes("not scanned", scanID)
 	push("")
 	becomes("scanned and clean", "")
@@ -85,6 +74,20 @@ func TestReports(t *testing.T) {
 	}
 	publish(t, dir, weak)
 	becomes("exploited", vulnerabilityID)
+}
+
+// judged waits until the API server admits an image, or refuses it by a control.
+func (b *bed) judged(t *testing.T, image, what, control string) {
+	t.Helper()
+	began := time.Now()
+	ringfencetest.Eventually(t, what, func() error {
+		err := b.team.Create(t.Context(), pod("x", image), client.DryRunAll)
+		if control == "" {
+			return err
+		}
+		return ringfencetest.RefusedBy(err, control)
+	})
+	t.Logf("%s after %v", what, time.Since(began).Round(100*time.Millisecond))
 }
 
 // publish makes the advisories of what the world knows: two vulnerabilities of long ago, and which of them are exploited.
