@@ -34,6 +34,7 @@ type (
 		DenySeverity    int      `json:"denySeverity"`
 		Grace           string   `json:"grace"`
 		UndatedAsNew    bool     `json:"undatedAsNew"`
+		DatedBy         []string `json:"datedBy,omitempty"`
 		WarnUnfixable   bool     `json:"warnUnfixable"`
 		Scanners        []string `json:"scanners"`
 		RescheduleGrace string   `json:"rescheduleGrace"`
@@ -49,7 +50,7 @@ type (
 func State(f Facts, r Rule, known Advisories, now time.Time) Statement {
 	now = now.UTC()
 	s := Statement{At: now, Facts: statedFacts{f.Digests, f.Repositories, f.Scans}, Advisories: map[string]Advisory{},
-		Rule: statedRule{r.MaxScanAge.String(), r.DenySeverity, r.Grace.String(), r.UndatedAsNew, r.WarnUnfixable, r.Scanners, r.RescheduleGrace.String()}}
+		Rule: statedRule{r.MaxScanAge.String(), r.DenySeverity, r.Grace.String(), r.UndatedAsNew, r.DatedBy, r.WarnUnfixable, r.Scanners, r.RescheduleGrace.String()}}
 	s.conclude(Judge(f, r, func(name string) (Advisory, bool) {
 		a, ok := lookup(known, name)
 		if ok {
@@ -86,7 +87,7 @@ func ParseStatement(statement []byte, digest string) (Statement, error) {
 	if !slices.Contains(s.Facts.Digests, digest) {
 		return s, fmt.Errorf("the verdict is of %.300q, and not of %s", s.Facts.Digests, digest)
 	}
-	r := Rule{DenySeverity: s.Rule.DenySeverity, UndatedAsNew: s.Rule.UndatedAsNew, WarnUnfixable: s.Rule.WarnUnfixable, Scanners: s.Rule.Scanners}
+	r := Rule{DenySeverity: s.Rule.DenySeverity, UndatedAsNew: s.Rule.UndatedAsNew, DatedBy: s.Rule.DatedBy, WarnUnfixable: s.Rule.WarnUnfixable, Scanners: s.Rule.Scanners}
 	for _, d := range []struct {
 		text string
 		to   *time.Duration

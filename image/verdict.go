@@ -14,6 +14,7 @@ type Rule struct {
 	DenySeverity    int           // the lowest severity, of 5, that refuses
 	Grace           time.Duration // so long after its publication such a vulnerability only warns
 	UndatedAsNew    bool          // a vulnerability without a publication date warns; else it refuses
+	DatedBy         []string      // whose dates of publication count: osv, nvd, a scanner; empty: everybody's
 	WarnUnfixable   bool          // one without a fixed version warns, however old
 	Scanners        []string      // whose scans count; empty: everybody's
 	RescheduleGrace time.Duration // so long an image that ran already may start again after it became refused
@@ -185,6 +186,12 @@ func judgeScan(f Facts, r Rule, now time.Time) Reason {
 // counts tells whether a scanner's scans count.
 func (r Rule) counts(scanner string) bool {
 	return len(r.Scanners) == 0 || slices.Contains(r.Scanners, scanner)
+}
+
+// dates tells whether a source's dates count. A scanner names the field behind a colon.
+func (r Rule) dates(source string) bool {
+	who, _, _ := strings.Cut(source, ":")
+	return len(r.DatedBy) == 0 || slices.Contains(r.DatedBy, who)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -120,6 +120,8 @@ func TestReasons(t *testing.T) {
 	timeless.Scans = append(timeless.Scans, image.Scan{Scanner: "snyk", Vulnerabilities: []image.Vulnerability{future}})
 	asNew := bank
 	asNew.UndatedAsNew = true
+	byNVD, byOSV := bank, bank
+	byNVD.DatedBy, byOSV.DatedBy = []string{"nvd", "ubuntu"}, []string{"osv", "ubuntu"}
 	ghsa := image.Vulnerability{ID: "GHSA-1", Aliases: []string{"CVE-1"}, Severity: 5, Package: "openssl"}
 	two := scanned(1, fresh)
 	two.Scans = append(two.Scans, image.Scan{Scanner: "grype", At: now.Add(-2 * day), Vulnerabilities: []image.Vulnerability{ghsa}})
@@ -140,24 +142,26 @@ func TestReasons(t *testing.T) {
 		want image.Outcome
 		text string
 	}{
-		"old":                 {scanned(1, old), bank, image.Deny, "CVE-1 in openssl, severity 4: published 2026-10-12T12:00:00Z (nvd); refused after 30 days; fixed in 3.0.9"},
-		"fresh":               {scanned(1, fresh), bank, image.Warn, "refused from 2026-12-20T12:00:01Z"},
-		"low":                 {scanned(1, low), bank, image.Allow, ""},
-		"exploited":           {scanned(1, exploited), bank, image.Deny, "is being exploited"},
-		"excused":             {scanned(1, excused), bank, image.Allow, "not affected: the code is not reached"},
-		"excused elsewhere":   {vex, bank, image.Allow, "not in the build"},
-		"unrated":             {scanned(1, unrated), bank, image.Warn, "no scanner says how severe"},
-		"unfixable":           {scanned(1, unfixable), warn, image.Warn, "no fixed version"},
-		"unfixable, refused":  {scanned(1, unfixable), bank, image.Deny, "refused after"},
-		"published in future": {scanned(29, future), bank, image.Warn, "cut to the scan that found it"},
-		"future, no time":     {timeless, bank, image.Deny, "which is in the future and counts as no date; the Platform counts that as old"},
-		"future, as new":      {timeless, asNew, image.Warn, "the Platform counts that as new"},
-		"two names, one date": {two, bank, image.Warn, "CVE-1 in openssl, severity 5"},
-		"no longer found":     {gone, bank, image.Allow, "scanned by qualys at 2026-11-20"},
-		"another's scan":      {scanned(1), trivy, image.Deny, "not scanned by trivy"},
-		"no time is no scan":  {sbom, bank, image.Deny, "not scanned"},
-		"no digest":           {nameless, bank, image.Deny, "no report names its digest"},
-		"nothing known":       {image.Facts{}, image.Rule{}, image.Deny, "not scanned"},
+		"old":                    {scanned(1, old), bank, image.Deny, "CVE-1 in openssl, severity 4: published 2026-10-12T12:00:00Z (nvd); refused after 30 days; fixed in 3.0.9"},
+		"fresh":                  {scanned(1, fresh), bank, image.Warn, "refused from 2026-12-20T12:00:01Z"},
+		"low":                    {scanned(1, low), bank, image.Allow, ""},
+		"exploited":              {scanned(1, exploited), bank, image.Deny, "is being exploited"},
+		"excused":                {scanned(1, excused), bank, image.Allow, "not affected: the code is not reached"},
+		"excused elsewhere":      {vex, bank, image.Allow, "not in the build"},
+		"unrated":                {scanned(1, unrated), bank, image.Warn, "no scanner says how severe"},
+		"unfixable":              {scanned(1, unfixable), warn, image.Warn, "no fixed version"},
+		"unfixable, refused":     {scanned(1, unfixable), bank, image.Deny, "refused after"},
+		"published in future":    {scanned(29, future), bank, image.Warn, "cut to the scan that found it"},
+		"future, no time":        {timeless, bank, image.Deny, "which is in the future and counts as no date; the Platform counts that as old"},
+		"future, as new":         {timeless, asNew, image.Warn, "the Platform counts that as new"},
+		"one whose word counts":  {scanned(1, old), byNVD, image.Deny, "published 2026-10-12T12:00:00Z (nvd); refused after"},
+		"none whose word counts": {scanned(1, fresh), byOSV, image.Deny, "not one of osv, ubuntu says when it was published; the Platform counts that as old"},
+		"two names, one date":    {two, bank, image.Warn, "CVE-1 in openssl, severity 5"},
+		"no longer found":        {gone, bank, image.Allow, "scanned by qualys at 2026-11-20"},
+		"another's scan":         {scanned(1), trivy, image.Deny, "not scanned by trivy"},
+		"no time is no scan":     {sbom, bank, image.Deny, "not scanned"},
+		"no digest":              {nameless, bank, image.Deny, "no report names its digest"},
+		"nothing known":          {image.Facts{}, image.Rule{}, image.Deny, "not scanned"},
 	} {
 		v := image.Judge(c.f, c.r, nil, now)
 		if text := fmt.Sprint(v.Scan, v.Vulnerabilities); v.Outcome() != c.want || !strings.Contains(text, c.text) {

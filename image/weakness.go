@@ -85,7 +85,7 @@ func weaknesses(f Facts, r Rule, known Advisories, now time.Time) []weakness {
 		}
 	}
 	for i := range all {
-		all[i].date(known, now)
+		all[i].date(known, r, now)
 	}
 	return all
 }
@@ -139,13 +139,14 @@ func (w *weakness) add(o occurrence, statements []occurrence) {
 
 // date adds what the advisories say, and sorts. What is said to be published after a scan found it was published by then. Where no scan says
 // when it was found, a date in the future is none: else it would warn until then.
-func (w *weakness) date(known Advisories, now time.Time) {
+func (w *weakness) date(known Advisories, r Rule, now time.Time) {
 	for _, name := range w.names {
 		if a, ok := lookup(known, name); ok {
 			w.exploited = w.exploited || a.Exploited
 			w.dates = append(w.dates, a.Published...)
 		}
 	}
+	w.dates = slices.DeleteFunc(w.dates, func(d Dated) bool { return !r.dates(d.Source) })
 	for i, d := range w.dates {
 		if d.At.After(w.learnt) && !w.learnt.IsZero() {
 			w.dates[i] = Dated{w.learnt, d.Source + ", cut to the scan that found it"}
@@ -183,9 +184,9 @@ func (w weakness) judge(r Rule, now time.Time) (Reason, bool) {
 	case w.fixedIn == "" && r.WarnUnfixable:
 		reason.Outcome, reason.Text = Warn, "no fixed version is known"
 	case date.IsZero() && r.UndatedAsNew:
-		reason.Outcome, reason.Text = Warn, w.undated()+"; the Platform counts that as new"
+		reason.Outcome, reason.Text = Warn, w.undated(r)+"; the Platform counts that as new"
 	case date.IsZero():
-		reason.Outcome, reason.Since, reason.Text = Deny, w.learnt, w.undated()+"; the Platform counts that as old"
+		reason.Outcome, reason.Since, reason.Text = Deny, w.learnt, w.undated(r)+"; the Platform counts that as old"
 		if !w.future.At.IsZero() {
 			reason.Until = w.future.At.UTC().Add(-skew)
 		}
@@ -199,11 +200,14 @@ func (w weakness) judge(r Rule, now time.Time) (Reason, bool) {
 }
 
 // undated is why no date counts.
-func (w weakness) undated() string {
-	if w.future.At.IsZero() {
-		return "nobody says when it was published"
+func (w weakness) undated(r Rule) string {
+	switch {
+	case !w.future.At.IsZero():
+		return fmt.Sprintf("published %s (%s), which is in the future and counts as no date", stamp(w.future.At), w.future.Source)
+	case len(r.DatedBy) > 0:
+		return "not one of " + strings.Join(r.DatedBy, ", ") + " says when it was published"
 	}
-	return fmt.Sprintf("published %s (%s), which is in the future and counts as no date", stamp(w.future.At), w.future.Source)
+	return "nobody says when it was published"
 }
 
 func later(a, b time.Time) time.Time {

@@ -20,6 +20,7 @@ func ImageRule(platform *v1alpha1.Platform) image.Rule {
 	r.MaxScanAge, r.Grace = cmp.Or(rules.MaxScanAge.Duration, r.MaxScanAge), cmp.Or(rules.Grace.Duration, r.Grace)
 	r.DenySeverity = cmp.Or(int(rules.DenySeverity), r.DenySeverity)
 	r.UndatedAsNew, r.WarnUnfixable, r.Scanners = rules.UndatedAs == "new", rules.UnfixableAs == "warned", rules.Scanners
+	r.DatedBy = rules.DatedBy
 	return r
 }
 

@@ -35,6 +35,14 @@ type ImageRules struct {
 	// +kubebuilder:validation:Enum=old;new
 	// +optional
 	UndatedAs string `json:"undatedAs,omitempty"`
+	// DatedBy are the sources whose dates of publication count: osv, nvd, or a scanner by its name; a vulnerability that none of them dates
+	// has no date. Empty: everybody's. Of those that count the earliest date wins.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9][a-z0-9.-]{0,62}$`
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	DatedBy []string `json:"datedBy,omitempty"`
 	// Scanners are those whose scans count, by their names in lower case, such as qualys or trivy. Empty: everybody's.
 	// +kubebuilder:validation:MaxItems=20
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9][a-z0-9.-]{0,62}$`

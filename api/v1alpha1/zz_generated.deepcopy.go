@@ -975,6 +975,11 @@ func (in *ImageRules) DeepCopyInto(out *ImageRules) {
 	*out = *in
 	out.MaxScanAge = in.MaxScanAge
 	out.Grace = in.Grace
+	if in.DatedBy != nil {
+		in, out := &in.DatedBy, &out.DatedBy
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Scanners != nil {
 		in, out := &in.Scanners, &out.Scanners
 		*out = make([]string, len(*in))
