@@ -79,3 +79,19 @@ func TestStatement(t *testing.T) {
 		}
 	}
 }
+
+// TestStatementDatedBy: whose dates count is in the statement; without it another verdict would follow.
+func TestStatementDatedBy(t *testing.T) {
+	digest, now := "sha256:"+strings.Repeat("a", 64), time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	f := Facts{Digests: []string{digest}, Scans: []Scan{{Scanner: "trivy", At: now.Add(-time.Hour), Vulnerabilities: []Vulnerability{
+		{ID: "CVE-2026-2", Severity: 4, Package: "zlib", Published: now.Add(-24 * time.Hour), PublishedBy: "trivy:PublishedDate"}}}}}
+	for source, want := range map[string]Outcome{"trivy": Warn, "nvd": Deny} {
+		text, err := json.Marshal(map[string]any{"predicate": State(f, Rule{MaxScanAge: 720 * time.Hour, DenySeverity: 4, Grace: 720 * time.Hour, DatedBy: []string{source}}, nil, now)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := ParseStatement(text, digest); err != nil || s.Outcome != want {
+			t.Errorf("dated by %s: %s, %v; want %s", source, s.Outcome, err, want)
+		}
+	}
+}
