@@ -64,6 +64,27 @@ func numbered(n int) string {
 	return "sha256:" + hex.EncodeToString(b[:])
 }
 
+// TestIndexSigned: facts and signatures make an index in memory that grows with their number, not with the product of both.
+func TestIndexSigned(t *testing.T) {
+	all, signed := make([]image.Admitted, 10_000), make([]image.Signed, 1000)
+	for i := range all {
+		all[i] = image.Admitted{Digest: numbered(i), ScannedUntil: now}
+	}
+	for i := range signed {
+		signed[i] = image.Signed{Digest: numbered(i), Trust: "bank-0123456789ab", Until: now}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	x := image.NewIndex(all, signed...)
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 100<<20 {
+		t.Errorf("%d MiB for %d facts and %d signatures", got>>20, x.Len(), len(signed))
+	}
+	if x.Len() != len(all) || len(x.Signed(numbered(7))) != 1 {
+		t.Errorf("%d facts, %v", x.Len(), x.Signed(numbered(7)))
+	}
+}
+
 // BenchmarkIndex: a million digests; bytes of index each, and a lookup with its comparison, beside a map of strings.
 func BenchmarkIndex(b *testing.B) {
 	const n = 1_000_000
