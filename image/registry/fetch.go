@@ -248,7 +248,7 @@ func (f *fetch) blob(d v1.Descriptor) error {
 	if there || err != nil {
 		return err
 	}
-	layer, err := remote.Layer(ref, f.within(f.ctx, f.from, d.Size+1)...)
+	layer, err := remote.Layer(ref, f.within(f.ctx, f.from, max(d.Size, maxManifest)+1)...) // a token comes the same way, and put counts
 	if err != nil {
 		return told(ref.Name(), err)
 	}

@@ -309,3 +309,23 @@ func secretFile(t *testing.T, text string) string {
 	}
 	return path
 }
+
+// TestFetchToken: a token is longer than a small blob, and its bound is not the blob's.
+func TestFetchToken(t *testing.T) {
+	s, digest := newShelf()
+	token := strings.Repeat("t", 4000)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/token":
+			fmt.Fprintf(w, `{"token":%q}`, token)
+		case r.Header.Get("Authorization") != "Bearer "+token:
+			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="registry"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		default:
+			s.ServeHTTP(w, r)
+		}
+	})
+	if _, _, err := fetch(t, handler, digest, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+}
