@@ -36,6 +36,38 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestMergePlatforms: what a scanner found in one platform of an index is not forgotten when it looks at another platform later, nor by a report
+// on the index alone; it is when it looks at that platform again.
+func TestMergePlatforms(t *testing.T) {
+	bad := []image.Vulnerability{{ID: "CVE-2026-1", Severity: 5, Package: "openssl", Published: now.Add(-90 * day), PublishedBy: "nvd"}}
+	report := func(hours int, found []image.Vulnerability, digests ...string) image.Facts {
+		return image.Facts{Digests: digests, Scans: []image.Scan{{Scanner: "trivy", At: now.Add(time.Duration(hours-24) * time.Hour), Vulnerabilities: found}}}
+	}
+	arm, amd := numbered(1), numbered(2)
+	for what, c := range map[string]struct {
+		reports []image.Facts
+		want    image.Outcome
+	}{
+		"the other platform later":      {[]image.Facts{report(1, bad, digest, arm), report(2, nil, digest, amd)}, image.Deny},
+		"both at once":                  {[]image.Facts{report(1, bad, digest, arm), report(1, nil, digest, amd)}, image.Deny},
+		"the same again":                {[]image.Facts{report(1, bad, digest, arm), report(2, nil, digest, amd), report(3, nil, digest, arm)}, image.Allow},
+		"the same, known by more":       {[]image.Facts{report(1, bad, digest, arm), report(3, nil, third, digest, arm)}, image.Allow},
+		"the index alone":               {[]image.Facts{report(1, bad, digest), report(2, nil, digest, amd)}, image.Allow},
+		"a scan of the same and others": {[]image.Facts{report(1, bad, digest, arm), report(2, nil, digest, amd), report(1, bad, digest, amd)}, image.Deny},
+	} {
+		for range 20 {
+			rand.Shuffle(len(c.reports), func(i, j int) { c.reports[i], c.reports[j] = c.reports[j], c.reports[i] })
+			all := image.Merge(c.reports)
+			if len(all) != 1 {
+				t.Fatalf("%s: %d images", what, len(all))
+			}
+			if got := image.Judge(all[0], bank, nil, now).Outcome(); got != c.want {
+				t.Fatalf("%s: %s, want %s", what, got, c.want)
+			}
+		}
+	}
+}
+
 // TestKnow: the index says the same as the verdict it was made of, at every second around its ends.
 func TestKnow(t *testing.T) {
 	for name, f := range map[string]image.Facts{
