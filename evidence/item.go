@@ -36,7 +36,7 @@ type About struct {
 	Operation   string    `json:"operation"`
 	AuditID     string    `json:"auditID"`
 	RequestUID  string    `json:"requestUID"`
-	Refused     bool      `json:"refused"`
+	Refused     bool      `json:"refused"` // of an admission-decision, that it was not allowed
 	Allowed     bool      `json:"allowed"`
 	DryRun      bool      `json:"dryRun"`
 	NotPassed   []Failure `json:"notPassed"`
@@ -100,6 +100,7 @@ func ItemOf(e ledger.Entry) (Item, error) {
 		i.About.NotPassed = i.Run.NotPassed
 	} else {
 		err = json.Unmarshal(i.Body, &i.About)
+		i.About.Refused = i.About.Refused || i.Is("admission-decision") && !i.About.Allowed
 	}
 	if err != nil {
 		i.About, i.Run, i.Unreadable = About{}, Run{}, true
