@@ -67,7 +67,7 @@ type document struct {
 // Fetch brings an image into a folder: every platform of it, at most so many bytes. What is there already is not fetched again. The error is
 // ErrAway, ErrMissing, ErrLied or ErrForm, or one of the folder.
 func (c *Client) Fetch(ctx context.Context, at Image, to *Folder, most int64) (*Fetched, error) {
-	f := &fetch{c, ctx, at.at.Context(), to}
+	f := &fetch{c.about(ctx, at.at.Context()), ctx, at.at.Context(), to}
 	hash, err := v1.NewHash(at.Digest())
 	if err != nil || hash.Algorithm != "sha256" {
 		return nil, fmt.Errorf("%s: %w: want a digest of sha256", at, ErrForm)
