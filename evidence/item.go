@@ -83,6 +83,8 @@ type Failure struct {
 	Action  string `json:"action"`
 	Value   string `json:"value"`
 	Path    string `json:"path"`
+	// Waiver let it in all the same; "" where none did, or where the record is from before this was told.
+	Waiver string `json:"waiver"`
 }
 
 // ItemOf reads an entry that was verified. Its form is not verified again, so a damaged one is an error or Unreadable.
