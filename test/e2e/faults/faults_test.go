@@ -68,6 +68,7 @@ func TestFaults(t *testing.T) {
 	t.Run("kinds deleted", b.kindsDeleted)
 	stop()
 	t.Run("bundle that does not compile", b.brokenBundle)
+	t.Run("started while the kind of Guards goes", b.startedMeanwhile)
 	t.Run("recorded", func(t *testing.T) { recorded(t, filepath.Join(dir, "ledger")) })
 }
 

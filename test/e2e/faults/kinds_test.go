@@ -20,6 +20,7 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/ringfencetest"
+	"ringfence.dev/ringfence/server"
 	"ringfence.dev/ringfence/tenant"
 )
 
@@ -128,6 +129,35 @@ func (b *bed) guardsDeleted(t *testing.T) {
 	}
 	t.Logf("the Guards are back after %v", time.Since(begun).Round(time.Millisecond))
 	ringfencetest.Eventually(t, "RF-WL-01 to refuse again in its own words", func() error { return b.bad(t.Context(), "team-dev") })
+	ringfencetest.Eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), "team-prod") })
+	ringfencetest.Eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
+}
+
+// startedMeanwhile: a Ringfence that starts while the kind of the Guards is being deleted, and waits for nobody but Ringfence, lets the
+// Guards go and has them back.
+func (b *bed) startedMeanwhile(t *testing.T) {
+	before := b.guard(t, "team-prod")
+	if err := b.Delete(t.Context(), b.definition(t, "guards.ringfence.dev")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second) // it would have gone by now
+	if b.definition(t, "guards.ringfence.dev").DeletionTimestamp == nil {
+		t.Fatal("the definition is not being deleted: nothing is tried here")
+	}
+	stop := b.ringfence(t, server.Config{})
+	defer stop()
+	begun := time.Now()
+	ringfencetest.Eventually(t, "the Guard to be made anew", func() error {
+		var g v1alpha1.Guard
+		if err := b.Get(t.Context(), client.ObjectKey{Namespace: "team-prod", Name: v1alpha1.GuardName}, &g); err != nil {
+			return err
+		}
+		if g.UID == before.UID {
+			return fmt.Errorf("deleted %v", g.DeletionTimestamp)
+		}
+		return nil
+	})
+	t.Logf("the Guards are back %v after the start", time.Since(begun).Round(time.Millisecond))
 	ringfencetest.Eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), "team-prod") })
 	ringfencetest.Eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
 }
