@@ -116,6 +116,10 @@ func TestReasons(t *testing.T) {
 	unrated.Severity, unfixable.FixedIn, low.Severity = 0, "", 3
 	future := fresh
 	future.Published = now.Add(400 * day)
+	timeless := scanned(29) // beside a scan that counts, a report that does not say when it was made
+	timeless.Scans = append(timeless.Scans, image.Scan{Scanner: "snyk", Vulnerabilities: []image.Vulnerability{future}})
+	asNew := bank
+	asNew.UndatedAsNew = true
 	ghsa := image.Vulnerability{ID: "GHSA-1", Aliases: []string{"CVE-1"}, Severity: 5, Package: "openssl"}
 	two := scanned(1, fresh)
 	two.Scans = append(two.Scans, image.Scan{Scanner: "grype", At: now.Add(-2 * day), Vulnerabilities: []image.Vulnerability{ghsa}})
@@ -146,6 +150,8 @@ func TestReasons(t *testing.T) {
 		"unfixable":           {scanned(1, unfixable), warn, image.Warn, "no fixed version"},
 		"unfixable, refused":  {scanned(1, unfixable), bank, image.Deny, "refused after"},
 		"published in future": {scanned(29, future), bank, image.Warn, "cut to the scan that found it"},
+		"future, no time":     {timeless, bank, image.Deny, "which is in the future and counts as no date; the Platform counts that as old"},
+		"future, as new":      {timeless, asNew, image.Warn, "the Platform counts that as new"},
 		"two names, one date": {two, bank, image.Warn, "CVE-1 in openssl, severity 5"},
 		"no longer found":     {gone, bank, image.Allow, "scanned by qualys at 2026-11-20"},
 		"another's scan":      {scanned(1), trivy, image.Deny, "not scanned by trivy"},

@@ -16,7 +16,8 @@ type weakness struct {
 	packages  []string
 	fixedIn   string
 	learnt    time.Time // when a scan that counts found it first
-	dates     []Dated   // oldest first
+	dates     []Dated   // oldest first, none in the future
+	future    Dated     // the earliest date that is still to come, of what no scan with a time found; zero where there is none
 	exploited bool
 	excused   string // why the image is not affected; "" where a package is
 }
@@ -84,7 +85,7 @@ func weaknesses(f Facts, r Rule, known Advisories, now time.Time) []weakness {
 		}
 	}
 	for i := range all {
-		all[i].date(known)
+		all[i].date(known, now)
 	}
 	return all
 }
@@ -148,8 +149,9 @@ func (w *weakness) add(o occurrence, statements []occurrence) {
 	}
 }
 
-// date adds what the advisories say, and sorts. What is said to be published after a scan found it was published by then.
-func (w *weakness) date(known Advisories) {
+// date adds what the advisories say, and sorts. What is said to be published after a scan found it was published by then. Where no scan says
+// when it was found, a date in the future is none: else it would warn until then.
+func (w *weakness) date(known Advisories, now time.Time) {
 	for _, name := range w.names {
 		if a, ok := lookup(known, name); ok {
 			w.exploited = w.exploited || a.Exploited
@@ -168,6 +170,9 @@ func (w *weakness) date(known Advisories) {
 		return strings.Compare(a.Source, b.Source)
 	})
 	w.dates = slices.Compact(w.dates)
+	if i := slices.IndexFunc(w.dates, func(d Dated) bool { return d.At.After(now.Add(skew)) }); i >= 0 {
+		w.future, w.dates = w.dates[i], w.dates[:i]
+	}
 }
 
 // judge says what the rule says of a weakness; false where it does not matter.
@@ -190,9 +195,12 @@ func (w weakness) judge(r Rule, now time.Time) (Reason, bool) {
 	case w.fixedIn == "" && r.WarnUnfixable:
 		reason.Outcome, reason.Text = Warn, "no fixed version is known"
 	case date.IsZero() && r.UndatedAsNew:
-		reason.Outcome, reason.Text = Warn, "nobody says when it was published; the Platform counts that as new"
+		reason.Outcome, reason.Text = Warn, w.undated()+"; the Platform counts that as new"
 	case date.IsZero():
-		reason.Outcome, reason.Since, reason.Text = Deny, w.learnt, "nobody says when it was published; the Platform counts that as old"
+		reason.Outcome, reason.Since, reason.Text = Deny, w.learnt, w.undated()+"; the Platform counts that as old"
+		if !w.future.At.IsZero() {
+			reason.Until = w.future.At.UTC().Add(-skew)
+		}
 	case !now.Before(end):
 		reason.Outcome, reason.Since, reason.Text = Deny, later(end, w.learnt), fmt.Sprintf("published %s; refused after %s", w.sources(), span(r.Grace))
 	default:
@@ -200,6 +208,14 @@ func (w weakness) judge(r Rule, now time.Time) (Reason, bool) {
 	}
 	reason.Text = fmt.Sprintf("%s in %s, severity %d: %s%s", reason.Vulnerability, w.where(), w.severity, reason.Text, w.fix())
 	return reason, true
+}
+
+// undated is why no date counts.
+func (w weakness) undated() string {
+	if w.future.At.IsZero() {
+		return "nobody says when it was published"
+	}
+	return fmt.Sprintf("published %s (%s), which is in the future and counts as no date", stamp(w.future.At), w.future.Source)
 }
 
 func later(a, b time.Time) time.Time {
