@@ -43,11 +43,17 @@ func TestMergePlatforms(t *testing.T) {
 	report := func(hours int, found []image.Vulnerability, digests ...string) image.Facts {
 		return image.Facts{Digests: digests, Scans: []image.Scan{{Scanner: "trivy", At: now.Add(time.Duration(hours-24) * time.Hour), Vulnerabilities: found}}}
 	}
+	vex := func(digests ...string) image.Facts {
+		return image.Facts{Digests: digests, Scans: []image.Scan{{Scanner: "openvex", Vulnerabilities: []image.Vulnerability{{ID: bad[0].ID, NotAffected: "not in the path of execution"}}}}}
+	}
 	arm, amd := numbered(1), numbered(2)
 	for what, c := range map[string]struct {
 		reports []image.Facts
 		want    image.Outcome
 	}{
+		"excused on the other platform": {[]image.Facts{report(1, bad, digest, arm), report(1, nil, digest, amd), vex(digest, amd)}, image.Deny},
+		"excused on this platform":      {[]image.Facts{report(1, bad, digest, arm), report(1, nil, digest, amd), vex(digest, arm)}, image.Allow},
+		"excused on all":                {[]image.Facts{report(1, bad, digest, arm), report(1, nil, digest, amd), vex(digest)}, image.Allow},
 		"the other platform later":      {[]image.Facts{report(1, bad, digest, arm), report(2, nil, digest, amd)}, image.Deny},
 		"both at once":                  {[]image.Facts{report(1, bad, digest, arm), report(1, nil, digest, amd)}, image.Deny},
 		"the same again":                {[]image.Facts{report(1, bad, digest, arm), report(2, nil, digest, amd), report(3, nil, digest, arm)}, image.Allow},

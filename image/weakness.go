@@ -29,6 +29,7 @@ const maxPackages = 100
 type occurrence struct {
 	Vulnerability
 	at time.Time
+	of []string // the digests of its report
 }
 
 // weaknesses gathers what the newest scans of each scanner found, one entry for all that are the same under another name. What has
@@ -105,7 +106,7 @@ func newest(scans []Scan) (all []Scan) {
 func occurrences(s Scan) []occurrence {
 	all := make([]occurrence, len(s.Vulnerabilities))
 	for i, v := range s.Vulnerabilities {
-		all[i] = occurrence{v, s.At}
+		all[i] = occurrence{v, s.At, s.Of}
 	}
 	return all
 }
@@ -124,7 +125,7 @@ func (w *weakness) add(o occurrence, statements []occurrence) {
 		if excuse != "" {
 			break
 		}
-		if s.Package == "" || s.Package == o.Package {
+		if (s.Package == "" || s.Package == o.Package) && !apart(s.of, o.of) {
 			excuse = s.NotAffected
 		}
 	}
