@@ -5,8 +5,10 @@ package cli
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -115,6 +117,45 @@ func TestEvidenceCommands(t *testing.T) {
 		{"export"}, {"verify", "a.zip", "--ledger", "x"}, {"ask", "in-force", "RF-WL-05"}, {"ask", "in-force", "x", "--at", "1h"}, {"lst"},
 		{"list", "--ledger", t.TempDir()}, {"list", "--dir", t.TempDir()}, {"verify", filepath.Join(dir, "nothing.zip")}, {"verify", dir}, {"verify", filepath.Join(dir, "key")}} {
 		say(t, 2, args...)
+	}
+}
+
+// TestEvidenceUnreached: a ledger that cannot be reached, or whose reader has gone, is not called damaged: the exit code is 2.
+func TestEvidenceUnreached(t *testing.T) {
+	dir := t.TempDir()
+	books(t, dir, 300)
+	key, err := ledger.LoadKey(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := ledger.Open(ledger.Config{Dir: filepath.Join(dir, "ledger"), Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	for name, fail := range map[string]func(w http.ResponseWriter, gone func()){
+		"busy":        func(w http.ResponseWriter, _ func()) { http.Error(w, "busy", http.StatusServiceUnavailable) },
+		"broken":      func(http.ResponseWriter, func()) { panic(http.ErrAbortHandler) },
+		"interrupted": func(_ http.ResponseWriter, gone func()) { gone() },
+	} {
+		for _, part := range []string{"/tile/entries/001", "/tile/0/"} {
+			ctx, gone := context.WithCancel(t.Context())
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, part) {
+					fail(w, gone)
+				}
+				ledger.Handler(l).ServeHTTP(w, r)
+			}))
+			for _, args := range [][]string{{"verify"}, {"export", "-o", filepath.Join(dir, "never.zip")}, {"ask", "refused"}} {
+				var out bytes.Buffer
+				code := Main(ctx, append(append([]string{"evidence"}, args...), "--ledger", server.URL), Env{Stdout: &out, Stderr: &out, Now: time.Now})
+				if code != 2 || strings.Contains(out.String(), "damaged") {
+					t.Errorf("%s at %s: %v: exit code %d, want 2, and no word of damage: %s", name, part, args, code, &out)
+				}
+			}
+			server.Close()
+			gone()
+		}
 	}
 }
 
