@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -9,8 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/image"
+	"ringfence.dev/ringfence/image/fleet"
 	"ringfence.dev/ringfence/report"
 )
 
@@ -23,6 +26,7 @@ type (
 		Changes       []imageChange `json:"changes"` // in the order of time
 		Refused       int           `json:"refused"` // images that are refused already
 		Steady        int           `json:"steady"`  // images that the clock does not change
+		Tenant        *string       `json:"tenant"`  // of whom alone images are told; null: all that the reports name
 	}
 	imageChange struct {
 		At           time.Time     `json:"at"`
@@ -37,24 +41,42 @@ type (
 )
 
 func newImageForecast(env Env) *cobra.Command {
-	var o imageJudging
-	days := 14
+	const command = "ringfence image forecast"
+	var o fleetOptions
+	days, of := 14, ""
 	cmd := &cobra.Command{
 		Use: "forecast REPORT...", Short: "Say which images become undeployable, when, and why",
 		Long: `Say which images of scanners' reports may run now and will be refused within --days, if nothing new is learnt: their scan gets too old,
 or the grace of a vulnerability ends. Where another digest of the same repository may run then, it is named.
 
-Exit codes: 0 nothing becomes refused; 1 something does; 2 a report or setting cannot be read (the others are judged).`,
-		Example: "  ringfence image forecast reports/*.json --days 30 --platform platform.yaml --advisories advisories.gz",
+With --tenant only images are told that pods of that tenant run in the cluster of the kubeconfig, in its namespaces or in that of
+--namespace; one that no report names is told as refused already. Whose a namespace is says its label, or the Tenants of --platform. The
+cluster is only read.
+
+Exit codes: 0 nothing becomes refused; 1 something does; 2 the cluster, a report or a setting cannot be read.`,
+		Example: "  ringfence image forecast reports/*.json --days 30 --platform platform.yaml --advisories advisories.gz\n" +
+			"  ringfence image forecast reports/*.json --tenant payments --platform settings/ --advisories advisories.gz",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if days < 1 || days > 3650 {
-				return usagef("ringfence image forecast", "--days %d: want 1 to 3650", days)
+				return usagef(command, "--days %d: want 1 to 3650", days)
 			}
-			j, err := o.judge(cmd.Context(), env, "ringfence image forecast", args)
+			if of == "" && (o.namespace != "" || o.kubeconfig != "" || o.context != "") {
+				return usagef(command, "a cluster is named and no --tenant; want the tenant whose images are told, or no cluster: without one all images of the reports are")
+			}
+			j, err := o.judge(cmd.Context(), env, command, args)
 			if err != nil {
 				return err
 			}
-			f := j.forecast(time.Duration(days) * 24 * time.Hour)
+			told := j.facts
+			if of != "" {
+				if told, err = o.runBy(cmd.Context(), env, command, j, of); err != nil {
+					return err
+				}
+			}
+			f := j.forecast(told, time.Duration(days)*24*time.Hour)
+			if of != "" {
+				f.Tenant = &of
+			}
 			if err := f.write(env, o.output); err != nil {
 				return fmt.Errorf("write the forecast: %w", err)
 			}
@@ -69,13 +91,43 @@ Exit codes: 0 nothing becomes refused; 1 something does; 2 a report or setting c
 	}
 	o.register(cmd)
 	cmd.Flags().IntVar(&days, "days", days, "look so many days ahead")
+	cmd.Flags().StringVar(&of, "tenant", "", "only images that pods of this `TENANT` run in the cluster")
 	return cmd
 }
 
-// forecast finds the images that become refused.
-func (j *judgedImages) forecast(span time.Duration) *imageForecast {
+// runBy are the facts of the images that pods of a tenant run; of what no report names they are empty but for its digest or reference.
+func (o *fleetOptions) runBy(ctx context.Context, env Env, command string, j *judgedImages, of string) ([]image.Facts, error) {
+	whose, err := o.owners(ctx, env, command, j.settings)
+	if err != nil {
+		return nil, err
+	}
+	if !whose.know(of) {
+		return nil, usagef(command, "--tenant %q: no namespace has the label %s with it, and no Tenant of --platform has that name; want a tenant's name", finding.Value(of), v1alpha1.LabelTenant)
+	}
+	running, err := o.running(ctx, env, command)
+	if err != nil {
+		return nil, err
+	}
+	known, seen, told := j.byDigest(), map[string]bool{}, []image.Facts{}
+	for _, r := range running.Running() {
+		if !slices.ContainsFunc(r.Workloads, func(w fleet.Workload) bool { return whose.of(w.Namespace) == of }) {
+			continue
+		}
+		f, scanned := known[r.Digest]
+		if !scanned {
+			f = image.Facts{Digests: []string{r.Name()}}
+		}
+		if !seen[f.Digests[0]] {
+			seen[f.Digests[0]], told = true, append(told, f)
+		}
+	}
+	return told, nil
+}
+
+// forecast finds those of images that become refused.
+func (j *judgedImages) forecast(told []image.Facts, span time.Duration) *imageForecast {
 	out := &imageForecast{SchemaVersion: "ringfence.dev/image-forecast/v1", From: j.at, To: j.at.Add(span), Changes: []imageChange{}}
-	for _, f := range j.facts {
+	for _, f := range told {
 		course := image.Forecast(f, j.rule, j.known, j.at, out.To)
 		now := course[0].Outcome()
 		at := slices.IndexFunc(course, func(v image.Verdict) bool { return v.Outcome() == image.Deny })
