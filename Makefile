@@ -12,8 +12,8 @@ export PATH := $(PATH):/usr/local/go/bin
 up: build
 	@./bin/ringfence up $(ARGS)
 
-# Suites that load a control plane, break it or wait for it: `make slow` runs them, and .ci/run after the tests.
-SLOW = load|faults|static|foreign|images|rollout|install
+# Suites that load a control plane, break it or wait for it, and long matrices: `make slow` runs them, and .ci/run after the tests.
+SLOW = load|faults|static|foreign|images|rollout|install|isolation|mutation
 
 # Linking is a good part of the tests: no tables for debuggers. `go vet` has run before.
 QUICK = -vet off -ldflags=-w

@@ -84,15 +84,19 @@ type Summary struct {
 	Entries int64
 	// Files is how many files there are, People how many references to people.
 	Files, People int
-	// Left are files of the folder that are not copied, and that were not known to be without worth.
+	// Left are files of the folder that are not copied, and that were not known to be without worth; a folder of them ends in a slash.
 	Left []string
 }
 
 // copied are the files beside the ledger, by their paths; all are small.
 var copied = regexp.MustCompile(`^(actor\.key|witness\.key|catalogue|audit-file\.cursor|witnessed/[0-9a-f]{64}\.checkpoint|sinks/[A-Za-z0-9._-]{1,253}\.(cursor|aside\.jsonl))$`)
 
-// worthless are files that are made anew, or that must not come back: sessions and tokens that were revoked would be good again.
-var worthless = regexp.MustCompile(`^(store\.db.*|portal|ledger|ledger\.key|.*\.new|.*lock)$`)
+// worthless are files that are made anew, or that must not come back: sessions and tokens that were revoked would be good again. Into
+// checkpoints `ringfence up` publishes: beside the key they prove nothing.
+var worthless = regexp.MustCompile(`^(store\.db.*|portal|checkpoints|ledger|ledger\.key|.*\.new|.*lock)$`)
+
+// folders are those that hold what is copied. Of another one only its name is told: it may hold any number of files.
+var folders = regexp.MustCompile(`^(\.|witnessed|sinks)$`)
 
 // tiles are the files of a ledger.
 var tiles = regexp.MustCompile(`^ledger/(keyring|checkpoint|tile/([0-5]|entries)/(x[0-9]{3}/){0,5}[0-9]{3}(\.part)?)$`)
@@ -191,6 +195,9 @@ func (w *writer) beside(ctx context.Context, dir string, s *Summary) error {
 		name := filepath.ToSlash(rel)
 		switch {
 		case worthless.MatchString(name) && d.IsDir():
+			return fs.SkipDir
+		case d.IsDir() && !folders.MatchString(name):
+			s.Left = append(s.Left, name+"/")
 			return fs.SkipDir
 		case d.IsDir() || worthless.MatchString(name):
 			return nil

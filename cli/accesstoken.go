@@ -96,6 +96,9 @@ func problemText(body []byte) string {
 // askSocket asks the Ringfence of this machine.
 func (o accessOptions) askSocket(ctx context.Context, d *desk.Desk, name string) (int, []byte, error) {
 	bearer, err := d.Bearer(ctx)
+	if err == nil && bearer == "" {
+		err = o.own(ctx, d, name)
+	}
 	if err != nil {
 		return 0, nil, err
 	}
@@ -119,6 +122,24 @@ func (o accessOptions) askSocket(ctx context.Context, d *desk.Desk, name string)
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxTokenAnswer))
 	return response.StatusCode, body, err
+}
+
+// own refuses an elevation of somebody else. Who has no token of their own is nobody to the Ringfence of this machine, which then may
+// take whoever may open its socket for the person who asked; that person is meant, and no other whom the kubeconfig speaks for.
+func (o accessOptions) own(ctx context.Context, d *desk.Desk, name string) error {
+	who, err := d.Who(ctx)
+	if err != nil {
+		return err
+	}
+	e, err := d.Elevation(ctx, o.namespace, name)
+	if err != nil {
+		return err
+	}
+	if e.Spec.Requester != who.Name || e.Spec.RequesterObject != who.Object {
+		return fmt.Errorf("token of elevation %s in %s: %w: %s asked for it and gets its tokens, and you are %s", name, o.namespace, desk.ErrRefused,
+			finding.Value(e.Spec.Requester), finding.Value(who.Name))
+	}
+	return nil
 }
 
 // askAPI asks the signed-in API.

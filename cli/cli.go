@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"ringfence.dev/ringfence/finding"
@@ -86,11 +87,37 @@ func Main(ctx context.Context, args []string, env Env) int {
 	if e := (*exitError)(nil); errors.As(err, &e) {
 		code = e.code
 	}
-	switch text := report.Inert(err.Error()); {
-	case errors.Is(err, context.Canceled):
+	if errors.Is(err, context.Canceled) {
 		env.note("interrupted; nothing was decided")
-	case text != "":
-		env.note("%s", text)
+		return code
+	}
+	for _, fault := range apart(err) {
+		if text := report.Inert(fault.Error()); text != "" {
+			env.note("%s", strings.TrimPrefix(text, "ringfence ")) // of a command's name, which note begins with
+		}
 	}
 	return code
+}
+
+// apart are the faults that errors.Join made one error of, each for a line of its own; the error itself where it is not of that kind.
+func apart(err error) []error {
+	if e, ok := err.(*exitError); ok && e.err != nil {
+		return apart(e.err)
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	all, text := joined.Unwrap(), ""
+	for _, e := range all {
+		text += "\n" + e.Error()
+	}
+	if text != "\n"+err.Error() { // of fmt.Errorf, whose words are more than its parts
+		return []error{err}
+	}
+	var each []error
+	for _, e := range all {
+		each = append(each, apart(e)...)
+	}
+	return each
 }

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/ledger"
 	"ringfence.dev/ringfence/local"
+	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/report"
 )
 
@@ -88,10 +91,21 @@ func (o *evidenceOptions) check(env Env, command string) error {
 		return usagef(command, "--since %s is not before --until %s", finding.Value(o.since), finding.Value(o.until))
 	case f.Control != "" && !control.ValidID(f.Control):
 		return usagef(command, "--control %s: want an id like RF-WL-01", finding.Value(f.Control))
+	case f.Kind != "" && !knownKind(f.Kind):
+		return usagef(command, "--kind %s: no record is of this kind; want one of %s", finding.Value(f.Kind), strings.Join(record.Kinds(), ", "))
 	case o.output != "" && o.output != "text" && o.output != "json":
 		return usagef(command, "-o %s: want text or json", finding.Value(o.output))
 	}
 	return nil
+}
+
+// knownKind reports whether records are of a kind, with its version or without; with one also of a later program.
+func knownKind(name string) bool {
+	alone, version, _ := strings.Cut(name, ".v")
+	if n, err := strconv.Atoi(version); err == nil && n > 1 {
+		return true
+	}
+	return slices.ContainsFunc(record.Kinds(), func(k string) bool { return k == name || k == alone+".v1" && alone == name })
 }
 
 // instant reads a time: RFC 3339, a date (its beginning, or its end), or a duration before now. Empty is none.
@@ -143,7 +157,7 @@ func readKeys(path string) (ledger.Keyring, error) {
 	}
 	keys, err := ledger.ParseKeyring(text)
 	if err != nil {
-		return nil, fmt.Errorf("--key %s: %w", path, err)
+		return nil, &exitError{finding.ExitUsage, fmt.Errorf("--key %s: %w", path, err)}
 	}
 	return keys, nil
 }
@@ -194,6 +208,9 @@ func (o *evidenceOptions) source(ctx context.Context) (ledger.Source, error) {
 
 // evidenceFault gives an error of verification its exit code: 1 where evidence is not what was signed, 2 where it cannot be read.
 func evidenceFault(err error) error {
+	if said := (*exitError)(nil); errors.As(err, &said) {
+		return err
+	}
 	for _, is := range []error{evidence.ErrTampered, ledger.ErrRewritten, ledger.ErrCheckpoint, ledger.ErrDamaged, ledger.ErrEntry, ledger.ErrKey, ledger.ErrWrongKey} {
 		if errors.Is(err, is) && !errors.Is(err, fs.ErrPermission) {
 			return &exitError{finding.ExitRefused, err}

@@ -5,8 +5,10 @@ package cli
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -92,6 +94,9 @@ func TestEvidenceCommands(t *testing.T) {
 			{at(0, "list", "-o", "json"), `"moreUnknown":0`},
 			{at(0, "show", "r7"), "entry 7 of 20, proved by 5 hashes"},
 			{at(0, "show", "12", "-o", "json"), `"index": 12`},
+			{at(0, "list", "--kind", "canary.v2"), "0 of 20 entries"},
+			{at(2, "list", "--kind", "policy-gaps"), "--kind policy-gaps: no record is of this kind; want one of access.v1, "},
+			{at(2, "verify", "--key", "evidence_test.go"), "--key evidence_test.go: keyring line 1"},
 			{at(2, "show", "r99"), "none of 20 has this id"},
 			{at(2, "show", "20"), "the ledger has 20"},
 			{at(0, "verify"), "verified: all 20 entries"},
@@ -112,6 +117,80 @@ func TestEvidenceCommands(t *testing.T) {
 		{"export"}, {"verify", "a.zip", "--ledger", "x"}, {"ask", "in-force", "RF-WL-05"}, {"ask", "in-force", "x", "--at", "1h"}, {"lst"},
 		{"list", "--ledger", t.TempDir()}, {"list", "--dir", t.TempDir()}, {"verify", filepath.Join(dir, "nothing.zip")}, {"verify", dir}, {"verify", filepath.Join(dir, "key")}} {
 		say(t, 2, args...)
+	}
+}
+
+// TestEvidenceUnreached: a ledger that cannot be reached, or whose reader has gone, is not called damaged: the exit code is 2.
+func TestEvidenceUnreached(t *testing.T) {
+	dir := t.TempDir()
+	books(t, dir, 300)
+	key, err := ledger.LoadKey(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := ledger.Open(ledger.Config{Dir: filepath.Join(dir, "ledger"), Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	for name, fail := range map[string]func(w http.ResponseWriter, gone func()){
+		"busy":        func(w http.ResponseWriter, _ func()) { http.Error(w, "busy", http.StatusServiceUnavailable) },
+		"broken":      func(http.ResponseWriter, func()) { panic(http.ErrAbortHandler) },
+		"interrupted": func(_ http.ResponseWriter, gone func()) { gone() },
+	} {
+		for _, part := range []string{"/tile/entries/001", "/tile/0/"} {
+			ctx, gone := context.WithCancel(t.Context())
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, part) {
+					fail(w, gone)
+				}
+				ledger.Handler(l).ServeHTTP(w, r)
+			}))
+			for _, args := range [][]string{{"verify"}, {"export", "-o", filepath.Join(dir, "never.zip")}, {"ask", "refused"}} {
+				var out bytes.Buffer
+				code := Main(ctx, append(append([]string{"evidence"}, args...), "--ledger", server.URL), Env{Stdout: &out, Stderr: &out, Now: time.Now})
+				if code != 2 || strings.Contains(out.String(), "damaged") {
+					t.Errorf("%s at %s: %v: exit code %d, want 2, and no word of damage: %s", name, part, args, code, &out)
+				}
+			}
+			server.Close()
+			gone()
+		}
+	}
+}
+
+// TestCanaryLine: the list says what came of a try of the rules, and names the first object that did not come out as it must.
+func TestCanaryLine(t *testing.T) {
+	dir := t.TempDir()
+	books(t, dir, 1)
+	key, err := ledger.LoadKey(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := ledger.Open(ledger.Config{Dir: filepath.Join(dir, "ledger"), Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := record.CanaryRun{Why: "hourly", Held: 71, LetIn: 1, Faults: []record.CanaryFault{{Namespace: "cards-dev", Control: "RF-WL-01", Kind: "Pod", Outcome: "let-in", Detail: "it was stored"}}}
+	for at, faults := range [][]record.CanaryFault{run.Faults, nil} {
+		if run.Faults = faults; faults == nil {
+			run.Held, run.LetIn = 72, 0
+		}
+		r, err := record.Canary(run, strings.Repeat("cd", 32), time.Date(2026, 11, 21, 12+at, 0, 0, 0, time.UTC))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Cluster, r.Producer, r.Seq = "local", "canary", uint64(at)+1
+		if _, err := l.Append(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Close()
+	got := say(t, 0, "list", "--kind", "canary", "--ledger", dir)
+	for _, want := range []string{"canary.v1  71 held, 1 let in, 0 refused good, 0 not asked; first let-in: RF-WL-01 Pod in cards-dev  id ", "canary.v1  72 held, 0 let in, 0 refused good, 0 not asked  id "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s\nwant %q", got, want)
+		}
 	}
 }
 

@@ -163,7 +163,11 @@ func tellInForce(env Env, a evidence.InForceAnswer) {
 		say("never judged by any policy, and not part of this answer: %s", strings.Join(a.NeverJudged, " "))
 	}
 	for _, s := range a.Seen {
-		say("seen at work in %s: %d refused, %d warned of%s, %s to %s", cmp.Or(s.Namespace, "no namespace"), s.Refused, s.Warned, ofThemDry(s.DryRuns), s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339))
+		waived := ""
+		if s.Waived > 0 {
+			waived = fmt.Sprintf(", %d let in by a waiver", s.Waived)
+		}
+		say("seen at work in %s: %d refused, %d warned of%s%s, %s to %s", cmp.Or(s.Namespace, "no namespace"), s.Refused, s.Warned, waived, ofThemDry(s.DryRuns), s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339))
 	}
 	env.note("%s", reach(a.Known))
 	if n := uint64(len(a.Unknown)) + a.MoreUnknown; n > 0 && a.Verdict == evidence.Yes {

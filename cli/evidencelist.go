@@ -127,6 +127,9 @@ func listEnd(env Env, gaps *evidence.Gaps) error {
 // itemLine is one entry on one line.
 func itemLine(i evidence.Item) string {
 	line := fmt.Sprintf("%6d  %s  %s  %s", i.Index, i.Time.UTC().Format(time.RFC3339), i.Kind, i.Summary())
+	if i.Is("canary") {
+		line += canaryWords(i)
+	}
 	if ids := i.Controls(); len(ids) > 0 {
 		line += ": " + strings.Join(ids, " ")
 	}
@@ -134,6 +137,23 @@ func itemLine(i evidence.Item) string {
 		line += "  by " + shortRef(i.About.Actor.Ref)
 	}
 	return report.Inert(line + "  id " + i.ID)
+}
+
+// canaryWords is what came of a try of the rules, with the first that did not come out as it must.
+func canaryWords(i evidence.Item) string {
+	var c struct {
+		Held, LetIn, RefusedGood, NotAsked int
+		Faults                             []record.CanaryFault
+	}
+	if i.Unreadable || json.Unmarshal(i.Body, &c) != nil {
+		return ""
+	}
+	line := fmt.Sprintf("%d held, %d let in, %d refused good, %d not asked", c.Held, c.LetIn, c.RefusedGood, c.NotAsked)
+	if len(c.Faults) > 0 {
+		f := c.Faults[0]
+		line += fmt.Sprintf("; first %s: %s %s in %s", f.Outcome, f.Control, f.Kind, f.Namespace)
+	}
+	return line
 }
 
 // shortRef is enough of a reference to tell people apart.

@@ -97,6 +97,6 @@ func (p *repairer) defaults(o *manifest.Object) map[string]control.Fix {
 // tellFilled says of how many objects the file is not all that is judged, where the whole catalogue is asked.
 func (j *judge) tellFilled(env Env, o checkOptions) {
 	if n := int(j.filled.Load()); n > 0 && len(o.only) == 0 {
-		env.note("%s judged with what the platform fills in; see it with: ringfence explain-mutations", count(n, "object"))
+		env.note("%s judged with what the platform fills in; see it with: ringfence explain-mutations FILE", count(n, "object"))
 	}
 }

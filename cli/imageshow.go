@@ -31,7 +31,7 @@ type showOptions struct {
 func newImageShow(env Env) *cobra.Command {
 	var o showOptions
 	cmd := &cobra.Command{
-		Use: "show IMAGE|DIGEST REPORT...", Aliases: []string{"why", "scan-status"}, Short: "Say all that is known of one image: scans, vulnerabilities, signature, verdict, where it runs",
+		Use: "show IMAGE|DIGEST REPORT...", Aliases: []string{"why", "scan-status"}, Short: "Say all that is known of one image, also as why and scan-status: scans, vulnerabilities, signature, verdict, where it runs",
 		Long: `Say on one page what is known of an image: who scanned it and when, which vulnerabilities count and why, whether it is signed as the
 Platform demands, whether it may run, until when that holds and what ends it. An image is named by its digest or the beginning of one, by
 a reference with a digest, or by a repository, which may be several. Signatures are those of ImageSignatures files among --platform, by

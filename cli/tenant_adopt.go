@@ -247,16 +247,21 @@ func writeAdopted(dir string, files []adopt.File) error {
 	}
 	defer os.RemoveAll(beside) // also what was replaced
 	fresh, old := filepath.Join(beside, "new"), filepath.Join(beside, "old")
-	if err := os.MkdirAll(filepath.Join(fresh, "tenants"), 0o755); err != nil {
-		return err
-	}
-	for _, f := range files {
-		if err := writeSynced(filepath.Join(fresh, f.Name), f.Text); err != nil {
+	folders := map[string]bool{fresh: true}
+	for _, f := range files { // a folder without a file is none that check could read
+		at := filepath.Join(fresh, f.Name)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		if err := writeSynced(at, f.Text); err != nil {
 			return fmt.Errorf("write %s: %w", f.Name, err)
 		}
+		folders[filepath.Dir(at)] = true
 	}
-	if err := errors.Join(durable.SyncFolder(filepath.Join(fresh, "tenants")), durable.SyncFolder(fresh)); err != nil {
-		return err
+	for folder := range folders {
+		if err := durable.SyncFolder(folder); err != nil {
+			return err
+		}
 	}
 	if err := os.Rename(full, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("replace %s: %w", dir, err)

@@ -359,6 +359,16 @@ func TestOwners(t *testing.T) {
 		{object("v1", "Pod", "8", "apps/v1 StatefulSet 2", true), false},     // is another kind
 		{object("v1", "Pod", "9", "v1 Pod 9", true), false},                  // its own
 		{object("v1", "Pod", "10", "argoproj.io/v1 Rollout 1", true), false}, // of another group
+		{object("batch/v1", "CronJob", "11", "", nil), false},
+		{object("batch/v1", "Job", "12", "batch/v1 CronJob 11", true), true},
+		{object("v1", "Pod", "13", "batch/v1 Job 12", true), true},
+		// No controller of Kubernetes makes these, and none takes such a reference away.
+		{object("apps/v1", "Deployment", "14", "apps/v1 ReplicaSet 2", true), false},
+		{object("apps/v1", "StatefulSet", "15", "apps/v1 Deployment 1", true), false},
+		{object("apps/v1", "ReplicaSet", "16", "batch/v1 CronJob 11", true), false},
+		{object("batch/v1", "Job", "17", "apps/v1 Deployment 1", true), false},
+		{object("batch/v1", "CronJob", "18", "batch/v1 Job 12", true), false},
+		{object("v1", "Pod", "19", "v1 Pod 3", true), false},
 		{map[string]any{"metadata": "x", "spec": 1}, false},
 		{nil, false},
 	} {

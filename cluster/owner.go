@@ -25,7 +25,7 @@ type Owners struct {
 
 // Made reports whether a workload was made by the controller of one that was shown before, of which it is a replica. A
 // reference to an object that was not seen proves nothing: anybody can write one. Nor is a Pod a replica that somebody
-// added a container to, or one that names as its controller a kind that makes no Pods.
+// added a container to, or an object that names as its controller a kind that makes no such.
 func (o *Owners) Made(value map[string]any) bool {
 	self, makers := Makers(value)
 	if o.seen == nil {
@@ -50,10 +50,10 @@ func Makers(value map[string]any) (self Identity, makers []Identity) {
 	if uid != "" {
 		self = identity(apiVersion, kind, uid)
 	}
-	pod := apiVersion == "v1" && kind == "Pod"
-	if spec, ok := value["spec"].(map[string]any); ok && pod && spec["ephemeralContainers"] != nil {
+	if spec, ok := value["spec"].(map[string]any); ok && apiVersion == "v1" && kind == "Pod" && spec["ephemeralContainers"] != nil {
 		return self, nil
 	}
+	by := madeBy(group(apiVersion), kind)
 	references, _ := meta["ownerReferences"].([]any)
 	for _, r := range references {
 		owner, _ := r.(map[string]any)
@@ -63,12 +63,25 @@ func Makers(value map[string]any) (self Identity, makers []Identity) {
 		version, _ := owner["apiVersion"].(string)
 		kind, _ := owner["kind"].(string)
 		of, _ := owner["uid"].(string)
-		if pod && (kind == "Deployment" || kind == "CronJob") || of == uid {
-			continue
+		if slices.Contains(by, group(version)+"/"+kind) && of != uid {
+			makers = append(makers, identity(version, kind, of))
 		}
-		makers = append(makers, identity(version, kind, of))
 	}
 	return self, makers
+}
+
+// madeBy are the kinds whose controllers make objects of a kind. Another that an object names did not make it, and nobody takes that away from
+// it: the object would not be judged, nor what it should be a replica of.
+func madeBy(group, kind string) []string {
+	switch group + "/" + kind {
+	case "/Pod":
+		return []string{"/ReplicationController", "apps/ReplicaSet", "apps/StatefulSet", "apps/DaemonSet", "batch/Job"}
+	case "apps/ReplicaSet":
+		return []string{"apps/Deployment"}
+	case "batch/Job":
+		return []string{"batch/CronJob"}
+	}
+	return nil
 }
 
 // OfKubernetes reports whether Kubernetes itself made an object and keeps it as it is: nobody can do otherwise.
@@ -89,10 +102,15 @@ func OfKubernetes(value map[string]any) bool {
 
 // identity is the hash of group, kind and uid.
 func identity(apiVersion, kind, uid string) Identity {
-	group, _, grouped := strings.Cut(apiVersion, "/")
-	if !grouped {
-		group = ""
-	}
-	sum := sha256.Sum256([]byte(group + "\x00" + kind + "\x00" + uid))
+	sum := sha256.Sum256([]byte(group(apiVersion) + "\x00" + kind + "\x00" + uid))
 	return Identity(sum[:16])
+}
+
+// group is the API group of an apiVersion, "" for the core's.
+func group(apiVersion string) string {
+	before, _, grouped := strings.Cut(apiVersion, "/")
+	if !grouped {
+		return ""
+	}
+	return before
 }

@@ -210,15 +210,15 @@ func TestFixes(t *testing.T) {
 			}
 			in := one.Input(guard)
 			in.Object = deepCopy(t, one.Object.Value)
-			var stated []string
+			var stated []fix.Change
 			for _, pointer := range pointers(engine, in, c.ID) {
 				if f, ok := control.FixFor(c.Fixes, pointer); ok {
 					used[f.At] = true
-					stated = append(stated, pointer)
+					stated = append(stated, fix.Change{Pointer: pointer, Value: f.Value(), Remove: f.Remove})
 				}
 			}
-			if left := fix.Apply(in.Object, c.Fixes, stated); len(left) > 0 {
-				t.Errorf("%s: no repair could be made at %v", one.File, left)
+			if !fix.Make(in.Object, stated) {
+				t.Errorf("%s: no repair could be made at one of %v", one.File, stated)
 			}
 			for _, pointer := range pointers(engine, in, c.ID) {
 				if _, ok := control.FixFor(c.Fixes, pointer); ok {

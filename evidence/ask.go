@@ -100,8 +100,7 @@ func Refused(ctx context.Context, from ledger.Source, trusted ledger.Keyring, f 
 		if !i.Is("native-refusal") && !i.Is("admission-decision") || i.Unreadable {
 			return
 		}
-		refused := i.About.Refused || i.Is("admission-decision") && !i.About.Allowed
-		where := i.Where()
+		refused, where := i.About.Refused, i.Where()
 		if _, known := last[where]; !i.About.DryRun && (known || refused && len(last) < maxAnswer) {
 			last[where] = i
 		}
@@ -142,7 +141,7 @@ func became(r Refusal, last Item) string {
 		return "a dry run, nothing would have been stored"
 	case last.Kind == "" || last.Index <= r.Entry:
 		return "no later record of it; what passes every rule leaves none, so whether it was put right is unknown"
-	case last.About.Refused || last.Is("admission-decision") && !last.About.Allowed:
+	case last.About.Refused:
 		return "refused again at " + stamp(last.Time) + " by " + strings.Join(last.Controls(), " ")
 	}
 	return "let through at " + stamp(last.Time) + ", as the last record says"

@@ -48,7 +48,9 @@ type Seen struct {
 	Namespace string `json:"namespace"`
 	Refused   uint64 `json:"refused"`
 	Warned    uint64 `json:"warned"`
-	// DryRuns is how many of both were dry runs.
+	// Waived is how many were let in by a waiver, which is in force as the control is. They are not among Warned.
+	Waived uint64 `json:"waived"`
+	// DryRuns is how many of all were dry runs.
 	DryRuns uint64    `json:"dryRuns"`
 	First   time.Time `json:"first"`
 	Last    time.Time `json:"last"`
@@ -128,7 +130,11 @@ func (t *tracker) work(i Item) {
 		if i.About.DryRun {
 			s.DryRuns++
 		}
-		if i.About.Refused && n.Action == "Deny" {
+		switch {
+		case n.Waiver != "":
+			s.Waived++
+			return
+		case i.About.Refused && n.Action == "Deny":
 			s.Refused++
 			return
 		}

@@ -115,6 +115,9 @@ func TestInForce(t *testing.T) {
 		"unreadable":                 {[]told{sound(0), {minute: 20, producer: "posture", kind: "posture.v1", body: `{"bundles":7}`}, sound(60)}, 10, 50, evidence.Unknown, "cannot be read"},
 		"hostile names":              {[]told{sound(0), {minute: 20, producer: "posture", kind: "posture.v1", body: `{"generation":1,"bundles":[{"name":"a","controls":["RF-WL-01"]}],"tables":[{"namespaces":["a{"]}]}`}, sound(60)}, 10, 50, evidence.Unknown, "cannot be read"},
 		"two clusters":               {[]told{sound(0), {minute: 20, producer: "other/posture", kind: "posture.v1", state: mild}, sound(60)}, 10, 50, evidence.Unknown, "more than one cluster"},
+		"refused by the webhook":     {[]told{sound(0), {minute: 20, producer: "admission", kind: "admission-decision.v1", body: `{"allowed":false,"operation":"CREATE","subject":{"kind":"Pod","namespace":"payments-dev","name":"a"},"notPassed":[{"control":"RF-WL-01","outcome":"Fail","action":"Deny"}]}`}, sound(60)}, 10, 50, evidence.Yes, ""},
+		"let through by the webhook": {[]told{sound(0), {minute: 20, producer: "admission", kind: "admission-decision.v1", body: `{"allowed":true,"operation":"CREATE","subject":{"kind":"Pod","namespace":"payments-dev","name":"a"},"notPassed":[{"control":"RF-WL-01","outcome":"Fail","action":"Warn"}]}`}, sound(60)}, 10, 50, evidence.No, "let through"},
+		"waived":                     {[]told{sound(0), {minute: 20, producer: "audit", kind: "native-refusal.v1", body: `{"refused":false,"operation":"CREATE","subject":{"kind":"Pod","namespace":"payments-dev","name":"a"},"notPassed":[{"control":"RF-WL-01","outcome":"Fail","action":"Deny","waiver":"legacy"}]}`}, sound(60)}, 10, 50, evidence.Yes, ""},
 		"a policy changed":           {[]told{sound(0), sound(20, func(s *record.PostureState) { s.Bundles[0].What = "changed" }), sound(30), sound(60)}, 10, 50, evidence.No, "policy ringfence-workloads-deny changed"},
 	} {
 		t.Run(name, func(t *testing.T) {

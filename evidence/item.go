@@ -36,7 +36,7 @@ type About struct {
 	Operation   string    `json:"operation"`
 	AuditID     string    `json:"auditID"`
 	RequestUID  string    `json:"requestUID"`
-	Refused     bool      `json:"refused"`
+	Refused     bool      `json:"refused"` // of an admission-decision, that it was not allowed
 	Allowed     bool      `json:"allowed"`
 	DryRun      bool      `json:"dryRun"`
 	NotPassed   []Failure `json:"notPassed"`
@@ -83,6 +83,8 @@ type Failure struct {
 	Action  string `json:"action"`
 	Value   string `json:"value"`
 	Path    string `json:"path"`
+	// Waiver let it in all the same; "" where none did, or where the record is from before this was told.
+	Waiver string `json:"waiver"`
 }
 
 // ItemOf reads an entry that was verified. Its form is not verified again, so a damaged one is an error or Unreadable.
@@ -100,6 +102,7 @@ func ItemOf(e ledger.Entry) (Item, error) {
 		i.About.NotPassed = i.Run.NotPassed
 	} else {
 		err = json.Unmarshal(i.Body, &i.About)
+		i.About.Refused = i.About.Refused || i.Is("admission-decision") && !i.About.Allowed
 	}
 	if err != nil {
 		i.About, i.Run, i.Unreadable = About{}, Run{}, true

@@ -114,9 +114,10 @@ func (i Item) Summary() string {
 		what = "quarantine " + a.What + " "
 	case i.Is("elevation"):
 		what = "elevation " + a.What + " "
-	case i.Is("native-refusal") && a.Refused, i.Is("admission-decision") && !a.Allowed:
+	case !i.Is("native-refusal") && !i.Is("admission-decision"):
+	case a.Refused:
 		what = "refused "
-	case i.Is("native-refusal"), i.Is("admission-decision"):
+	default:
 		what = "let through "
 	}
 	if a.DryRun {

@@ -11,24 +11,7 @@ import (
 	"strings"
 
 	"ringfence.dev/ringfence/control"
-	"ringfence.dev/ringfence/manifest"
 )
-
-// Apply repairs object in place at the RFC 6901 pointers that a control found, and returns those for which the control
-// states no repair or where it cannot be made. Items of a list are removed from the last to the first, so that no pointer
-// loses its place.
-func Apply(object map[string]any, fixes []control.Fix, pointers []string) (left []string) {
-	pointers = slices.Clone(pointers)
-	slices.SortFunc(pointers, backwards)
-	for _, pointer := range pointers {
-		f, ok := control.FixFor(fixes, pointer)
-		steps := manifest.PointerSteps(pointer)
-		if !ok || len(steps) == 0 || !change(object, steps, value(f)) {
-			left = append(left, pointer)
-		}
-	}
-	return left
-}
 
 // backwards orders pointers so that a later item of a list comes before an earlier one.
 func backwards(a, b string) int {

@@ -21,6 +21,7 @@ type Scan struct {
 	Version         string          `json:"version,omitempty"` // "" where the report does not say
 	Database        time.Time       `json:"database,omitzero"` // of when its knowledge is; zero where the report does not say
 	At              time.Time       `json:"at,omitzero"`       // when the image was scanned; zero where the report does not say, and then it is a statement, as VEX is: by it the image is not scanned
+	Of              []string        `json:"of,omitempty"`      // digests of the report that holds it, in order, where Merge joined others to them
 	Vulnerabilities []Vulnerability `json:"vulnerabilities"`
 }
 

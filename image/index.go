@@ -33,9 +33,10 @@ type entry struct {
 // under one rule that which counts longest, so that it does not matter who wrote first, a pipeline or the control plane.
 func NewIndex(all []Admitted, signed ...Signed) *Index {
 	x := &Index{entries: make([]entry, 0, len(all)), texts: []string{""}, odd: map[uint32]string{}, seed: maphash.MakeSeed(), signed: map[string][]Signed{}}
+	all = slices.Clip(all) // what is appended must not be written behind the caller's
 	for _, s := range Longest(signed) {
 		if len(x.signed[s.Digest]) == 0 {
-			all = append(all[:len(all):len(all)], Admitted{Digest: s.Digest})
+			all = append(all, Admitted{Digest: s.Digest})
 		}
 		x.signed[s.Digest] = append(x.signed[s.Digest], s)
 	}

@@ -2,16 +2,25 @@ package image
 
 import (
 	"slices"
+	"strings"
 )
 
 // Merge makes one record of all that share a digest, so that the digest of an index, of a platform and of a config of one image lead to the
 // same. What names no digest stays alone. A report that came twice counts once. The result is in the order of first digests.
 //
-// An index of several platforms joins them: what was found in one counts for all, and so does that one was scanned.
+// An index of several platforms joins them: what was found in one counts for all, and so does that one was scanned. Each scan keeps the digests
+// of its own report, so that a later one of another platform does not take its place.
 func Merge(all []Facts) []Facts {
 	owner := map[string]int{} // digest to the place in merged
 	var merged []Facts
 	for _, f := range all {
+		f.Scans = slices.Clone(f.Scans)
+		of := slices.Compact(slices.Sorted(slices.Values(f.Digests)))
+		for i, s := range f.Scans {
+			if s.Of == nil {
+				f.Scans[i].Of = of
+			}
+		}
 		at := -1
 		for _, d := range f.Digests {
 			i, seen := owner[d]
@@ -50,10 +59,14 @@ func (f Facts) with(g Facts) Facts {
 	}
 	scans := slices.Clone(f.Scans)
 	for _, s := range g.Scans {
-		if !slices.ContainsFunc(scans, func(o Scan) bool {
-			return o.Scanner == s.Scanner && o.At.Equal(s.At) && slices.EqualFunc(o.Vulnerabilities, s.Vulnerabilities, same)
-		}) {
+		i := slices.IndexFunc(scans, func(o Scan) bool {
+			return o.Scanner == s.Scanner && o.At.Equal(s.At) && !apart(o.Of, s.Of) && slices.EqualFunc(o.Vulnerabilities, s.Vulnerabilities, same)
+		})
+		switch {
+		case i < 0:
 			scans = append(scans, s)
+		case len(scans[i].Of) < len(s.Of):
+			scans[i].Of = s.Of
 		}
 	}
 	components := f.Components
@@ -66,4 +79,20 @@ func (f Facts) with(g Facts) Facts {
 func same(a, b Vulnerability) bool {
 	return a.ID == b.ID && a.Package == b.Package && a.Version == b.Version && a.Severity == b.Severity && a.FixedIn == b.FixedIn && a.Scale == b.Scale &&
 		a.Published.Equal(b.Published) && a.Found.Equal(b.Found) && a.PublishedBy == b.PublishedBy && a.Exploited == b.Exploited && a.NotAffected == b.NotAffected && slices.Equal(a.Aliases, b.Aliases)
+}
+
+// apart tells of the digests of two reports, each in order, whether they are of two platforms: each names one that the other does not.
+func apart(a, b []string) bool {
+	var first, second bool
+	for len(a) > 0 && len(b) > 0 && !(first && second) {
+		switch c := strings.Compare(a[0], b[0]); {
+		case c < 0:
+			a, first = a[1:], true
+		case c > 0:
+			b, second = b[1:], true
+		default:
+			a, b = a[1:], b[1:]
+		}
+	}
+	return (first || len(a) > 0) && (second || len(b) > 0)
 }

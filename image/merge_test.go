@@ -36,6 +36,44 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestMergePlatforms: what a scanner found in one platform of an index is not forgotten when it looks at another platform later, nor by a report
+// on the index alone; it is when it looks at that platform again.
+func TestMergePlatforms(t *testing.T) {
+	bad := []image.Vulnerability{{ID: "CVE-2026-1", Severity: 5, Package: "openssl", Published: now.Add(-90 * day), PublishedBy: "nvd"}}
+	report := func(hours int, found []image.Vulnerability, digests ...string) image.Facts {
+		return image.Facts{Digests: digests, Scans: []image.Scan{{Scanner: "trivy", At: now.Add(time.Duration(hours-24) * time.Hour), Vulnerabilities: found}}}
+	}
+	vex := func(digests ...string) image.Facts {
+		return image.Facts{Digests: digests, Scans: []image.Scan{{Scanner: "openvex", Vulnerabilities: []image.Vulnerability{{ID: bad[0].ID, NotAffected: "not in the path of execution"}}}}}
+	}
+	arm, amd := numbered(1), numbered(2)
+	for what, c := range map[string]struct {
+		reports []image.Facts
+		want    image.Outcome
+	}{
+		"excused on the other platform": {[]image.Facts{report(1, bad, digest, arm), report(1, nil, digest, amd), vex(digest, amd)}, image.Deny},
+		"excused on this platform":      {[]image.Facts{report(1, bad, digest, arm), report(1, nil, digest, amd), vex(digest, arm)}, image.Allow},
+		"excused on all":                {[]image.Facts{report(1, bad, digest, arm), report(1, nil, digest, amd), vex(digest)}, image.Allow},
+		"the other platform later":      {[]image.Facts{report(1, bad, digest, arm), report(2, nil, digest, amd)}, image.Deny},
+		"both at once":                  {[]image.Facts{report(1, bad, digest, arm), report(1, nil, digest, amd)}, image.Deny},
+		"the same again":                {[]image.Facts{report(1, bad, digest, arm), report(2, nil, digest, amd), report(3, nil, digest, arm)}, image.Allow},
+		"the same, known by more":       {[]image.Facts{report(1, bad, digest, arm), report(3, nil, third, digest, arm)}, image.Allow},
+		"the index alone":               {[]image.Facts{report(1, bad, digest), report(2, nil, digest, amd)}, image.Allow},
+		"a scan of the same and others": {[]image.Facts{report(1, bad, digest, arm), report(2, nil, digest, amd), report(1, bad, digest, amd)}, image.Deny},
+	} {
+		for range 20 {
+			rand.Shuffle(len(c.reports), func(i, j int) { c.reports[i], c.reports[j] = c.reports[j], c.reports[i] })
+			all := image.Merge(c.reports)
+			if len(all) != 1 {
+				t.Fatalf("%s: %d images", what, len(all))
+			}
+			if got := image.Judge(all[0], bank, nil, now).Outcome(); got != c.want {
+				t.Fatalf("%s: %s, want %s", what, got, c.want)
+			}
+		}
+	}
+}
+
 // TestKnow: the index says the same as the verdict it was made of, at every second around its ends.
 func TestKnow(t *testing.T) {
 	for name, f := range map[string]image.Facts{
@@ -62,6 +100,27 @@ func numbered(n int) string {
 	var b [32]byte
 	binary.LittleEndian.PutUint64(b[3:], uint64(n)*0x9e3779b97f4a7c15)
 	return "sha256:" + hex.EncodeToString(b[:])
+}
+
+// TestIndexSigned: facts and signatures make an index in memory that grows with their number, not with the product of both.
+func TestIndexSigned(t *testing.T) {
+	all, signed := make([]image.Admitted, 10_000), make([]image.Signed, 1000)
+	for i := range all {
+		all[i] = image.Admitted{Digest: numbered(i), ScannedUntil: now}
+	}
+	for i := range signed {
+		signed[i] = image.Signed{Digest: numbered(i), Trust: "bank-0123456789ab", Until: now}
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	x := image.NewIndex(all, signed...)
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 100<<20 {
+		t.Errorf("%d MiB for %d facts and %d signatures", got>>20, x.Len(), len(signed))
+	}
+	if x.Len() != len(all) || len(x.Signed(numbered(7))) != 1 {
+		t.Errorf("%d facts, %v", x.Len(), x.Signed(numbered(7)))
+	}
 }
 
 // BenchmarkIndex: a million digests; bytes of index each, and a lookup with its comparison, beside a map of strings.

@@ -29,12 +29,13 @@ const maxPackages = 100
 type occurrence struct {
 	Vulnerability
 	at time.Time
+	of []string // the digests of its report
 }
 
-// weaknesses gathers what the newest scan of each scanner found, one entry for all that are the same under another name. What has
+// weaknesses gathers what the newest scans of each scanner found, one entry for all that are the same under another name. What has
 // no time is a statement: that an image is not affected excuses what scans found, and that it is counts as found.
 func weaknesses(f Facts, r Rule, known Advisories, now time.Time) []weakness {
-	newest := map[string]Scan{}
+	scans := map[string][]Scan{}
 	var found, before, statements []occurrence
 	for _, s := range f.Scans {
 		switch {
@@ -49,13 +50,13 @@ func weaknesses(f Facts, r Rule, known Advisories, now time.Time) []weakness {
 			}
 		default:
 			before = append(before, occurrences(s)...)
-			if !s.At.Before(newest[s.Scanner].At) {
-				newest[s.Scanner] = s
-			}
+			scans[s.Scanner] = append(scans[s.Scanner], s)
 		}
 	}
-	for _, scanner := range slices.Sorted(maps.Keys(newest)) {
-		found = append(found, occurrences(newest[scanner])...)
+	for _, scanner := range slices.Sorted(maps.Keys(scans)) {
+		for _, s := range newest(scans[scanner]) {
+			found = append(found, occurrences(s)...)
+		}
 	}
 	groups := names{}
 	for _, o := range slices.Concat(before, found, statements) {
@@ -90,10 +91,22 @@ func weaknesses(f Facts, r Rule, known Advisories, now time.Time) []weakness {
 	return all
 }
 
+// newest are those of one scanner's scans in whose place no later one stands: the last, and the last of each other platform of an index. Of two
+// of one time both count.
+func newest(scans []Scan) (all []Scan) {
+	slices.SortStableFunc(scans, func(a, b Scan) int { return b.At.Compare(a.At) })
+	for _, s := range scans {
+		if !slices.ContainsFunc(all, func(later Scan) bool { return later.At.After(s.At) && !apart(later.Of, s.Of) }) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 func occurrences(s Scan) []occurrence {
 	all := make([]occurrence, len(s.Vulnerabilities))
 	for i, v := range s.Vulnerabilities {
-		all[i] = occurrence{v, s.At}
+		all[i] = occurrence{v, s.At, s.Of}
 	}
 	return all
 }
@@ -112,7 +125,7 @@ func (w *weakness) add(o occurrence, statements []occurrence) {
 		if excuse != "" {
 			break
 		}
-		if s.Package == "" || s.Package == o.Package {
+		if (s.Package == "" || s.Package == o.Package) && !apart(s.of, o.of) {
 			excuse = s.NotAffected
 		}
 	}

@@ -28,6 +28,10 @@ import (
 // establishTimeout is how long the API server may take to serve a new kind; it takes well under a second.
 const establishTimeout = 30 * time.Second
 
+// leavingTimeout is how long a kind that is being deleted is waited for. One that nothing holds goes within some seconds; a longer
+// one waits for objects to be let go, which those who start after CRDs do.
+const leavingTimeout = 8 * time.Second
+
 // CRDs makes every CustomResourceDefinition in tree that is missing and waits until each is served. One that is there it leaves
 // as it is: whether that is an older release's or somebody's edit is the business of Kinds, of which one writes at a time.
 func CRDs(ctx context.Context, c client.Client, tree fs.FS) error {
@@ -87,9 +91,11 @@ func Namespace(ctx context.Context, c client.Client) error {
 	return ctx.Err()
 }
 
-// put makes a definition that is missing and waits until it is served. One that is being deleted is waited for, and made anew.
+// put makes a definition that is missing and waits until it is served. One that is being deleted is waited for, and made anew; where it does
+// not go it is served still, and Kinds makes it anew once it is gone.
 func put(ctx context.Context, c client.Client, want *apiextensionsv1.CustomResourceDefinition) error {
 	var last error
+	begun := time.Now()
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, establishTimeout, true, func(ctx context.Context) (bool, error) {
 		var have apiextensionsv1.CustomResourceDefinition
 		last = c.Get(ctx, client.ObjectKeyFromObject(want), &have)
@@ -97,7 +103,7 @@ func put(ctx context.Context, c client.Client, want *apiextensionsv1.CustomResou
 			last = client.IgnoreAlreadyExists(c.Create(ctx, want.DeepCopy())) // another replica may have been faster
 			return false, last
 		}
-		return last == nil && established(&have), last
+		return last == nil && (established(&have) || leaving(&have) && time.Since(begun) > leavingTimeout), last
 	})
 	if wait.Interrupted(err) && last == nil {
 		return fmt.Errorf("it is not served after %v", establishTimeout)
@@ -114,6 +120,11 @@ func Served(mapper meta.RESTMapper, tree fs.FS) error {
 		}
 	}
 	return err
+}
+
+// leaving reports whether a kind is being deleted: it is served as long as it is there, and takes no new object.
+func leaving(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	return crd.DeletionTimestamp != nil
 }
 
 // established reports whether the API server serves a kind, and goes on doing so.

@@ -55,6 +55,12 @@ func Folder(dir string) Source {
 	}
 }
 
+// statusError is an answer that is neither a file nor says that there is none.
+type statusError int
+
+// Error implements error.
+func (s statusError) Error() string { return fmt.Sprintf("found status %d; want 200", int(s)) }
+
 // HTTP is the Source of a ledger that Handler, or any other server of tlog-tiles, serves below a URL.
 func HTTP(client *http.Client, base string) Source {
 	return func(ctx context.Context, path string) ([]byte, error) {
@@ -73,7 +79,7 @@ func HTTP(client *http.Client, base string) Source {
 		case response.StatusCode == http.StatusNotFound:
 			return nil, fmt.Errorf("fetch %s: %w", path, fs.ErrNotExist)
 		case response.StatusCode != http.StatusOK:
-			return nil, fmt.Errorf("fetch %s: found status %d; want 200", path, response.StatusCode)
+			return nil, fmt.Errorf("fetch %s: %w", path, statusError(response.StatusCode))
 		}
 		data, err := io.ReadAll(io.LimitReader(response.Body, maxResource+1))
 		if err == nil && len(data) > maxResource {

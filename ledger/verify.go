@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"slices"
 
 	"golang.org/x/mod/sumdb/note"
@@ -52,7 +54,7 @@ type Verified struct {
 // Verify reads a whole ledger and verifies every entry, every full tile, and that its checkpoint signs them. trusted is
 // the key that the reader got from elsewhere; the keys after it are taken from the log's key rotations, each signed by the
 // key before. each, where it is not nil, is called with every entry in order. Memory does not grow with the log. Errors
-// are a *Fault, or wrap ErrCheckpoint or ErrDamaged.
+// are a *Fault, or wrap ErrCheckpoint or ErrDamaged; where the ledger could not be reached they are the source's, and say nothing of it.
 func Verify(ctx context.Context, from Source, trusted Keyring, each func(Entry) error) (Verified, error) {
 	v := Verified{Keys: slices.Clone(trusted)}
 	signed, err := from(ctx, checkpointFile)
@@ -84,6 +86,16 @@ func (v Verified) Anchor(ctx context.Context, from Source, outside []byte) error
 	return VerifyGrowth(ctx, from, old, v.Tree)
 }
 
+// unreached reports an error of the way to a ledger, or that whoever asked has gone: nothing follows from it of the ledger itself.
+func unreached(ctx context.Context, err error) bool {
+	if err == nil {
+		return false
+	}
+	_, network := errors.AsType[net.Error](err)
+	_, status := errors.AsType[statusError](err)
+	return ctx.Err() != nil || network || status || errors.Is(err, fs.ErrPermission)
+}
+
 // pass is one reading of a whole ledger.
 type pass struct {
 	from Source
@@ -97,6 +109,9 @@ func (p *pass) run(ctx context.Context) error {
 	tree := p.v.Tree
 	for p.edge.size < tree.N {
 		entries, err := Read(ctx, p.from, uint64(tree.N), uint64(p.edge.size), width)
+		if unreached(ctx, err) {
+			return err
+		}
 		if err != nil {
 			first := uint64(p.edge.size)
 			path := tilePath(-1, p.edge.size/width, filled(tree.N, 0, p.edge.size/width))
@@ -141,6 +156,9 @@ func (p *pass) entry(ctx context.Context, e Entry) error {
 	return p.edge.add(tlog.RecordHash(e.Statement), func(level int, n int64, computed []byte) error {
 		path := tilePath(level, n, width)
 		stored, err := p.from(ctx, path)
+		if unreached(ctx, err) {
+			return err
+		}
 		if p.tile != nil || err == nil && bytes.Equal(stored, computed) {
 			return nil
 		}
@@ -213,6 +231,9 @@ func Consistency(ctx context.Context, from Source, n int64, tree tlog.Tree) (tlo
 		return nil, nil
 	}
 	proof, err := tlog.ProveTree(tree.N, n, tlog.TileHashReader(tree, &tiles{ctx: ctx, from: from}))
+	if unreached(ctx, err) {
+		return nil, fmt.Errorf("prove that %d entries begin with %d: %w", tree.N, n, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("prove that %d entries begin with %d: %w: %w", tree.N, n, ErrDamaged, err)
 	}
@@ -229,6 +250,9 @@ func Inclusion(ctx context.Context, from Source, tree tlog.Tree, index uint64) (
 		return Entry{}, nil, fmt.Errorf("read entry %d: the checkpoint counts %d", index, tree.N)
 	}
 	proof, err := tlog.ProveRecord(tree.N, int64(index), tlog.TileHashReader(tree, &tiles{ctx: ctx, from: from}))
+	if unreached(ctx, err) {
+		return Entry{}, nil, fmt.Errorf("prove entry %d: %w", index, err)
+	}
 	if err != nil {
 		return Entry{}, nil, fmt.Errorf("prove entry %d: %w: %w", index, ErrDamaged, err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/fix"
+	"ringfence.dev/ringfence/manifest"
 )
 
 // Namespace is what objects take from theirs.
@@ -72,7 +73,7 @@ func Metadata(object map[string]any, ns Namespace, spec *v1alpha1.GuardSpec) (ch
 		own := at(object, "metadata", field)
 		for _, key := range keys {
 			if _, has := own[key]; !has && from[key] != "" {
-				changes = append(changes, fix.Change{Pointer: "/metadata/" + field + "/" + escape(key), Value: from[key]})
+				changes = append(changes, fix.Change{Pointer: "/metadata/" + field + "/" + manifest.EscapeStep(key), Value: from[key]})
 			}
 		}
 	}
@@ -104,7 +105,7 @@ func Differing(object map[string]any, ns Namespace, spec *v1alpha1.GuardSpec) (a
 			own := at(object, append(slices.Clone(place), field)...)
 			for _, key := range keys {
 				if value, has := own[key].(string); has && from[key] != "" && value != from[key] {
-					all = append(all, Difference{"/" + strings.Join(place, "/") + "/" + field + "/" + escape(key), value, from[key]})
+					all = append(all, Difference{"/" + strings.Join(place, "/") + "/" + field + "/" + manifest.EscapeStep(key), value, from[key]})
 				}
 			}
 		}
@@ -162,7 +163,7 @@ func Defaults(object map[string]any, spec *v1alpha1.GuardSpec) (r Result) {
 	}
 	if len(r.Defaults) > 0 {
 		r.Defaults = ordered(r.Defaults)
-		r.Changes = append(r.Changes, fix.Change{Pointer: "/metadata/annotations/" + escape(v1alpha1.AnnotationDefaulted), Value: note(object, r.Defaults)})
+		r.Changes = append(r.Changes, fix.Change{Pointer: "/metadata/annotations/" + manifest.EscapeStep(v1alpha1.AnnotationDefaulted), Value: note(object, r.Defaults)})
 	}
 	return r
 }
@@ -243,10 +244,6 @@ func list(v any) []any {
 func str(v any) string {
 	s, _ := v.(string)
 	return s
-}
-
-func escape(key string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 }
 
 // Operation is one step of an RFC 6902 JSON patch.

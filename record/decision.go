@@ -30,7 +30,7 @@ type decisionBody struct {
 	Operation  string      `json:"operation"`
 	Subject    subject     `json:"subject"`
 	Actor      actor       `json:"actor"`
-	NotPassed  []notPassed `json:"notPassed"`
+	NotPassed  []inRequest `json:"notPassed"`
 }
 
 // Decision is the admission-decision.v1 record of one request. catalogue is the catalogue's digest in hex. The same review always
@@ -48,13 +48,19 @@ func Decision(d Decided, catalogue string, actorKey []byte, at time.Time) (Recor
 }
 
 // list is what did not pass, sorted by control.
-func list(fs []finding.Finding) []notPassed {
-	out := []notPassed{}
+func list(fs []finding.Finding) []inRequest {
+	out := []inRequest{}
 	for _, f := range fs {
-		if n, ok := failed(f); ok {
-			out = append(out, n)
+		n, ok := failed(f)
+		if !ok {
+			continue
 		}
+		one := inRequest{notPassed: n}
+		if f.Waiver != nil {
+			one.Waiver = f.Waiver.Name
+		}
+		out = append(out, one)
 	}
-	slices.SortStableFunc(out, func(a, b notPassed) int { return cmp.Compare(a.Control, b.Control) })
+	slices.SortStableFunc(out, func(a, b inRequest) int { return cmp.Compare(a.Control, b.Control) })
 	return out
 }

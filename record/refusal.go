@@ -21,7 +21,7 @@ type refusalBody struct {
 	InTheName *actor      `json:"inTheNameOf,omitempty"`
 	Refused   bool        `json:"refused"`
 	DryRun    bool        `json:"dryRun,omitempty"`
-	NotPassed []notPassed `json:"notPassed"`
+	NotPassed []inRequest `json:"notPassed"`
 	Seen      time.Time   `json:"seen"`
 	Source    string      `json:"source"`
 }
@@ -43,6 +43,12 @@ type notPassed struct {
 	Action  finding.Action  `json:"action"`
 	Value   string          `json:"value,omitempty"`
 	Path    string          `json:"path,omitempty"`
+}
+
+// inRequest is what did not pass in a request, and the waiver that let it in all the same.
+type inRequest struct {
+	notPassed
+	Waiver string `json:"waiver,omitempty"`
 }
 
 // Refusal is the native-refusal.v1 record of one request, from what was found in its audit event, which must have been

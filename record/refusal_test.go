@@ -64,3 +64,14 @@ func TestRefusal(t *testing.T) {
 		t.Error("Refusal of nothing = nil, want an error")
 	}
 }
+
+// TestRefusalWaived: what a waiver let in says so, in the form of its kind.
+func TestRefusalWaived(t *testing.T) {
+	f := finding.Finding{Control: "RF-WL-01", Outcome: finding.Fail, Action: finding.Deny, Waiver: &finding.Waiver{Name: "legacy", Expires: "2026-12-01T00:00:00Z"},
+		Subject:  finding.Subject{APIVersion: "v1", Kind: "Pod", Namespace: "a", Name: "p"},
+		Observed: &finding.Observed{AuditID: "1", Operation: "CREATE", User: "u", Time: time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)}}
+	r, err := record.Refusal([]finding.Finding{f}, strings.Repeat("0", 64), []byte("0123456789abcdef0123456789abcdef"), "webhook", time.Now())
+	if err != nil || !strings.Contains(string(r.Body), `"waiver":"legacy"`) {
+		t.Fatalf("%s, %v", r.Body, err)
+	}
+}

@@ -62,8 +62,8 @@ func bounded[T any](ctx context.Context, work func(context.Context) (T, error)) 
 	for {
 		select {
 		case r := <-done:
-			if limit.Err() != nil && ctx.Err() == nil {
-				return none, errSlow
+			if limit.Err() != nil {
+				return none, ended(ctx)
 			}
 			return r.value, r.err
 		case <-ticker.C:
@@ -72,9 +72,17 @@ func bounded[T any](ctx context.Context, work func(context.Context) (T, error)) 
 				return none, fmt.Errorf("%w: its templates take more than %d MiB; look for a loop, or a count that is too large", ErrRunaway, renderMemory>>20)
 			}
 		case <-limit.Done():
-			return none, errSlow
+			return none, ended(ctx)
 		}
 	}
+}
+
+// ended is why a rendering ended early: whoever asked wanted no more, or it took too long.
+func ended(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted: %w", ctx.Err())
+	}
+	return errSlow
 }
 
 // errSlow says that a rendering took too long.

@@ -57,3 +57,17 @@ func TestRunaway(t *testing.T) {
 		t.Errorf("error %v, want ErrRunaway", err)
 	}
 }
+
+// TestInterrupted: who ends the rendering is told so, and not to look for a loop.
+func TestInterrupted(t *testing.T) {
+	for name, work := range map[string]func(context.Context) (int, error){
+		"a function sees it": func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, errSlow },
+		"nothing sees it":    func(context.Context) (int, error) { time.Sleep(time.Second); return 0, nil },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		if _, err := bounded(ctx, work); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -11,16 +11,16 @@ import (
 	"ringfence.dev/ringfence/finding"
 )
 
-// KeptName is the name of a report that is kept in a cluster, one in each namespace.
+// KeptName is the name of a report that is kept in a cluster, one in each namespace and one of what lies in none.
 const KeptName = "ringfence-scan"
 
 // MaxKept is how many findings a report in a cluster lists at most.
 const MaxKept = maxResults
 
-// Keep writes one report of what is open in a namespace, to be kept in a cluster. It lists the worst of the findings, limit of them and MaxKept at
+// Keep writes one report of what is open in a namespace, "" for what lies in none, to be kept in a cluster. It lists the worst of the findings, limit of them and MaxKept at
 // most, and its summary counts all. Equal findings in any order make the same bytes. It returns how many are left out.
 func Keep(w io.Writer, kinds ReportKinds, namespace string, findings []finding.Finding, limit int) (left int, err error) {
-	if !namespaceName.MatchString(namespace) {
+	if namespace != "" && !namespaceName.MatchString(namespace) {
 		return 0, fmt.Errorf("write a policy report: found namespace %s; want a name as Kubernetes has them", finding.Value(namespace))
 	}
 	findings = slices.Clone(findings)

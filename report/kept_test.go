@@ -58,7 +58,7 @@ func TestKeep(t *testing.T) {
 	if text, left := write(100_000); left != len(all)-report.MaxKept || strings.Count(text, "- source: ") != report.MaxKept {
 		t.Errorf("without a limit, %d of %d are left out", left, len(all))
 	}
-	if _, err := report.Keep(&bytes.Buffer{}, report.OpenReportKinds(), "", all, 1); err == nil {
-		t.Error("a report of no namespace was written")
+	if _, err := report.Keep(&bytes.Buffer{}, report.OpenReportKinds(), "Not A Name", all, 1); err == nil {
+		t.Error("a report of what cannot be a namespace was written")
 	}
 }

@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"container/heap"
 	"context"
 	"slices"
 	"time"
@@ -11,38 +10,6 @@ import (
 	"ringfence.dev/ringfence/policy"
 	"ringfence.dev/ringfence/record"
 )
-
-// end is an instant at which something in a namespace's Guard ends.
-type end struct {
-	at        time.Time
-	namespace string
-}
-
-// ends is a heap of them, the next first. One whose Guard is another by then is passed over.
-type ends []end
-
-// Len implements heap.Interface.
-func (e ends) Len() int { return len(e) }
-
-// Less implements heap.Interface.
-func (e ends) Less(i, j int) bool { return e[i].at.Before(e[j].at) }
-
-// Swap implements heap.Interface.
-func (e ends) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-
-// Push implements heap.Interface.
-func (e *ends) Push(x any) {
-	if one, ok := x.(end); ok {
-		*e = append(*e, one)
-	}
-}
-
-// Pop implements heap.Interface.
-func (e *ends) Pop() any {
-	last := (*e)[len(*e)-1]
-	*e = (*e)[:len(*e)-1]
-	return last
-}
 
 // judgeAll judges what waits until ctx ends. It is one goroutine: a scan takes one core at most, and nothing is decided twice at once.
 func (s *Scan) judgeAll(ctx context.Context) {
@@ -73,8 +40,8 @@ func (s *Scan) next() (o *object, unhurried bool, wait time.Duration) {
 	defer s.mu.Unlock()
 	now := s.cfg.Now()
 	wait = look
-	if len(s.ends) > 0 {
-		wait = max(time.Millisecond, min(wait, s.ends[0].at.Sub(now)))
+	if !s.ends.IsZero() {
+		wait = max(time.Millisecond, min(wait, s.ends.Sub(now)))
 	}
 	if len(s.pending) > crowd || slices.ContainsFunc(s.kinds, func(k *kind) bool { return k.served != nil && !k.listed && k.failing.IsZero() }) {
 		return nil, false, wait
@@ -87,7 +54,7 @@ func (s *Scan) next() (o *object, unhurried bool, wait time.Duration) {
 		s.urgent = s.urgent[1:]
 		return o, false, 0
 	}
-	if s.whole.IsZero() && slices.ContainsFunc(s.kinds, func(k *kind) bool { return k.listed }) {
+	if s.whole.IsZero() && len(s.later) == 0 && slices.ContainsFunc(s.kinds, func(k *kind) bool { return k.listed }) {
 		s.whole = now
 	}
 	if o = s.slow.head(); o != nil {
@@ -130,23 +97,29 @@ func (s *Scan) lookAtClock(ctx context.Context) {
 	now := s.cfg.Now().Round(0)
 	back := now.Before(s.clock.Add(-look))
 	s.clock = now
-	over := map[string]bool{}
-	for len(s.ends) > 0 && !s.ends[0].at.After(now) {
-		if one, ok := heap.Pop(&s.ends).(end); ok {
-			in := s.spaces[one.namespace]
-			over[one.namespace] = in != nil && in.guard != nil && in.guard.Next.Equal(one.at)
-		}
-	}
-	if back {
-		for namespace := range s.spaces {
-			over[namespace] = true
+	var over []string
+	if back || !s.ends.IsZero() && !s.ends.After(now) {
+		s.ends = time.Time{}
+		for namespace, in := range s.spaces {
+			if back || in.guard != nil && !in.guard.Next.IsZero() && !in.guard.Next.After(now) {
+				over = append(over, namespace)
+			} else if in.guard != nil {
+				s.endsAt(in.guard.Next)
+			}
 		}
 	}
 	s.mu.Unlock()
-	for namespace, is := range over {
-		if is && ctx.Err() == nil {
+	for _, namespace := range over {
+		if ctx.Err() == nil {
 			s.renew(namespace, &s.urgent)
 		}
+	}
+}
+
+// endsAt notes that something in a Guard ends; zero is never. s.mu is held.
+func (s *Scan) endsAt(at time.Time) {
+	if !at.IsZero() && (s.ends.IsZero() || at.Before(s.ends)) {
+		s.ends = at
 	}
 }
 
@@ -180,9 +153,8 @@ func (s *Scan) guard(ctx context.Context, namespace string) (Guard, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if in := s.spaces[namespace]; in != nil {
-		if in.guard = &g; !g.Next.IsZero() {
-			heap.Push(&s.ends, end{g.Next, namespace})
-		}
+		in.guard = &g
+		s.endsAt(g.Next)
 	}
 	return g, nil
 }
@@ -200,8 +172,8 @@ func (s *Scan) judge(ctx context.Context, o *object) {
 	packed, changed, subject := o.packed, o.changed, s.subject(o)
 	o.changed = false
 	made := slices.ContainsFunc(o.makers, func(m cluster.Identity) bool { return s.makers[m] })
-	early := !made && len(o.makers) > 0 && s.cfg.Now().Sub(o.first) < patience
-	if early {
+	early := !made && len(o.makers) > 0 && s.cfg.Now().Sub(o.first) < patience && !o.gone
+	if o.early = early; early {
 		o.changed = changed
 		s.later = append(s.later, o)
 	}

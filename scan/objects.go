@@ -26,8 +26,10 @@ type object struct {
 	waits  bool   // to be judged
 	// hurried says that it stands in the urgent queue.
 	hurried bool
-	since   time.Time // since when it waits
-	first   time.Time // when it was first seen
+	// early says that it was seen before the one that it says made it, and waits for that.
+	early bool
+	since time.Time // since when it waits
+	first time.Time // when it was first seen
 	// changed says that it changed since it was judged, seen that this process judged it, unjudged that it could not be.
 	changed, seen, unjudged, gone bool
 }
@@ -196,7 +198,7 @@ func (s *Scan) remove(r ref, why string) {
 	if len(in.objects) == 0 {
 		delete(s.spaces, r.namespace)
 	}
-	o.gone, o.waits, o.packed = true, false, nil
+	o.gone, o.waits, o.early, o.packed = true, false, false, nil
 	s.orphan(o)
 	for _, f := range o.stands {
 		s.closed(o, f, why)

@@ -96,8 +96,8 @@ type Scan struct {
 	urgent  queue                     // what changed
 	slow    queue                     // what the rules changed for
 	later   []*object                 // what waits for its maker, the first first
-	ends    ends
-	touched map[string]bool // namespaces whose Guard may be another
+	ends    time.Time                 // when something in a Guard that counts ends first, or before; zero for never
+	touched map[string]bool           // namespaces whose Guard may be another
 	// editions change with what stands in a namespace, and edits counts them all.
 	editions map[string]uint64
 	edits    uint64

@@ -308,11 +308,31 @@ func TestLife(t *testing.T) {
 	s.put("configmaps", "new", bad("n"))
 	b.wants("opened ConfigMap/new n Deny")
 	s.put("replicasets", "rs", nil) // what it made is judged in its place
-	b.wants("closed ReplicaSet/rs r Deny deleted")
+	for b.scan.State().Waiting == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.mu.Lock()
+	b.now = b.now.Add(time.Minute)
+	b.mu.Unlock()
+	b.wants("closed ReplicaSet/rs r Deny deleted", "opened Pod/rs-1 r Deny")
+}
+
+// TestEarly: what waits for the one that it says made it is not judged, and so not everything is.
+func TestEarly(t *testing.T) {
+	s := serve(t)
+	s.put("pods", "rs-1", map[string]any{"annotations": map[string]any{"bad": "r"}, "ownerReferences": []any{map[string]any{"controller": true, "apiVersion": "apps/v1", "kind": "ReplicaSet", "uid": "nobody's"}}})
+	b := start(t, s, guarded(t, "1", "Deny"))
+	time.Sleep(500 * time.Millisecond) // in which it could be called judged
+	if state := b.scan.State(); state.Waiting != 1 || !state.Whole.IsZero() {
+		t.Errorf("while its maker may come: %+v", state)
+	}
 	b.mu.Lock()
 	b.now = b.now.Add(time.Minute)
 	b.mu.Unlock()
 	b.wants("opened Pod/rs-1 r Deny")
+	if state := b.scan.State(); state.Whole.IsZero() {
+		t.Errorf("after it was judged: %+v", state)
+	}
 }
 
 // TestRules: another Guard judges its namespace anew and tells only what differs; without one nothing is known.

@@ -34,7 +34,7 @@ func (s *Scan) Spaces(severity func(control string) finding.Severity) map[string
 		}
 		for _, o := range in.objects {
 			space.Unjudged = space.Unjudged || o.unjudged
-			if o.waits && (space.Waiting.IsZero() || o.since.Before(space.Waiting)) {
+			if (o.waits || o.early) && (space.Waiting.IsZero() || o.since.Before(space.Waiting)) {
 				space.Waiting = o.since
 			}
 			for _, f := range o.stands {

@@ -34,7 +34,7 @@ func (s *Scan) State() State {
 		if o.packed != nil {
 			out.Objects++
 		}
-		if o.waits {
+		if o.waits || o.early {
 			out.Waiting++
 			if o.since.Before(out.AsOf) {
 				out.AsOf = o.since

@@ -49,7 +49,8 @@ const (
 	annotationNotSeen      = "ringfence.dev/not-seen"
 )
 
-// policyReports keeps one report in each guarded namespace, in the forms that the Platform asks for. The manager runs it on the replica that leads.
+// policyReports keeps one report in each guarded namespace, and one of what lies in none, in the forms that the Platform asks for. The manager
+// runs it on the replica that leads.
 type policyReports struct {
 	*Server
 	mgr   ctrl.Manager
@@ -57,11 +58,12 @@ type policyReports struct {
 	forms []*reportForm
 }
 
-// reportForm is one of the two forms.
+// reportForm is a kind of one of the two forms: of namespaces, or of what lies in none.
 type reportForm struct {
-	kinds  report.ReportKinds
-	field  string // of spec.reports
-	wanted func(v1alpha1.ReportRules) bool
+	kinds   report.ReportKinds
+	cluster bool
+	field   string // of spec.reports
+	wanted  func(v1alpha1.ReportRules) bool
 	// kept are those that there are, by namespace, as they were listed; nil where that is not known.
 	kept   map[string]keptReport
 	listed time.Time
@@ -83,10 +85,21 @@ type keptReport struct {
 
 // addReports has the leader keep policy reports.
 func (s *Server) addReports(mgr ctrl.Manager) error {
-	return mgr.Add(&policyReports{Server: s, mgr: mgr, every: cmp.Or(s.cfg.ReportEvery, DefaultReportEvery), forms: []*reportForm{
-		{kinds: report.OpenReportKinds(), field: "openReports", wanted: func(r v1alpha1.ReportRules) bool { return r.OpenReports }},
-		{kinds: report.PolicyReportKinds(), field: "policyReports", wanted: func(r v1alpha1.ReportRules) bool { return r.PolicyReports }},
-	}})
+	r := &policyReports{Server: s, mgr: mgr, every: cmp.Or(s.cfg.ReportEvery, DefaultReportEvery)}
+	for _, cluster := range []bool{false, true} {
+		r.forms = append(r.forms,
+			&reportForm{kinds: report.OpenReportKinds(), cluster: cluster, field: "openReports", wanted: func(r v1alpha1.ReportRules) bool { return r.OpenReports }},
+			&reportForm{kinds: report.PolicyReportKinds(), cluster: cluster, field: "policyReports", wanted: func(r v1alpha1.ReportRules) bool { return r.PolicyReports }})
+	}
+	return mgr.Add(r)
+}
+
+// kind is what its reports are.
+func (f *reportForm) kind() string {
+	if f.cluster {
+		return f.kinds.Cluster
+	}
+	return f.kinds.Namespaced
 }
 
 // Start keeps them until ctx ends.
@@ -138,11 +151,11 @@ func (r *policyReports) keep(ctx context.Context, f *reportForm, p *v1alpha1.Pla
 	if _, err := r.mgr.GetRESTMapper().RESTMapping(f.gvk().GroupKind(), f.gvk().Version); meta.IsNoMatchError(err) {
 		f.kept, f.swept = nil, !on
 		if on {
-			return fmt.Errorf("the cluster does not serve %s of %s; fix: install its definition, or take %s out of spec.reports", f.kinds.Namespaced, f.kinds.APIVersion, f.field)
+			return fmt.Errorf("the cluster does not serve %s of %s; fix: install its definition, or take %s out of spec.reports", f.kind(), f.kinds.APIVersion, f.field)
 		}
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("ask the cluster for %s: %w", f.kinds.Namespaced, err)
+		return fmt.Errorf("ask the cluster for %s: %w", f.kind(), err)
 	}
 	if f.kept == nil || r.cfg.Now().Sub(f.listed) >= reportAgain*r.every {
 		if err := r.list(ctx, f); !on && f.kept == nil && apierrors.IsForbidden(err) {
@@ -165,7 +178,7 @@ func (r *policyReports) keep(ctx context.Context, f *reportForm, p *v1alpha1.Pla
 
 // fault says of what was being done that it went wrong.
 func (f *reportForm) fault(doing string, err error) error {
-	err = fmt.Errorf("%s %s: %w", doing, f.kinds.Namespaced, err)
+	err = fmt.Errorf("%s %s: %w", doing, f.kind(), err)
 	if apierrors.IsForbidden(err) {
 		return fmt.Errorf("%w; fix: give Ringfence's account the right: reports.%s of the chart", err, f.field)
 	}
@@ -173,14 +186,14 @@ func (f *reportForm) fault(doing string, err error) error {
 }
 
 func (f *reportForm) gvk() schema.GroupVersionKind {
-	return schema.FromAPIVersionAndKind(f.kinds.APIVersion, f.kinds.Namespaced)
+	return schema.FromAPIVersionAndKind(f.kinds.APIVersion, f.kind())
 }
 
 // list asks which reports of Ringfence's there are. Of one that somebody changed it is forgotten what it was made of.
 func (r *policyReports) list(ctx context.Context, f *reportForm) error {
 	kept := map[string]keptReport{}
 	var page metav1.PartialObjectMetadataList
-	page.SetGroupVersionKind(f.gvk().GroupVersion().WithKind(f.kinds.Namespaced + "List"))
+	page.SetGroupVersionKind(f.gvk().GroupVersion().WithKind(f.kind() + "List"))
 	for {
 		if err := r.mgr.GetAPIReader().List(ctx, &page, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}, client.Limit(reportPage), client.Continue(page.Continue)); err != nil {
 			return err
@@ -227,15 +240,9 @@ func (r *policyReports) remove(ctx context.Context, f *reportForm, stays func(na
 
 // write writes those that are others, once the scan has seen everything.
 func (r *policyReports) write(ctx context.Context, f *reportForm, p *v1alpha1.Platform, rules v1alpha1.ReportRules) error {
-	var guards v1alpha1.GuardList
-	if err := r.mgr.GetClient().List(ctx, &guards, client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("list Guards: %w", err)
-	}
-	guarded := map[string]bool{}
-	for i := range guards.Items {
-		if g := &guards.Items[i]; g.Name == v1alpha1.GuardName && g.DeletionTimestamp == nil && !tenant.Exempt(p, g.Namespace) {
-			guarded[g.Namespace] = true
-		}
+	guarded, err := r.guarded(ctx, f, p)
+	if err != nil {
+		return err
 	}
 	if err := r.remove(ctx, f, func(namespace string) bool { return guarded[namespace] }); err != nil {
 		return err
@@ -276,6 +283,24 @@ func (r *policyReports) write(ctx context.Context, f *reportForm, p *v1alpha1.Pl
 		f.kept[namespace] = is
 	}
 	return nil
+}
+
+// guarded are the namespaces that have a report: "" is none.
+func (r *policyReports) guarded(ctx context.Context, f *reportForm, p *v1alpha1.Platform) (map[string]bool, error) {
+	if f.cluster {
+		return map[string]bool{"": true}, nil
+	}
+	var guards v1alpha1.GuardList
+	if err := r.mgr.GetClient().List(ctx, &guards, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list Guards: %w", err)
+	}
+	guarded := map[string]bool{}
+	for i := range guards.Items {
+		if g := &guards.Items[i]; g.Name == v1alpha1.GuardName && g.DeletionTimestamp == nil && !tenant.Exempt(p, g.Namespace) {
+			guarded[g.Namespace] = true
+		}
+	}
+	return guarded, nil
 }
 
 // one is the report of a namespace as it should be.

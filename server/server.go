@@ -303,7 +303,7 @@ func (s *Server) Close() {
 
 // reconcile installs what is missing and runs the reconcilers.
 func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
-	logger := logr.FromSlogHandler(s.log.Handler())
+	logger := logr.FromSlogHandler(ending{s.log.Handler(), func() bool { return ctx.Err() != nil }})
 	klog.SetLogger(logger)
 	ctrl.SetLogger(logger)
 	c, err := kube.NewClient(rest)
@@ -318,7 +318,7 @@ func (s *Server) reconcile(ctx context.Context, rest *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := s.manager(rest, c.Scheme())
+	mgr, err := s.manager(rest, c.Scheme(), logger)
 	if err != nil {
 		return err
 	}
@@ -340,10 +340,10 @@ func (s *Server) install(ctx context.Context, c client.Client) error {
 }
 
 // manager is the reconcilers, ready to start.
-func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, error) {
+func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme, logger logr.Logger) (ctrl.Manager, error) {
 	skip := true
 	mgr, err := ctrl.NewManager(rest, s.cfg.Replicas.elect(ctrl.Options{
-		Scheme: scheme, Logger: logr.FromSlogHandler(s.log.Handler()), Metrics: metricsserver.Options{BindAddress: "0"},
+		Scheme: scheme, Logger: logger, Metrics: metricsserver.Options{BindAddress: "0"},
 		Cache:      cache.Options{ByObject: cached()},
 		Controller: config.Controller{SkipNameValidation: &skip}, // two servers may run in one test process
 	}))

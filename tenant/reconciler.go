@@ -133,12 +133,20 @@ func (r *Reconciler) reconcileTenant(ctx context.Context, req reconcile.Request)
 		return reconcile.Result{}, fmt.Errorf("gather tenant %s: %w", t.Name, err)
 	}
 	var outcomes []outcome
+	var away error
 	for _, plan := range Plan(in) {
 		err := r.write(ctx, plan.Changes)
-		if transient(err) || kindAway(err) {
+		if kindAway(err) { // the kind comes back once every Guard of it is let go, those of the other namespaces too
+			away = err
+			continue
+		}
+		if transient(err) {
 			return later(err)
 		}
 		outcomes = append(outcomes, outcome{plan, err})
+	}
+	if away != nil {
+		return later(away)
 	}
 	if err := r.showSights(ctx, in, outcomes); err != nil {
 		return later(err)

@@ -7,8 +7,8 @@ import (
 	"ringfence.dev/ringfence/record"
 )
 
-// Change is a write to something that says what is refused: an object of ringfence.dev, or a native policy or binding of
-// Ringfence.
+// Change is a write to something that says what is refused: an object of ringfence.dev, the definition of such a kind, or a native
+// policy or binding of Ringfence.
 type Change struct {
 	// Subject is the object. Its name is empty where many were deleted at once.
 	Subject finding.Subject
@@ -22,8 +22,20 @@ type Change struct {
 const (
 	ownGroup       = "ringfence.dev"
 	admissionGroup = "admissionregistration.k8s.io"
+	kindsGroup     = "apiextensions.k8s.io"
 	ownPrefix      = "ringfence-"
 )
+
+// ours reports whether an object of a group, by its name, is Ringfence's. Where many were deleted at once there is no name: then it may be.
+func ours(group, name string) bool {
+	switch group {
+	case admissionGroup:
+		return name == "" || strings.HasPrefix(name, ownPrefix)
+	case kindsGroup:
+		return name == "" || strings.HasSuffix(name, "."+ownGroup)
+	}
+	return true
+}
 
 // changeKinds are the kinds of the resources whose writes are changes, by group and resource.
 func changeKinds(group, resource string) string {
@@ -50,6 +62,8 @@ func changeKinds(group, resource string) string {
 		return "MutatingAdmissionPolicy"
 	case admissionGroup + "/mutatingadmissionpolicybindings":
 		return "MutatingAdmissionPolicyBinding"
+	case kindsGroup + "/customresourcedefinitions":
+		return "CustomResourceDefinition"
 	}
 	return ""
 }
@@ -62,7 +76,7 @@ func ChangeOf(e Event) (Change, bool) {
 		return Change{}, false
 	}
 	kind := changeKinds(ref.APIGroup, ref.Resource)
-	if kind == "" || ref.APIGroup == admissionGroup && ref.Name != "" && !strings.HasPrefix(ref.Name, ownPrefix) {
+	if kind == "" || !ours(ref.APIGroup, ref.Name) {
 		return Change{}, false
 	}
 	c := Change{Observed: observed(e), Subject: finding.Subject{APIVersion: clean(ref.APIGroup+"/"+ref.APIVersion, maxName), Kind: kind,

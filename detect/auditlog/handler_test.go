@@ -340,7 +340,7 @@ func TestChangeOf(t *testing.T) {
 			`"objectRef":{"resource":"` + resource + `","name":"` + name + `","apiGroup":"` + group + `","apiVersion":"v1"}}`
 	}
 	ok := `"responseStatus":{"code":200},`
-	const own, admission = "ringfence.dev", "admissionregistration.k8s.io"
+	const own, admission, kinds = "ringfence.dev", "admissionregistration.k8s.io", "apiextensions.k8s.io"
 	for body, want := range map[string]string{
 		event("create", own, "tenants", "a", `"responseStatus":{"code":201},`):                                 "CREATE Tenant a by jane",
 		event("patch", own, "platforms", "platform", ok):                                                       "UPDATE Platform platform by jane",
@@ -348,6 +348,10 @@ func TestChangeOf(t *testing.T) {
 		event("delete", admission, "validatingadmissionpolicies", "ringfence-a-deny", ok):                      "DELETE ValidatingAdmissionPolicy ringfence-a-deny by jane",
 		event("deletecollection", admission, "validatingadmissionpolicybindings", "", ok):                      "DELETE ValidatingAdmissionPolicyBinding  by jane",
 		event("delete", admission, "validatingadmissionpolicies", "other", ok):                                 "",
+		event("delete", kinds, "customresourcedefinitions", "waivers.ringfence.dev", ok):                       "DELETE CustomResourceDefinition waivers.ringfence.dev by jane",
+		event("deletecollection", kinds, "customresourcedefinitions", "", ok):                                  "DELETE CustomResourceDefinition  by jane",
+		event("delete", kinds, "customresourcedefinitions", "waivers.example.com", ok):                         "",
+		event("delete", kinds, "customresourcedefinitions", "waivers.notringfence.dev", ok):                    "",
 		event("get", own, "tenants", "a", ok):                                                                  "",
 		event("create", own, "tenants", "a", `"responseStatus":{"code":403},`):                                 "",
 		event("patch", own, "tenants", "a", ok+`"requestURI":"/apis?dryRun=All",`):                             "",

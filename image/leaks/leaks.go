@@ -154,9 +154,6 @@ func (l *allowlist) compile() (a allowed, err error) {
 	return a, nil
 }
 
-// Count is how many rules there are.
-func (r *Rules) Count() int { return len(r.rules) }
-
 // Passes tells whether a file with this path is never looked at.
 func (r *Rules) Passes(path string) bool {
 	return slices.ContainsFunc(r.global, func(a allowed) bool { return a.path(path) })

@@ -20,9 +20,6 @@ func TestFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rules.Count() < 200 {
-		t.Errorf("%d rules; gitleaks 8.30.1 has 222", rules.Count())
-	}
 	for _, c := range []struct{ path, text, rule string }{
 		{"etc/aws", "first\nkey = " + accessKey + "\n", "aws-access-token"},
 		{"app/config", "x\nTOKEN=" + token + "\n", "github-pat"},

@@ -78,6 +78,7 @@ type manifest struct {
 // Attached reads what signatures and statements the registry keeps with an image: by the referrers API, by the fallback tag of
 // registries without it, and by cosign's older tags. None is an empty list. The error is ErrAway, or says what is too large.
 func (c *Client) Attached(ctx context.Context, image Image) ([]Attached, error) {
+	c = c.about(ctx, image.at.Context())
 	index, err := remote.Referrers(image.at, c.with(ctx, image.at.Context())...)
 	if err != nil {
 		return nil, told("what refers to "+image.String(), err)
@@ -171,6 +172,7 @@ func (c *Client) blob(ctx context.Context, at name.Digest, size, most int64) ([]
 // Attach keeps a bundle with an image, as a manifest that refers to it, and returns the digest of that manifest. Registries without the
 // referrers API get the fallback tag too. The image must be there.
 func (c *Client) Attach(ctx context.Context, image Image, mediaType, predicateType string, bundle []byte, now time.Time) (string, error) {
+	c = c.about(ctx, image.at.Context())
 	subject, err := remote.Head(image.at, c.with(ctx, image.at.Context())...)
 	if err != nil {
 		return "", told(image.String(), err)

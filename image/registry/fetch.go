@@ -67,7 +67,7 @@ type document struct {
 // Fetch brings an image into a folder: every platform of it, at most so many bytes. What is there already is not fetched again. The error is
 // ErrAway, ErrMissing, ErrLied or ErrForm, or one of the folder.
 func (c *Client) Fetch(ctx context.Context, at Image, to *Folder, most int64) (*Fetched, error) {
-	f := &fetch{c, ctx, at.at.Context(), to}
+	f := &fetch{c.about(ctx, at.at.Context()), ctx, at.at.Context(), to}
 	hash, err := v1.NewHash(at.Digest())
 	if err != nil || hash.Algorithm != "sha256" {
 		return nil, fmt.Errorf("%s: %w: want a digest of sha256", at, ErrForm)
@@ -248,7 +248,7 @@ func (f *fetch) blob(d v1.Descriptor) error {
 	if there || err != nil {
 		return err
 	}
-	layer, err := remote.Layer(ref, f.within(f.ctx, f.from, d.Size+1)...)
+	layer, err := remote.Layer(ref, f.within(f.ctx, f.from, max(d.Size, maxManifest)+1)...) // a token comes the same way, and put counts
 	if err != nil {
 		return told(ref.Name(), err)
 	}

@@ -309,3 +309,27 @@ func secretFile(t *testing.T, text string) string {
 	}
 	return path
 }
+
+// TestFetchToken: a token is longer than a small blob, and its bound is not the blob's. It serves all of an image.
+func TestFetchToken(t *testing.T) {
+	s, digest := newShelf()
+	token, tokens := strings.Repeat("t", 4000), atomic.Int64{}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/token":
+			tokens.Add(1)
+			fmt.Fprintf(w, `{"token":%q}`, token)
+		case r.Header.Get("Authorization") != "Bearer "+token:
+			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="registry"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		default:
+			s.ServeHTTP(w, r)
+		}
+	})
+	if _, _, err := fetch(t, handler, digest, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if n := tokens.Load(); n != 1 {
+		t.Errorf("%d tokens were asked for; want 1", n)
+	}
+}

@@ -24,7 +24,7 @@ type Kept struct {
 
 // Keep brings manifests with signatures that were found with an image, by what Attached says they are from, into a folder.
 func (c *Client) Keep(ctx context.Context, at Image, found []Attached, to *Folder) (all []Kept, err error) {
-	f := &fetch{c, ctx, at.at.Context(), to}
+	f := &fetch{c.about(ctx, at.at.Context()), ctx, at.at.Context(), to}
 	seen := map[string]bool{}
 	for _, a := range found {
 		if seen[a.From] {
@@ -94,6 +94,7 @@ func Tagged(reference string) (repository, tag string, err error) {
 // already is not sent again.
 func (c *Client) Push(ctx context.Context, from *Folder, f *Fetched, to Image) error {
 	repository := to.at.Context()
+	c = c.about(ctx, repository)
 	if err := c.blobs(ctx, from, f.blobs(), repository); err != nil {
 		return err
 	}
@@ -113,6 +114,7 @@ func (c *Client) Push(ctx context.Context, from *Folder, f *Fetched, to Image) e
 
 // PushKept brings what came with an image into the repository in which it lies now.
 func (c *Client) PushKept(ctx context.Context, from *Folder, all []Kept, to Image) error {
+	c = c.about(ctx, to.at.Context())
 	for _, k := range all {
 		if err := c.blobs(ctx, from, append([]v1.Descriptor{k.Config}, k.Layers...), to.at.Context()); err != nil {
 			return err
@@ -131,6 +133,7 @@ func (c *Client) PushKept(ctx context.Context, from *Folder, all []Kept, to Imag
 // Tag lets a tag mean an image that lies in the repository, and looks whether it does.
 func (c *Client) Tag(ctx context.Context, from *Folder, f *Fetched, to Image, tag string) error {
 	at := to.at.Context().Tag(tag)
+	c = c.about(ctx, at.Context())
 	if err := c.manifest(ctx, from, f.Root, at); err != nil {
 		return err
 	}

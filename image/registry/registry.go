@@ -60,6 +60,7 @@ type Client struct {
 	alone   bool
 	also    []string
 	most    int64 // bytes of all that is attached to one image
+	talk    *talk // nil: each question is one by itself
 }
 
 // New makes a Client.
@@ -128,6 +129,37 @@ func refuseCredentials(ip netip.Addr) error {
 	return nil
 }
 
+// talk is a conversation about one repository: however many questions there are, the registry is asked once how it wants to know who we are. It
+// is for one goroutine.
+type talk struct {
+	of      name.Repository
+	road    *road
+	options []remote.Option
+}
+
+// about is a client for several questions about one repository, one after the other.
+func (c *Client) about(ctx context.Context, of name.Repository) *Client {
+	if c.talk != nil && c.talk.of == of {
+		return c
+	}
+	road := &road{next: c.next}
+	if c.alone {
+		road.hosts = append([]string{of.RegistryStr()}, c.also...)
+	}
+	options := append(c.options[:len(c.options):len(c.options)], remote.WithContext(ctx), remote.WithTransport(road))
+	puller, err := remote.NewPuller(options...)
+	if err == nil {
+		options = append(options, remote.Reuse(puller))
+	}
+	pusher, err := remote.NewPusher(options...)
+	if err == nil { // else the first question says it
+		options = append(options, remote.Reuse(pusher))
+	}
+	one := *c
+	one.talk = &talk{of, road, options}
+	return &one
+}
+
 // with are the options of one question to the registry of a repository.
 func (c *Client) with(ctx context.Context, of name.Repository) []remote.Option {
 	return c.within(ctx, of, min(maxBody, c.most+1<<20))
@@ -135,11 +167,9 @@ func (c *Client) with(ctx context.Context, of name.Repository) []remote.Option {
 
 // within is with, for an answer of at most so many bytes.
 func (c *Client) within(ctx context.Context, of name.Repository, most int64) []remote.Option {
-	road := &road{next: c.next, most: most}
-	if c.alone {
-		road.hosts = append([]string{of.RegistryStr()}, c.also...)
-	}
-	return append(c.options[:len(c.options):len(c.options)], remote.WithContext(ctx), remote.WithTransport(road))
+	t := c.about(ctx, of).talk
+	t.road.most = most
+	return t.options
 }
 
 // road is the way to one registry: it ends where another host begins, if hosts says so, and carries no body without end.

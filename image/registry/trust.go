@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"ringfence.dev/ringfence/image"
 	"ringfence.dev/ringfence/image/signature"
 )
@@ -69,11 +71,15 @@ func (v *Verifier) Ask(ctx context.Context, reference string, now time.Time) (An
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	covering := slices.DeleteFunc(slices.Clone(v.rules), func(r rule) bool { return !r.Covers(reference) })
-	at, err := v.client.Resolve(ctx, reference)
+	client := v.client
+	if ref, err := name.ParseReference(reference); err == nil { // else Resolve says it
+		client = client.about(ctx, ref.Context())
+	}
+	at, err := client.Resolve(ctx, reference)
 	if err != nil || len(covering) == 0 {
 		return Answer{Image: at}, err
 	}
-	attached, err := v.client.Attached(ctx, at)
+	attached, err := client.Attached(ctx, at)
 	if err != nil {
 		return Answer{Image: at}, err
 	}

@@ -132,7 +132,22 @@ func awsSkip() []string {
 func inspector(p *reading) shape {
 	i := &inspected{p: p}
 	return shape{skip: awsSkip(), folds: map[string]func(string, *node) error{"findings/[]": i.finding, "[]": i.finding},
-		end: func(*node) error { return i.end() }}
+		end: func(n *node) error {
+			if err := whole(n); err != nil {
+				return err
+			}
+			return i.end()
+		}}
+}
+
+// whole refuses a page of an answer that goes on: what the others say of an image would be missing, and nobody could tell.
+func whole(n *node) error {
+	for _, key := range []string{"nextToken", "NextToken"} { // the second is the command line's, with --max-items
+		if n.str(key) != "" {
+			return n.about(key, n.fault("this is one page of an answer; want all of it, as aws writes without --no-paginate and --max-items"))
+		}
+	}
+	return nil
 }
 
 // ecr reads the answer about one image, with findings of basic scanning, of Inspector, or of both.
@@ -161,6 +176,9 @@ func ecr(p *reading) shape {
 			},
 		},
 		end: func(n *node) error {
+			if err := whole(n); err != nil {
+				return err
+			}
 			findings := n.at("imageScanFindings")
 			at, err := ecrTime(findings, "imageScanCompletedAt")
 			if err != nil {

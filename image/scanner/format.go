@@ -47,7 +47,7 @@ func formats() []Format {
 
 func tellInspector(s sketch) bool {
 	return s.has("findings/[]/packageVulnerabilityDetails") || s.has("findings/[]/findingArn") || s.has("[]/findingArn") ||
-		s.has("findings") && len(s) == 1 // an answer without a finding
+		s.has("findings") && (len(s) == 1 || s.has("nextToken") || s.has("NextToken")) // an answer without a finding
 }
 
 func tellVEX(s sketch) bool {

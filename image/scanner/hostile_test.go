@@ -45,6 +45,8 @@ func TestHostile(t *testing.T) {
 		"sha512":              {trivy(`"Metadata": {"ImageID": "sha512:` + strings.Repeat("0", 128) + `"}`), "is no digest; want sha256:"},
 		"conflict":            {`{"SchemaVersion": 2, "ArtifactType": "container_image", "ArtifactName": "a/b:1@` + digest + `", "Metadata": {"RepoDigests": ["a/b@` + other + `"]}}`, "two digests that conflict"},
 		"ECR conflict":        {`{"imageId": {"imageDigest": "` + other + `"}, "imageScanFindings": {"enhancedFindings": [{"packageVulnerabilityDetails": {"vulnerabilityId": "CVE-1"}, "resources": [{"type": "AWS_ECR_CONTAINER_IMAGE", "id": "x", "details": {"awsEcrContainerImage": {"imageHash": "` + digest + `"}}}]}]}}`, "two digests that conflict"},
+		"a page of ECR":       {`{"imageId": {"imageDigest": "` + digest + `"}, "imageScanFindings": {"imageScanCompletedAt": 1700000000, "findings": []}, "nextToken": "t"}`, "nextToken: this is one page of an answer"},
+		"a page of Inspector": {`{"findings": [], "NextToken": "t"}`, "NextToken: this is one page of an answer"},
 		"severity":            {`{"sha": "` + digest[7:] + `", "uuid": "u", "vulnerabilities": [{"qid": 1, "severity": 9}]}`, `r:1: vulnerabilities[0].severity: the severity "9" is not one of Qualys' 1 to 5`},
 		"severity in between": {`{"sha": "` + digest[7:] + `", "uuid": "u", "vulnerabilities": [{"qid": 1, "severity": 4.5}]}`, `the severity "4.5"`},
 		"epoch":               {`{"sha": "` + digest[7:] + `", "uuid": "u", "vulnerabilities": [{"qid": 1, "severity": 4, "published": "99999999999999999999"}]}`, `vulnerabilities[0].published: the time "99999999999999999999"`},

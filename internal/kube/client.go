@@ -44,6 +44,13 @@ func NewClient(rest *rest.Config) (client.Client, error) {
 // process runs in.
 func Config(path string) (*rest.Config, error) {
 	path = cmp.Or(path, os.Getenv(clientcmd.RecommendedConfigPathEnvVar))
+	if path == "" { // of which BuildConfigFromFlags would warn in a form of its own
+		config, err := rest.InClusterConfig()
+		if errors.Is(err, rest.ErrNotInCluster) {
+			return nil, errors.New("no kubeconfig: none is named and this is no pod; name one with --kubeconfig FILE or KUBECONFIG")
+		}
+		return config, err
+	}
 	config, err := clientcmd.BuildConfigFromFlags("", path)
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig %q: %w", path, err)

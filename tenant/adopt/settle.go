@@ -131,6 +131,11 @@ func everybody(group string) bool {
 	return group == "system:authenticated" || group == "system:authenticated:oauth" || group == "system:unauthenticated" || group == "system:serviceaccounts"
 }
 
+// ours reports whether Ringfence has made a binding: one for its own role, whose name it keeps for itself.
+func ours(one *binding) bool {
+	return one.labels["app.kubernetes.io/managed-by"] == "ringfence" && one.Name == one.role && strings.HasPrefix(one.role, "ringfence:")
+}
+
 // settleClusterBindings lists who has rights in all namespaces.
 func (b *builder) settleClusterBindings() {
 	for _, one := range b.clusterBindings {
@@ -139,7 +144,7 @@ func (b *builder) settleClusterBindings() {
 		for _, s := range one.subjects {
 			who := s.kind + " " + show(s.name)
 			switch {
-			case strings.HasPrefix(one.Name, "system:") || one.labels["kubernetes.io/bootstrapping"] != "":
+			case strings.HasPrefix(one.Name, "system:") || one.labels["kubernetes.io/bootstrapping"] != "" || ours(one):
 				continue
 			case s.kind == "ServiceAccount" && (b.namespaces[s.namespace] == nil || b.namespaces[s.namespace].system != ""):
 				continue

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/approval"
 	"ringfence.dev/ringfence/tenant"
 )
 
@@ -138,8 +139,8 @@ func (d *Desk) ApproveMove(ctx context.Context, from string) (*v1alpha1.Move, er
 		return refuse("nobody asked for it")
 	case m.Approver != "":
 		return refuse("%s has approved it", m.Approver)
-	case m.Requester == who.Name || who.Object != "" && m.RequesterObject == who.Object:
-		return refuse("you asked for it; have another person approve it") // before anything is written
+	case !approval.Two(approval.Person{Name: m.Requester, Object: m.RequesterObject}, who): // before anything is written
+		return refuse("%s asked for it; have another person approve it, and the identity provider must know both people, or neither", m.Requester)
 	}
 	plan, err := d.PlanMove(ctx, from, *m)
 	switch {

@@ -64,9 +64,11 @@ func TestFaults(t *testing.T) {
 	t.Run("subresources", b.subresources)
 	t.Run("slow clients", b.slowClients)
 	t.Run("kind edited", b.kindEdited)
+	t.Run("kind of Guards deleted", b.guardsDeleted)
 	t.Run("kinds deleted", b.kindsDeleted)
 	stop()
 	t.Run("bundle that does not compile", b.brokenBundle)
+	t.Run("started while the kind of Guards goes", b.startedMeanwhile)
 	t.Run("recorded", func(t *testing.T) { recorded(t, filepath.Join(dir, "ledger")) })
 }
 

@@ -13,12 +13,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/internal/ringfencetest"
+	"ringfence.dev/ringfence/server"
 	"ringfence.dev/ringfence/tenant"
 )
 
@@ -103,6 +105,61 @@ func (b *bed) kindEdited(t *testing.T) {
 	if after := b.definition(t, "guards.ringfence.dev").ResourceVersion; after != before {
 		t.Error("a definition that is as it must be was written")
 	}
+}
+
+// guardsDeleted: where the kind of the Guards alone is deleted, the Guards of every namespace of a tenant are let go and made again as
+// they were; the tenant has two, and the second must not wait for the first.
+func (b *bed) guardsDeleted(t *testing.T) {
+	was := map[string]v1alpha1.Guard{"team-dev": b.guard(t, "team-dev"), "team-prod": b.guard(t, "team-prod")}
+	begun := time.Now()
+	if err := b.Delete(t.Context(), b.definition(t, "guards.ringfence.dev")); err != nil {
+		t.Fatal(err)
+	}
+	for namespace, before := range was {
+		ringfencetest.Eventually(t, "the Guard of "+namespace+" to be back", func() error {
+			var g v1alpha1.Guard
+			if err := b.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: v1alpha1.GuardName}, &g); err != nil {
+				return err
+			}
+			if g.UID == before.UID || !equality.Semantic.DeepEqual(g.Spec.Actions, before.Spec.Actions) {
+				return fmt.Errorf("deleted %v", g.DeletionTimestamp)
+			}
+			return nil
+		})
+	}
+	t.Logf("the Guards are back after %v", time.Since(begun).Round(time.Millisecond))
+	ringfencetest.Eventually(t, "RF-WL-01 to refuse again in its own words", func() error { return b.bad(t.Context(), "team-dev") })
+	ringfencetest.Eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), "team-prod") })
+	ringfencetest.Eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
+}
+
+// startedMeanwhile: a Ringfence that starts while the kind of the Guards is being deleted, and waits for nobody but Ringfence, lets the
+// Guards go and has them back.
+func (b *bed) startedMeanwhile(t *testing.T) {
+	before := b.guard(t, "team-prod")
+	if err := b.Delete(t.Context(), b.definition(t, "guards.ringfence.dev")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second) // it would have gone by now
+	if b.definition(t, "guards.ringfence.dev").DeletionTimestamp == nil {
+		t.Fatal("the definition is not being deleted: nothing is tried here")
+	}
+	stop := b.ringfence(t, server.Config{})
+	defer stop()
+	begun := time.Now()
+	ringfencetest.Eventually(t, "the Guard to be made anew", func() error {
+		var g v1alpha1.Guard
+		if err := b.Get(t.Context(), client.ObjectKey{Namespace: "team-prod", Name: v1alpha1.GuardName}, &g); err != nil {
+			return err
+		}
+		if g.UID == before.UID {
+			return fmt.Errorf("deleted %v", g.DeletionTimestamp)
+		}
+		return nil
+	})
+	t.Logf("the Guards are back %v after the start", time.Since(begun).Round(time.Millisecond))
+	ringfencetest.Eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), "team-prod") })
+	ringfencetest.Eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
 }
 
 // kindsDeleted: with every kind of Ringfence deleted, and with it every object, nothing that was refused is let in at any

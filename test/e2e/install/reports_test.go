@@ -18,7 +18,8 @@ import (
 func (b *bed) reports(t *testing.T) {
 	t.Helper()
 	ctx := t.Context()
-	for file, crd := range map[string]string{"openreports.io_reports.yaml": "reports.openreports.io", "wgpolicyk8s.io_policyreports.yaml": "policyreports.wgpolicyk8s.io"} {
+	for file, crd := range map[string]string{"openreports.io_reports.yaml": "reports.openreports.io", "wgpolicyk8s.io_policyreports.yaml": "policyreports.wgpolicyk8s.io",
+		"openreports.io_clusterreports.yaml": "clusterreports.openreports.io", "wgpolicyk8s.io_clusterpolicyreports.yaml": "clusterpolicyreports.wgpolicyk8s.io"} {
 		if err := cluster.Install(ctx, "../../../report/testdata/"+file); err != nil {
 			t.Fatal(err)
 		}
@@ -60,6 +61,13 @@ func (b *bed) reports(t *testing.T) {
 		}
 		return nil
 	})
+	ringfencetest.Eventually(t, "a report of what lies in no namespace, in both forms", func() error {
+		some, _ := counts(open, "ClusterReport")
+		if others, _ := counts(older, "ClusterPolicyReport"); some != 1 || others != 1 {
+			return fmt.Errorf("%d and %d reports", some, others)
+		}
+		return nil
+	})
 	root := func(readOnly bool) { // RF-WL-15 warns of one that can be written
 		t.Helper()
 		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "api"}}
@@ -80,8 +88,10 @@ func (b *bed) reports(t *testing.T) {
 	platform(`{"spec":{"reports":null}}`)
 	ringfencetest.Eventually(t, "none to be left", func() error {
 		some, _ := counts(open, "Report")
-		if others, _ := counts(older, "PolicyReport"); some+others > 0 {
-			return fmt.Errorf("%d and %d reports", some, others)
+		others, _ := counts(older, "PolicyReport")
+		cluster, _ := counts(open, "ClusterReport")
+		if same, _ := counts(older, "ClusterPolicyReport"); some+others+cluster+same > 0 {
+			return fmt.Errorf("%d and %d reports, %d and %d of no namespace", some, others, cluster, same)
 		}
 		return nil
 	})

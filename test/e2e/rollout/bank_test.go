@@ -243,31 +243,42 @@ func (b *bank) restarts() {
 	b.tells("everything was restarted and came back")
 }
 
-// runs waits until every workload has a pod that runs and is none of those that went, of the template with a stamp.
+// runs waits until every workload has a pod that runs and is none of those that went, of the template with a stamp. It waits as long as more and more do.
 func (b *bank) runs(gone map[types.UID]bool, stamp string) {
 	b.Helper()
-	ringfencetest.Eventually(b.T, "every workload to run", func() error {
-		var all corev1.PodList
-		if err := b.admin.List(b.Context(), &all, client.HasLabels{"app"}); err != nil {
+	for left := b.workloads; left > 0; {
+		ringfencetest.Eventually(b.T, "more workloads to run", func() error {
+			time.Sleep(time.Duration(b.workloads) * time.Millisecond) // a look at all of them is work for the API server too
+			missing, err := b.missing(gone, stamp)
+			if err == nil && len(missing) >= left {
+				err = fmt.Errorf("%d of %d did not come back, such as %q", len(missing), b.workloads, missing[:min(5, len(missing))])
+			}
+			if err == nil {
+				left = len(missing)
+			}
 			return err
+		})
+	}
+}
+
+// missing are the workloads that do not run so, each with what is wrong with it by our rules.
+func (b *bank) missing(gone map[types.UID]bool, stamp string) (missing []string, err error) {
+	var all corev1.PodList
+	if err := b.admin.List(b.Context(), &all, client.HasLabels{"app"}); err != nil {
+		return nil, err
+	}
+	up := map[string]bool{}
+	for _, p := range all.Items {
+		if !gone[p.UID] && p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning && p.Annotations["kubectl.kubernetes.io/restartedAt"] == stamp {
+			up[p.Namespace+"/"+p.Labels["app"]] = true
 		}
-		up := map[string]bool{}
-		for _, p := range all.Items {
-			if !gone[p.UID] && p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning && p.Annotations["kubectl.kubernetes.io/restartedAt"] == stamp {
-				up[p.Namespace+"/"+p.Labels["app"]] = true
-			}
+	}
+	for i := range b.workloads {
+		if namespace, name, fault := b.place(i); !up[namespace+"/"+name] {
+			missing = append(missing, namespace+"/"+name+" ("+fault+")")
 		}
-		var missing []string
-		for i := range b.workloads {
-			if namespace, name, fault := b.place(i); !up[namespace+"/"+name] {
-				missing = append(missing, namespace+"/"+name+" ("+fault+")")
-			}
-		}
-		if len(missing) > 0 {
-			return fmt.Errorf("%d of %d did not come back, such as %q", len(missing), b.workloads, missing[:min(5, len(missing))])
-		}
-		return nil
-	})
+	}
+	return missing, nil
 }
 
 // loads has eight clients try to create a workload with a fault in every namespace in turn, which is refused before the rollback. What

@@ -149,6 +149,7 @@ func TestReports(t *testing.T) {
 		t.Error("there is a report of a namespace that is exempt")
 	}
 	b.measured(n, one)
+	b.outside(define)
 	define("wgpolicyk8s.io_policyreports.yaml", "policyreports.wgpolicyk8s.io")
 	b.holds(policyReports, "PolicyReport", n)
 	b.rests("while nothing changes")
@@ -157,6 +158,34 @@ func TestReports(t *testing.T) {
 	b.rests("after it began anew")
 	b.returns()
 	b.ends()
+}
+
+// outside: what lies in no namespace has a report of its own, which counts what stands there and goes with it.
+func (b *bed) outside(define func(file, crd string)) {
+	b.Helper()
+	define("openreports.io_clusterreports.yaml", "clusterreports.openreports.io")
+	role := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": map[string]any{"name": "reported"},
+		"rules": []any{map[string]any{"apiGroups": []any{"*"}, "resources": []any{"*"}, "verbs": []any{"*"}}}}}
+	counts := func(want func(named bool) bool) func() error {
+		return func() error {
+			one := b.kept(openReports, "ClusterReport")[""]
+			if one == nil || one.GetName() != "ringfence-scan" {
+				return fmt.Errorf("no ClusterReport: %v", one)
+			}
+			if text := fmt.Sprint(one.Object["results"]); !want(strings.Contains(text, "reported")) {
+				return fmt.Errorf("its results are %s", text)
+			}
+			return nil
+		}
+	}
+	if err := b.admin.Create(b.Context(), role); err != nil {
+		b.Fatal(err)
+	}
+	ringfencetest.Eventually(b.T, "the ClusterReport to name a role of everything", counts(func(named bool) bool { return named }))
+	if err := b.admin.Delete(b.Context(), role); err != nil {
+		b.Fatal(err)
+	}
+	ringfencetest.Eventually(b.T, "the ClusterReport to name it no more", counts(func(named bool) bool { return !named }))
 }
 
 // holds waits until the report of the team's namespace counts all and lists half.

@@ -47,6 +47,8 @@ func TestMove(t *testing.T) {
 	anna.expect(t, 0, "nothing moves yet", append(move, "--confirm", "--reason", "the team moved", "--ticket", "CHG2")...)
 	anna.expect(t, 1, "another person", "tenant", "move", "giver", "--approve")
 	annaToo.expect(t, 1, "another person", "tenant", "move", "giver", "--approve")
+	nobodyKnows := somebody{"cert:anna", platform, map[string][]string{"ringfence.dev/mfa": mfa}}
+	nobodyKnows.expect(t, 1, "must know both people", "tenant", "move", "giver", "--approve")
 	benWithout.expect(t, 1, "second factor", "tenant", "move", "giver", "--approve")
 	if n := len(get(t, "", "taker", &v1alpha1.Tenant{}).Spec.Environments); n != 2 {
 		t.Errorf("a refused approval left taker with %d environments, want 2", n)
