@@ -94,9 +94,9 @@ func newImagePreflight(env Env) *cobra.Command {
 		Use: "preflight REPORT...", Short: "Say what runs now and would be refused if it started new now",
 		Long: `Judge the images that run in a cluster by the bank's rule and the reports given, and list those that would be refused if they started
 new now, with the workloads that run them. An image that no report names is not scanned, and so refused. Whether one that already ran
-may start again for a while is shown too. The cluster is only read.
+may start again for a while is shown too, and which workload has waivers by which it may: the Guards say so. The cluster is only read.
 
-Exit codes: 0 none would be refused; 1 at least one; 2 the cluster, a report or a setting cannot be read; 3 one could not be decided.`,
+Exit codes: 0 none would be refused, or each workload of those has waivers; 1 at least one; 2 the cluster, a report or a setting cannot be read; 3 one could not be decided.`,
 		Example: "  ringfence image preflight reports/*.json --platform platform.yaml --advisories advisories.gz",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := o.list(cmd.Context(), env, "ringfence image preflight", args)
@@ -111,10 +111,12 @@ Exit codes: 0 none would be refused; 1 at least one; 2 the cluster, a report or 
 				return i.Outcome != nil && *i.Outcome != image.Allow && *i.Outcome != image.Warn
 			}
 			code := finding.ExitAllowed
-			for _, i := range slices.DeleteFunc(slices.Clone(l.Images), func(i listedImage) bool { return !refused(i) }) {
-				if *i.Outcome == image.Deny {
+			for _, i := range l.Images {
+				switch {
+				case !refused(i) || i.waived():
+				case *i.Outcome == image.Deny:
 					code = finding.ExitRefused
-				} else if code == finding.ExitAllowed {
+				case code == finding.ExitAllowed:
 					code = finding.ExitUndecided
 				}
 			}
@@ -144,16 +146,18 @@ type listedImages struct {
 
 // listedImage is one image that runs.
 type listedImage struct {
-	Digest     *string          `json:"digest"`
-	References []string         `json:"references"`
-	Workloads  []fleet.Workload `json:"workloads"`
-	Pods       int              `json:"pods"`
+	Digest     *string           `json:"digest"`
+	References []string          `json:"references"`
+	Workloads  []runningWorkload `json:"workloads"`
+	Pods       int               `json:"pods"`
 	// Outcome is null where no report was given; Why are its reasons but allow's.
 	Outcome *image.Outcome `json:"outcome"`
 	Why     []string       `json:"why"`
 	// Until is the first instant at which the clock changes the outcome's reasons; RunsUntil until when what is refused may start again.
 	Until     *time.Time `json:"until"`
 	RunsUntil *time.Time `json:"runsUntil"`
+
+	refusing []string // the controls that refuse it
 }
 
 // list reads the cluster and judges what runs by reports, if any are given.
@@ -175,17 +179,27 @@ func (o *fleetOptions) list(ctx context.Context, env Env, command string, report
 	if err != nil {
 		return nil, err
 	}
+	var waived waivers
+	if judged != nil {
+		if waived, err = o.waivers(ctx, env, command); err != nil {
+			return nil, err
+		}
+	}
 	l.Pods = running.Pods()
 	for _, r := range running.Running() {
-		one := listedImage{References: r.References, Workloads: r.Workloads, Why: []string{}}
+		one := listedImage{References: r.References, Why: []string{}}
 		if r.Digest != "" {
 			one.Digest = &r.Digest
 		}
 		for _, w := range r.Workloads {
 			one.Pods += w.Pods
+			one.Workloads = append(one.Workloads, runningWorkload{w, []imageWaiver{}})
 		}
 		if judged != nil {
 			one.judge(known[r.Digest], judged)
+			for i := range one.Workloads {
+				one.Workloads[i].Waived = waived.of(one.Workloads[i].Workload, one.refusing, l.At)
+			}
 		}
 		l.Images = append(l.Images, one)
 	}
@@ -208,6 +222,11 @@ func (i *listedImage) judge(f image.Facts, j *judgedImages) {
 	v := image.Judge(f, j.rule, j.known, j.at)
 	outcome := v.Outcome()
 	i.Outcome = &outcome
+	for id, reasons := range map[string][]image.Reason{controlScan: v.Scan, controlVulnerabilities: v.Vulnerabilities} {
+		if slices.ContainsFunc(reasons, func(r image.Reason) bool { return r.Outcome != image.Allow && r.Outcome != image.Warn }) {
+			i.refusing = append(i.refusing, id)
+		}
+	}
 	for _, r := range slices.Concat(v.Scan, v.Vulnerabilities) {
 		if r.Outcome != image.Allow {
 			i.Why = append(i.Why, r.Text)
@@ -224,7 +243,11 @@ func (i *listedImage) judge(f image.Facts, j *judgedImages) {
 		if r.Outcome != image.Allow {
 			i.Why = append(i.Why, "signature: "+r.Text)
 		}
+		if r.Outcome != image.Allow && r.Outcome != image.Warn && !slices.Contains(i.refusing, controlSignature) {
+			i.refusing = append(i.refusing, controlSignature)
+		}
 	}
+	slices.Sort(i.refusing)
 }
 
 // signatures are what the trust rules of the namespaces that run an image say of it, each once; none where --platform says nothing of
@@ -352,6 +375,6 @@ func (i listedImage) placed(w *tabwriter.Writer) {
 		fmt.Fprintf(w, "  where it ran before it may start again until %s\n", i.RunsUntil.Format(time.RFC3339))
 	}
 	for _, at := range i.Workloads {
-		fmt.Fprintf(w, "  %s %s/%s, %s\n", at.Namespace, at.Kind, at.Name, count(at.Pods, "pod"))
+		fmt.Fprintf(w, "  %s\n", at.line())
 	}
 }
