@@ -88,6 +88,9 @@ func TestBank(t *testing.T) {
 			if b.load != nil {
 				b.load()
 			}
+			if strings.Contains(command, "kubectl patch") {
+				b.mends()
+			}
 			if strings.Contains(command, "--approve") || strings.HasSuffix(command, "RF-WL-08 --to Deny") || strings.Contains(command, "control rollback") || strings.Contains(command, "wait platform") {
 				b.restarts()
 				restarts++
@@ -220,6 +223,40 @@ func (b *bank) builds() {
 	b.tells(fmt.Sprintf("%d workloads of %d teams run", b.workloads, b.teams))
 }
 
+// mends waits until no pod is left of those templates that were mended.
+func (b *bank) mends() {
+	b.Helper()
+	b.fewer("pods of what was mended", func() (old []string, err error) {
+		var all corev1.PodList
+		err = b.admin.List(b.Context(), &all, client.HasLabels{"app"})
+		for _, p := range all.Items {
+			if s := p.Spec.Containers[0].SecurityContext; s != nil && s.Capabilities != nil && len(s.Capabilities.Add) > 0 {
+				old = append(old, p.Namespace+"/"+p.Name)
+			}
+		}
+		return old, err
+	})
+	b.tells("what was mended runs")
+}
+
+// fewer waits until nothing is left of something, as long as it gets less and less.
+func (b *bank) fewer(what string, left func() ([]string, error)) {
+	b.Helper()
+	for most := 2 * b.workloads; most > 0; {
+		ringfencetest.Eventually(b.T, "fewer "+what, func() error {
+			time.Sleep(time.Duration(b.workloads) * time.Millisecond) // a look at all of them is work for the API server too
+			now, err := left()
+			if err == nil && len(now) >= most {
+				err = fmt.Errorf("%d of %d are left, such as %q", len(now), b.workloads, now[:min(5, len(now))])
+			}
+			if err == nil {
+				most = len(now)
+			}
+			return err
+		})
+	}
+}
+
 // restarts takes every pod of every workload away, and has every Deployment make others of a template that is new.
 func (b *bank) restarts() {
 	b.Helper()
@@ -243,22 +280,10 @@ func (b *bank) restarts() {
 	b.tells("everything was restarted and came back")
 }
 
-// runs waits until every workload has a pod that runs and is none of those that went, of the template with a stamp. It waits as long as more and more do.
+// runs waits until every workload has a pod that runs and is none of those that went, of the template with a stamp.
 func (b *bank) runs(gone map[types.UID]bool, stamp string) {
 	b.Helper()
-	for left := b.workloads; left > 0; {
-		ringfencetest.Eventually(b.T, "more workloads to run", func() error {
-			time.Sleep(time.Duration(b.workloads) * time.Millisecond) // a look at all of them is work for the API server too
-			missing, err := b.missing(gone, stamp)
-			if err == nil && len(missing) >= left {
-				err = fmt.Errorf("%d of %d did not come back, such as %q", len(missing), b.workloads, missing[:min(5, len(missing))])
-			}
-			if err == nil {
-				left = len(missing)
-			}
-			return err
-		})
-	}
+	b.fewer("workloads that do not run", func() ([]string, error) { return b.missing(gone, stamp) })
 }
 
 // missing are the workloads that do not run so, each with what is wrong with it by our rules.
