@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -222,9 +223,9 @@ func (i *listedImage) judge(f image.Facts, j *judgedImages) {
 	v := image.Judge(f, j.rule, j.known, j.at)
 	outcome := v.Outcome()
 	i.Outcome = &outcome
-	for id, reasons := range map[string][]image.Reason{controlScan: v.Scan, controlVulnerabilities: v.Vulnerabilities} {
-		if slices.ContainsFunc(reasons, func(r image.Reason) bool { return r.Outcome != image.Allow && r.Outcome != image.Warn }) {
-			i.refusing = append(i.refusing, id)
+	for fact, reasons := range map[*regexp.Regexp][]image.Reason{factScan: v.Scan, factVulnerabilities: v.Vulnerabilities} {
+		if slices.ContainsFunc(reasons, refuses) {
+			i.refusing = append(i.refusing, imageControls(j.catalogue, fact)...)
 		}
 	}
 	for _, r := range slices.Concat(v.Scan, v.Vulnerabilities) {
@@ -238,17 +239,20 @@ func (i *listedImage) judge(f image.Facts, j *judgedImages) {
 	if o, end := v.Rescheduled(j.rule, time.Time{}); o == image.Warn && outcome == image.Deny {
 		i.RunsUntil = &end
 	}
-	for _, r := range i.signatures(j) {
+	signatures := i.signatures(j)
+	if slices.ContainsFunc(signatures, refuses) {
+		i.refusing = append(i.refusing, imageControls(j.catalogue, factSignature)...)
+	}
+	for _, r := range signatures {
 		outcome = image.Worst(outcome, r.Outcome)
 		if r.Outcome != image.Allow {
 			i.Why = append(i.Why, "signature: "+r.Text)
 		}
-		if r.Outcome != image.Allow && r.Outcome != image.Warn && !slices.Contains(i.refusing, controlSignature) {
-			i.refusing = append(i.refusing, controlSignature)
-		}
 	}
 	slices.Sort(i.refusing)
 }
+
+func refuses(r image.Reason) bool { return r.Outcome != image.Allow && r.Outcome != image.Warn }
 
 // signatures are what the trust rules of the namespaces that run an image say of it, each once; none where --platform says nothing of
 // signatures.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/image"
 	"ringfence.dev/ringfence/internal/durable"
@@ -42,7 +43,8 @@ type judgedImages struct {
 	at      time.Time
 	invalid int
 	// settings are what --platform says, also of signatures.
-	settings *settings
+	settings  *settings
+	catalogue *control.Catalogue
 }
 
 // judge reads what the flags and reports say. A report that cannot be read is told and counted; the others are judged.
@@ -75,7 +77,7 @@ func (o *imageJudging) judge(ctx context.Context, env Env, command string, repor
 	if settings.platform == nil && len(o.platform) > 0 {
 		return nil, &exitError{finding.ExitUsage, fmt.Errorf("%s: --platform: no usable Platform there; want one with the bank's rule in spec.images", command)}
 	}
-	j.rule, j.invalid, j.settings = tenant.ImageRule(settings.platform), counted.Summary.Invalid, settings
+	j.rule, j.invalid, j.settings, j.catalogue = tenant.ImageRule(settings.platform), counted.Summary.Invalid, settings, cat
 	if o.advisories != "" {
 		index, err := loadAdvisories(o.advisories)
 		if err != nil {

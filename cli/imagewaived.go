@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 
@@ -14,12 +15,22 @@ import (
 	"ringfence.dev/ringfence/tenant"
 )
 
-// The controls that refuse an image by what is known of it.
-const (
-	controlScan            = "RF-IM-03"
-	controlVulnerabilities = "RF-IM-04"
-	controlSignature       = "RF-IM-05"
+// The fields of facts in a Guard by which controls refuse an image.
+var (
+	factScan            = regexp.MustCompile(`\.\??scannedUntil\b`)
+	factVulnerabilities = regexp.MustCompile(`\.\??cleanUntil\b`)
+	factSignature       = regexp.MustCompile(`\.\??signed\b`)
 )
+
+// imageControls are the ids of the controls that judge an image by a fact.
+func imageControls(cat *control.Catalogue, fact *regexp.Regexp) (ids []string) {
+	for _, c := range cat.Controls {
+		if slices.ContainsFunc(c.Variables, func(v control.Variable) bool { return fact.MatchString(v.Expression) }) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
+}
 
 // runningWorkload is a workload that runs an image, and the waivers by which it may start again although the image is refused: one for each
 // control that refuses it, or none.
