@@ -243,7 +243,11 @@ func (s *imageSignatures) write(env Env, o verifyOptions) error {
 	for _, other := range s.Others {
 		env.note("%s; not what was asked for: predicate %s", who(other), finding.Value(cmp.Or(other.Predicate, "none")))
 	}
-	if !s.Verified {
+	switch {
+	case !s.Verified && o.attestation != "":
+		env.note("%s: nobody who counts has signed a statement of predicate %s about it", s.Image, finding.Value(o.attestation))
+		return nil
+	case !s.Verified:
 		env.note("%s: nobody who counts has signed it", s.Image)
 		return nil
 	}

@@ -153,6 +153,7 @@ func statement(t *testing.T, image, key, pub string) {
 	}
 	const slsa = "https://slsa.dev/provenance/v1"
 	want(t, 1, "not what was asked for", "image", "verify", image, "--key", pub, "--attestation", slsa)
+	want(t, 1, "nobody who counts has signed a statement of predicate "+slsa, "image", "verify", image, "--key", pub, "--attestation", slsa)
 	want(t, 0, "", "image", "sign", image, "--key", key, "--predicate", file, "--type", slsa)
 	out := want(t, 0, "https://ci.bank.example", "image", "verify", image, "--key", pub, "--attestation", slsa)
 	var s struct {
