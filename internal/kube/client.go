@@ -40,9 +40,22 @@ func NewClient(rest *rest.Config) (client.Client, error) {
 	return c, nil
 }
 
+// unlimited has requests sent as they come: API servers share themselves out by priority and fairness. Without it client-go lets five a second
+// through for each kind, and a change of the Platform would take minutes to reach a thousand Guards.
+func unlimited(config *rest.Config, err error) (*rest.Config, error) {
+	if err == nil && config.QPS == 0 {
+		config.QPS = -1
+	}
+	return config, err
+}
+
 // Config is how to reach a cluster: that of the kubeconfig file at path, else of KUBECONFIG, else of the pod this
 // process runs in.
 func Config(path string) (*rest.Config, error) {
+	return unlimited(from(path))
+}
+
+func from(path string) (*rest.Config, error) {
 	path = cmp.Or(path, os.Getenv(clientcmd.RecommendedConfigPathEnvVar))
 	if path == "" { // of which BuildConfigFromFlags would warn in a form of its own
 		config, err := rest.InClusterConfig()
@@ -64,7 +77,7 @@ func User(kubeconfig, context string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath, rules.MigrationRules, rules.WarnIfAllMissing = kubeconfig, nil, false
 	rules.Warner = func(error) {} // the error says it
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context}).ClientConfig()
+	config, err := unlimited(clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context}).ClientConfig())
 	switch {
 	case clientcmd.IsEmptyConfig(err):
 		return nil, errors.New("no kubeconfig: found none at KUBECONFIG, in the user's .kube folder or in a pod; name one with --kubeconfig FILE")
