@@ -299,7 +299,8 @@ func rollback(ctx context.Context, env Env, o preflightOptions, command string, 
 	return putInForce(ctx, env, d, platform, after, c.ID, fmt.Sprintf("%s %s: back from %s to %s", c.ID, rollout.ScopeOf(step.Place), step.To, cmp.Or(string(step.From), "the profile's action")))
 }
 
-// inForceWithin is how long it is waited for Guards, which take well under a second; lookEvery how often they are looked at.
+// inForceWithin is how long it is waited for one more Guard, which takes well under a second; lookEvery how often they are looked at, at most:
+// a third of the time goes into looking.
 const inForceWithin, lookEvery = 10 * time.Second, 50 * time.Millisecond
 
 // putInForce writes what a Platform says of one control, waits until every Guard says so, and tells how long it took.
@@ -323,10 +324,12 @@ func putInForce(ctx context.Context, env Env, d *desk.Desk, before, after *v1alp
 		return err
 	}
 	want := &settings{controls: cat.Controls, platform: stored, tenants: tenants, now: env.Now(), guards: map[string]*policy.Guard{}}
-	deadline := time.NewTimer(inForceWithin)
-	defer deadline.Stop()
-	for {
+	for last, least := time.Now(), -1; ; {
+		looked := time.Now()
 		behind, all, err := notYet(ctx, d, want, id)
+		if least < 0 || len(behind) < least {
+			last, least = time.Now(), len(behind)
+		}
 		switch {
 		case err != nil:
 			env.note("the Platform is changed; whether it is in force was not seen: %v", err)
@@ -334,13 +337,17 @@ func putInForce(ctx context.Context, env Env, d *desk.Desk, before, after *v1alp
 		case len(behind) == 0:
 			env.note("in force in %s after %s", count(all, "namespace"), time.Since(began).Round(10*time.Millisecond))
 			return nil
+		case time.Since(last) > inForceWithin:
+			text := strings.Join(behind[:min(3, len(behind))], ", ")
+			if more := len(behind) - 3; more > 0 {
+				text += fmt.Sprintf(" and %d more", more)
+			}
+			return &exitError{finding.ExitUndecided, fmt.Errorf("the Platform is changed, and after %s the Guard of %s does not say so: is ringfence serve running?", time.Since(began).Round(time.Second), text)}
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-deadline.C:
-			return &exitError{finding.ExitUndecided, fmt.Errorf("the Platform is changed, and after %s the Guard of %s does not say so: is ringfence serve running?", inForceWithin, strings.Join(behind, ", "))}
-		case <-time.After(lookEvery):
+		case <-time.After(max(lookEvery, 2*time.Since(looked))):
 		}
 	}
 }
@@ -356,7 +363,7 @@ func notYet(ctx context.Context, d *desk.Desk, want *settings, id string) (behin
 		if err != nil {
 			return nil, 0, err
 		}
-		if all++; finding.Action(g.Spec.Actions[id]) != compiled.Action(id) && len(behind) < 3 {
+		if all++; finding.Action(g.Spec.Actions[id]) != compiled.Action(id) {
 			behind = append(behind, g.Namespace)
 		}
 	}
