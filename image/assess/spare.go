@@ -60,26 +60,21 @@ func gistOf(path string, facts []image.Facts, now time.Time) (g gist, at time.Ti
 // spare is the report that nobody needs once a new one is there, "" for none. It may be the new one.
 func (a *Assessor) spare(g gist, is said) string {
 	s, known := a.spans[g]
-	switch {
-	case !known:
+	if !known {
 		a.spans[g] = &span{is, is}
 		return ""
-	case is.at.Before(s.first.at):
-		between := s.first
-		s.first = is
-		if between == s.last {
-			return ""
-		}
-		return between.path
-	case is.at.After(s.last.at):
-		between := s.last
-		s.last = is
-		if between == s.first {
-			return ""
-		}
-		return between.path
 	}
-	return is.path
+	between := is
+	switch {
+	case is.at.Before(s.first.at):
+		between, s.first = s.first, is
+	case is.at.After(s.last.at):
+		between, s.last = s.last, is
+	}
+	if between == s.first || between == s.last { // the only one until now is the other end
+		return ""
+	}
+	return between.path
 }
 
 // unsay takes a report out of its span.
