@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -61,10 +62,24 @@ func (b *bed) reports(t *testing.T) {
 		}
 		return nil
 	})
+	var outside int64
 	ringfencetest.Eventually(t, "a report of what lies in no namespace, in both forms", func() error {
-		some, _ := counts(open, "ClusterReport")
-		if others, _ := counts(older, "ClusterPolicyReport"); some != 1 || others != 1 {
-			return fmt.Errorf("%d and %d reports", some, others)
+		some, found := counts(open, "ClusterReport")
+		if others, same := counts(older, "ClusterPolicyReport"); some != 1 || others != 1 || found != same {
+			return fmt.Errorf("%d and %d reports of %d and %d findings", some, others, found, same)
+		}
+		outside = found
+		return nil
+	})
+	everything := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reported"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}}}}
+	if err := b.admin.Create(ctx, everything); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.admin.Delete(ctx, everything) }()
+	ringfencetest.Eventually(t, "both to count a role of everything", func() error {
+		_, found := counts(open, "ClusterReport")
+		if _, same := counts(older, "ClusterPolicyReport"); found <= outside || same != found {
+			return fmt.Errorf("%d and %d findings, before %d", found, same, outside)
 		}
 		return nil
 	})
