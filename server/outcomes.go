@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -72,7 +73,7 @@ func (s *Server) outcomesOf(ctx context.Context, since time.Duration) (outcomes.
 	}
 	s.outcomeObjects(ctx, &in)
 	if unproven := s.unproven(in.Now); unproven != "" {
-		in.Unknown = append(in.Unknown, unproven)
+		in.Unknown = slices.Insert(in.Unknown, 0, unproven) // before the gaps, of which a page names the first alone
 	}
 	return outcomes.Of(in), nil
 }
