@@ -145,10 +145,11 @@ type listedImages struct {
 	places bool // the text names workloads
 }
 
-// listedImage is one image that runs.
+// listedImage is one image that runs, where one rule holds.
 type listedImage struct {
 	Digest     *string           `json:"digest"`
 	References []string          `json:"references"`
+	Rule       *string           `json:"rule"` // the Platform's for the tenants or environments of the workloads; null: the bank's own
 	Workloads  []runningWorkload `json:"workloads"`
 	Pods       int               `json:"pods"`
 	// Outcome is null where no report was given; Why are its reasons but allow's.
@@ -167,44 +168,41 @@ func (o *fleetOptions) list(ctx context.Context, env Env, command string, report
 		return nil, usagef(command, "--output %q: want text or json", finding.Value(o.output))
 	}
 	l := &listedImages{SchemaVersion: imagesSchema, At: env.Now().UTC(), Images: []listedImage{}}
-	var judged *judgedImages
-	var known map[string]image.Facts
-	if len(reports) > 0 {
-		var err error
-		if judged, err = o.judge(ctx, env, command, reports); err != nil {
+	if len(reports) == 0 {
+		running, err := o.running(ctx, env, command)
+		if err != nil {
 			return nil, err
 		}
-		l.At, l.Invalid, known = judged.at, judged.invalid, judged.byDigest()
+		l.Pods = running.Pods()
+		for _, r := range running.Running() {
+			l.Images = append(l.Images, runImage(r, r.Workloads))
+		}
+		return l, nil
 	}
-	running, err := o.running(ctx, env, command)
+	j, err := o.judge(ctx, env, command, reports)
 	if err != nil {
 		return nil, err
 	}
-	var waived waivers
-	if judged != nil {
-		if waived, err = o.waivers(ctx, env, command); err != nil {
-			return nil, err
-		}
+	where, err := o.where(ctx, env, command, j)
+	if err != nil {
+		return nil, err
 	}
-	l.Pods = running.Pods()
-	for _, r := range running.Running() {
-		one := listedImage{References: r.References, Why: []string{}}
-		if r.Digest != "" {
-			one.Digest = &r.Digest
-		}
-		for _, w := range r.Workloads {
-			one.Pods += w.Pods
-			one.Workloads = append(one.Workloads, runningWorkload{w, []imageWaiver{}})
-		}
-		if judged != nil {
-			one.judge(known[r.Digest], judged)
-			for i := range one.Workloads {
-				one.Workloads[i].Waived = waived.of(one.Workloads[i].Workload, one.refusing, l.At)
-			}
-		}
-		l.Images = append(l.Images, one)
-	}
+	l.At, l.Invalid, l.Pods = j.at, j.invalid, where.running.Pods()
+	l.Images = append(l.Images, where.judged(j)...)
 	return l, nil
+}
+
+// runImage is an image that some workloads run, not judged.
+func runImage(r fleet.Running, by []fleet.Workload) listedImage {
+	one := listedImage{References: r.References, Why: []string{}}
+	if r.Digest != "" {
+		one.Digest = &r.Digest
+	}
+	for _, w := range by {
+		one.Pods += w.Pods
+		one.Workloads = append(one.Workloads, runningWorkload{w, []imageWaiver{}})
+	}
+	return one
 }
 
 // byDigest are the facts by each digest of their images.
@@ -218,9 +216,10 @@ func (j *judgedImages) byDigest() map[string]image.Facts {
 	return known
 }
 
-// judge is what the rule says of facts, which are empty of what no report names.
-func (i *listedImage) judge(f image.Facts, j *judgedImages) {
-	v := image.Judge(f, j.rule, j.known, j.at)
+// judge is what a rule says of facts, which are empty of what no report names.
+func (i *listedImage) judge(f image.Facts, j *judgedImages, rule image.Rule, rules *placedRules) {
+	i.Rule = ruleName(rule)
+	v := image.Judge(f, rule, j.known, j.at)
 	outcome := v.Outcome()
 	i.Outcome = &outcome
 	for fact, reasons := range map[*regexp.Regexp][]image.Reason{factScan: v.Scan, factVulnerabilities: v.Vulnerabilities} {
@@ -236,10 +235,10 @@ func (i *listedImage) judge(f image.Facts, j *judgedImages) {
 	if until, _ := v.Until(); !until.IsZero() {
 		i.Until = &until
 	}
-	if o, end := v.Rescheduled(j.rule, time.Time{}); o == image.Warn && outcome == image.Deny {
+	if o, end := v.Rescheduled(rule, time.Time{}); o == image.Warn && outcome == image.Deny {
 		i.RunsUntil = &end
 	}
-	signatures := i.signatures(j)
+	signatures := i.signatures(j, rules)
 	if slices.ContainsFunc(signatures, refuses) {
 		i.refusing = append(i.refusing, imageControls(j.catalogue, factSignature)...)
 	}
@@ -256,7 +255,7 @@ func refuses(r image.Reason) bool { return r.Outcome != image.Allow && r.Outcome
 
 // signatures are what the trust rules of the namespaces that run an image say of it, each once; none where --platform says nothing of
 // signatures.
-func (i *listedImage) signatures(j *judgedImages) (all []image.Reason) {
+func (i *listedImage) signatures(j *judgedImages, placed *placedRules) (all []image.Reason) {
 	if j.settings.facts() == nil || i.Digest == nil {
 		return nil
 	}
@@ -266,7 +265,7 @@ func (i *listedImage) signatures(j *judgedImages) (all []image.Reason) {
 			continue
 		}
 		seen[w.Namespace] = true
-		rules := tenant.TrustIn(j.settings.platform, j.settings.tenants, w.Namespace)
+		rules := tenant.TrustOf(j.settings.platform, placed.of(w.Namespace))
 		for _, reference := range i.References {
 			if r := image.Bears(rules, reference, j.settings.facts().Signed(*i.Digest), j.at); len(rules) > 0 && !slices.Contains(all, r) {
 				all = append(all, r)
@@ -354,6 +353,9 @@ func (i listedImage) row(w *tabwriter.Writer) {
 	}
 	if i.Outcome != nil {
 		verdict = string(*i.Outcome)
+	}
+	if i.Rule != nil {
+		verdict += " by " + *i.Rule
 	}
 	namespaces := map[string]bool{}
 	for _, at := range i.Workloads {

@@ -32,6 +32,7 @@ type (
 		At           time.Time     `json:"at"`
 		Digests      []string      `json:"digests"`
 		Repositories []string      `json:"repositories"`
+		Rule         *string       `json:"rule"` // the Platform's for some tenants or environments; null: the bank's own
 		Was          image.Outcome `json:"was"`
 		Becomes      image.Outcome `json:"becomes"`
 		Why          string        `json:"why"`
@@ -67,11 +68,14 @@ Exit codes: 0 nothing becomes refused; 1 something does; 2 the cluster, a report
 			if err != nil {
 				return err
 			}
-			told := j.facts
-			if of != "" {
-				if told, err = o.runBy(cmd.Context(), env, command, j, of); err != nil {
-					return err
+			var told []toldImage
+			if of == "" {
+				j.judgeIn(env, "", "--tenant")
+				for _, f := range j.facts {
+					told = append(told, toldImage{f, j.rule})
 				}
+			} else if told, err = o.runBy(cmd.Context(), env, command, j, of); err != nil {
+				return err
 			}
 			f := j.forecast(told, time.Duration(days)*24*time.Hour)
 			if of != "" {
@@ -95,8 +99,14 @@ Exit codes: 0 nothing becomes refused; 1 something does; 2 the cluster, a report
 	return cmd
 }
 
-// runBy are the facts of the images that pods of a tenant run; of what no report names they are empty but for its digest or reference.
-func (o *fleetOptions) runBy(ctx context.Context, env Env, command string, j *judgedImages, of string) ([]image.Facts, error) {
+// toldImage is an image that is told of, and a rule that holds where it runs.
+type toldImage struct {
+	image.Facts
+	rule image.Rule
+}
+
+// runBy are the images that pods of a tenant run; of what no report names the facts are empty but for its digest or reference.
+func (o *fleetOptions) runBy(ctx context.Context, env Env, command string, j *judgedImages, of string) ([]toldImage, error) {
 	whose, err := o.owners(ctx, env, command, j.settings)
 	if err != nil {
 		return nil, err
@@ -108,27 +118,28 @@ func (o *fleetOptions) runBy(ctx context.Context, env Env, command string, j *ju
 	if err != nil {
 		return nil, err
 	}
-	known, seen, told := j.byDigest(), map[string]bool{}, []image.Facts{}
+	known, seen, told := j.byDigest(), map[[2]string]bool{}, []toldImage{}
+	rules := &placedRules{whose, j.settings.platform}
 	for _, r := range running.Running() {
-		if !slices.ContainsFunc(r.Workloads, func(w fleet.Workload) bool { return whose.of(w.Namespace) == of }) {
-			continue
-		}
 		f, scanned := known[r.Digest]
 		if !scanned {
 			f = image.Facts{Digests: []string{r.Name()}}
 		}
-		if !seen[f.Digests[0]] {
-			seen[f.Digests[0]], told = true, append(told, f)
+		own := slices.DeleteFunc(r.Workloads, func(w fleet.Workload) bool { return whose.of(w.Namespace).Tenant != of })
+		for _, part := range rules.split(own) {
+			if is := [2]string{f.Digests[0], part.rule.Name}; !seen[is] {
+				seen[is], told = true, append(told, toldImage{f, part.rule})
+			}
 		}
 	}
 	return told, nil
 }
 
 // forecast finds those of images that become refused.
-func (j *judgedImages) forecast(told []image.Facts, span time.Duration) *imageForecast {
+func (j *judgedImages) forecast(told []toldImage, span time.Duration) *imageForecast {
 	out := &imageForecast{SchemaVersion: "ringfence.dev/image-forecast/v1", From: j.at, To: j.at.Add(span), Changes: []imageChange{}}
 	for _, f := range told {
-		course := image.Forecast(f, j.rule, j.known, j.at, out.To)
+		course := image.Forecast(f.Facts, f.rule, j.known, j.at, out.To)
 		now := course[0].Outcome()
 		at := slices.IndexFunc(course, func(v image.Verdict) bool { return v.Outcome() == image.Deny })
 		switch {
@@ -139,22 +150,26 @@ func (j *judgedImages) forecast(told []image.Facts, span time.Duration) *imageFo
 		default:
 			_, why := course[at-1].Until()
 			out.Changes = append(out.Changes, imageChange{At: course[at].At, Digests: nonNil(f.Digests), Repositories: nonNil(f.Repositories),
-				Was: now, Becomes: image.Deny, Why: why.Text, Instead: j.instead(f, course[at].At)})
+				Rule: ruleName(f.rule), Was: now, Becomes: image.Deny, Why: why.Text, Instead: j.instead(f.Facts, course[at].At, f.rule)})
 		}
 	}
 	slices.SortStableFunc(out.Changes, func(a, b imageChange) int { return a.At.Compare(b.At) })
 	return out
 }
 
-// instead are the first digests of other images of the same repositories that may run at a time.
-func (j *judgedImages) instead(f image.Facts, at time.Time) []string {
+// instead are the first digests of other images of the same repositories that may run at a time, by each of some rules.
+func (j *judgedImages) instead(f image.Facts, at time.Time, by ...image.Rule) []string {
 	found := []string{}
 	for _, other := range j.facts {
 		same := slices.ContainsFunc(other.Repositories, func(r string) bool { return slices.Contains(f.Repositories, r) })
 		if !same || len(other.Digests) == 0 || slices.Equal(other.Digests, f.Digests) {
 			continue
 		}
-		if o := image.Judge(other, j.rule, j.known, at).Outcome(); o == image.Allow || o == image.Warn {
+		refused := slices.ContainsFunc(by, func(r image.Rule) bool {
+			o := image.Judge(other, r, j.known, at).Outcome()
+			return o != image.Allow && o != image.Warn
+		})
+		if !refused {
 			found = append(found, other.Digests[0])
 		}
 	}
@@ -167,6 +182,9 @@ func (f *imageForecast) write(env Env, output string) error {
 	}
 	for _, c := range f.Changes {
 		text := fmt.Sprintf("%s  %s\n  %s\n", c.At.Format(time.RFC3339), imageName(c.Repositories, c.Digests), report.Inert(c.Why))
+		if c.Rule != nil {
+			text += "  by rule " + *c.Rule + "\n"
+		}
 		if len(c.Instead) > 0 {
 			text += "  may run then: " + strings.Join(c.Instead[:min(3, len(c.Instead))], ", ") + "\n"
 		}

@@ -13,7 +13,6 @@ import (
 
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/image"
-	"ringfence.dev/ringfence/image/fleet"
 	"ringfence.dev/ringfence/report"
 	"ringfence.dev/ringfence/tenant"
 )
@@ -34,8 +33,10 @@ func newImageShow(env Env) *cobra.Command {
 		Use: "show IMAGE|DIGEST REPORT...", Aliases: []string{"why", "scan-status"}, Short: "Say all that is known of one image, also as why and scan-status: scans, vulnerabilities, signature, verdict, where it runs",
 		Long: `Say on one page what is known of an image: who scanned it and when, which vulnerabilities count and why, whether it is signed as the
 Platform demands, whether it may run, until when that holds and what ends it. An image is named by its digest or the beginning of one, by
-a reference with a digest, or by a repository, which may be several. Signatures are those of ImageSignatures files among --platform, by
-the rules for --namespace or by all. With --cluster the page says which workloads run it; the cluster is only read.
+a reference with a digest, or by a repository, which may be several. It is judged by the rule for --namespace; without one by the bank's own,
+and what the Platform's other rules say is said too, and does not count for the exit code. Signatures are those of ImageSignatures files
+among --platform, by the rules for --namespace or by all. With --cluster the page says which workloads run it, what becomes of each if it
+starts new, and by which waivers it may; the cluster is only read.
 
 Exit codes: 0 it may run; 1 it is refused, or no report names it; 2 bad usage, or something cannot be read; 3 undecided.`,
 		Example: `  ringfence image show sha256:1f0c... reports/*.json --platform settings/ --advisories advisories.gz
@@ -58,7 +59,19 @@ type (
 		imageVerdict
 		Scans      []shownScan      `json:"scans"`      // the newest first
 		Signatures []shownSignature `json:"signatures"` // one a rule and reference; none where none is demanded
-		Workloads  []fleet.Workload `json:"workloads"`  // null without --cluster
+		Rules      []shownRule      `json:"rules"`      // what the Platform's other rules say; none with --namespace
+		Workloads  []shownWorkload  `json:"workloads"`  // null without --cluster
+	}
+	shownRule struct {
+		Rule    string        `json:"rule"`
+		Outcome image.Outcome `json:"outcome"`
+		Until   *time.Time    `json:"until"` // as of the image
+		Why     *string       `json:"why"`   // what refuses or warns first
+	}
+	shownWorkload struct {
+		runningWorkload
+		Rule    *string       `json:"rule"` // that holds there; null: the bank's own
+		Outcome image.Outcome `json:"outcome"`
 	}
 	shownScan struct {
 		Scanner         string     `json:"scanner"`
@@ -81,13 +94,19 @@ func showImage(ctx context.Context, env Env, o showOptions, args []string) error
 	if len(args) < 2 {
 		return usagef(command, "found %d arguments; want an IMAGE or a DIGEST, and reports of scanners", len(args))
 	}
+	if d := digestPart(args[0]); (strings.HasPrefix(d, "sha256:") || strings.HasPrefix(d, "sha512:")) && len(d) < minDigest {
+		return usagef(command, "%q: want at least six digits of a digest", finding.Value(args[0]))
+	}
 	j, err := o.judge(ctx, env, command, args[1:])
 	if err != nil {
 		return err
 	}
-	var running *fleet.Fleet
+	if o.namespace != "" {
+		j.judgeIn(env, o.namespace, "")
+	}
+	var where *placedImages
 	if o.cluster {
-		if running, err = o.running(ctx, env, command); err != nil {
+		if where, err = o.where(ctx, env, command, j); err != nil {
 			return err
 		}
 	}
@@ -95,7 +114,7 @@ func showImage(ctx context.Context, env Env, o showOptions, args []string) error
 	outcome := image.Allow
 	for _, f := range j.facts {
 		if meant(f, args[0]) {
-			one := o.shown(f, j, args[0], running)
+			one := o.shown(f, j, args[0], where)
 			outcome = image.Worst(outcome, one.Outcome)
 			answer.Images = append(answer.Images, one)
 		}
@@ -122,23 +141,25 @@ func showImage(ctx context.Context, env Env, o showOptions, args []string) error
 // minDigest is how much of a digest names an image: sha256: and six digits.
 const minDigest = len("sha256:") + 6
 
+// digestPart is what follows the @ of a reference, or all where there is none.
+func digestPart(reference string) string {
+	return reference[strings.LastIndexByte(reference, '@')+1:]
+}
+
 // meant tells whether an image is meant: by its digest where there is one, else by its repository.
 func meant(f image.Facts, reference string) bool {
-	digest := reference
-	if at := strings.LastIndexByte(reference, '@'); at >= 0 {
-		digest = reference[at+1:]
-	}
+	digest := digestPart(reference)
 	if strings.HasPrefix(digest, "sha256:") || strings.HasPrefix(digest, "sha512:") {
-		return len(digest) >= minDigest && slices.ContainsFunc(f.Digests, func(d string) bool { return strings.HasPrefix(d, digest) })
+		return slices.ContainsFunc(f.Digests, func(d string) bool { return strings.HasPrefix(d, digest) })
 	}
 	return slices.Contains(f.Repositories, reference)
 }
 
 // shown is the page of one image.
-func (o *showOptions) shown(f image.Facts, j *judgedImages, reference string, running *fleet.Fleet) shownImage {
+func (o *showOptions) shown(f image.Facts, j *judgedImages, reference string, where *placedImages) shownImage {
 	var verdicts imageVerdicts
 	verdicts.add(f, image.Judge(f, j.rule, j.known, j.at), j.rule)
-	one := shownImage{imageVerdict: verdicts.Images[0], Scans: []shownScan{}, Signatures: []shownSignature{}}
+	one := shownImage{imageVerdict: verdicts.Images[0], Scans: []shownScan{}, Signatures: []shownSignature{}, Rules: []shownRule{}}
 	for _, s := range f.Scans {
 		one.Scans = append(one.Scans, shownScan{s.Scanner, s.Version, known(s.At), known(s.Database), len(s.Vulnerabilities),
 			len(j.rule.Scanners) == 0 || slices.Contains(j.rule.Scanners, s.Scanner)})
@@ -151,13 +172,26 @@ func (o *showOptions) shown(f image.Facts, j *judgedImages, reference string, ru
 			one.Until, one.Ends = s.Until, &s.Text
 		}
 	}
-	if running == nil {
-		return one
+	if o.namespace == "" {
+		for _, rule := range tenant.ImageRules(j.settings.platform)[1:] {
+			one.Rules = append(one.Rules, j.shownRule(f, rule))
+		}
 	}
-	one.Workloads = []fleet.Workload{}
-	for _, r := range running.Running() {
-		if slices.Contains(f.Digests, r.Digest) {
-			one.Workloads = append(one.Workloads, r.Workloads...)
+	if where != nil {
+		one.Workloads = where.of(f, j)
+	}
+	return one
+}
+
+// shownRule is what a rule says of an image.
+func (j *judgedImages) shownRule(f image.Facts, rule image.Rule) shownRule {
+	v := image.Judge(f, rule, j.known, j.at)
+	until, _ := v.Until()
+	one := shownRule{Rule: rule.Name, Outcome: v.Outcome(), Until: known(until)}
+	for _, r := range slices.Concat(v.Scan, v.Vulnerabilities) {
+		if r.Outcome == one.Outcome && r.Outcome != image.Allow {
+			one.Why = &r.Text
+			break
 		}
 	}
 	return one
@@ -238,8 +272,19 @@ func (i *shownImage) page() string {
 	for _, d := range i.Digests {
 		fmt.Fprintf(&b, "digest     %s\n", d)
 	}
+	for _, r := range i.Rules {
+		fmt.Fprintf(&b, "by rule    %s: %s", r.Rule, r.Outcome)
+		if r.Why != nil {
+			fmt.Fprintf(&b, ": %s", report.Inert(*r.Why))
+		}
+		b.WriteString("\n")
+	}
 	for _, w := range i.Workloads {
-		fmt.Fprintf(&b, "runs       %s %s/%s, %s\n", w.Namespace, w.Kind, w.Name, count(w.Pods, "pod"))
+		by := ""
+		if w.Rule != nil {
+			by = " by " + *w.Rule
+		}
+		fmt.Fprintf(&b, "runs       %s%s: %s\n", w.Outcome, by, w.line())
 	}
 	if i.Workloads != nil && len(i.Workloads) == 0 {
 		b.WriteString("runs       nowhere in this cluster\n")

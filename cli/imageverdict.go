@@ -34,7 +34,8 @@ func (o *imageJudging) register(cmd *cobra.Command) {
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
 }
 
-// judgedImages are what was judged: images in the order of their digests, the rule, and what could not be read.
+// judgedImages are what was judged: images in the order of their digests, the rule where nobody says whose namespace it is about, and what
+// could not be read.
 type judgedImages struct {
 	facts   []image.Facts
 	each    []image.Facts // as each report says it
@@ -119,6 +120,7 @@ type (
 	imageVerdict struct {
 		Digests      []string      `json:"digests"`
 		Repositories []string      `json:"repositories"`
+		Rule         *string       `json:"rule"` // the Platform's for some tenants or environments; null: the bank's own
 		Outcome      image.Outcome `json:"outcome"`
 		// Until is the first instant at which the clock alone changes the outcome's reasons, and Ends the reason that does.
 		Until *time.Time `json:"until"`
@@ -138,7 +140,7 @@ type (
 
 func newImageVerdict(env Env) *cobra.Command {
 	var o imageJudging
-	var admission string
+	var admission, namespace string
 	var attest attestOptions
 	cmd := &cobra.Command{
 		Use: "verdict REPORT...", Short: "Say of images whether they may run, why not, and until when",
@@ -146,7 +148,10 @@ func newImageVerdict(env Env) *cobra.Command {
 on that was published longer ago than the grace. Reports that share a digest are of one image. The verdict says until when it holds and
 what will end it.
 
---admission FILE writes what follows as an ImageAdmission: put it into the folder of serve --image-facts, or name it with check --platform.
+The rule is the bank's own, or with --namespace the one for it, of spec.images.rules of the Platform and by the Tenants beside it.
+
+--admission FILE writes what follows by each rule as an ImageAdmission: put it into the folder of serve --image-facts, or name it with check
+--platform.
 
 --attest IMAGE --key FILE signs the verdict on that image as an in-toto statement, with the rule, the facts and the advisories that it follows
 from, and attaches it to the image in its registry. ringfence image verify judges it again from those.
@@ -158,6 +163,7 @@ Exit codes: 0 all may run; 1 one may not; 2 a report or setting cannot be read (
 			if err != nil {
 				return err
 			}
+			j.judgeIn(env, namespace, "--namespace")
 			if err := attest.attest(cmd.Context(), env, "ringfence image verdict", j); err != nil {
 				return err
 			}
@@ -167,6 +173,7 @@ Exit codes: 0 all may run; 1 one may not; 2 a report or setting cannot be read (
 	o.register(cmd)
 	attest.register(cmd)
 	cmd.Flags().StringVar(&admission, "admission", "", "write what follows for each digest to `FILE`")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "by the rule for this namespace (default: by the bank's own)")
 	return cmd
 }
 
@@ -177,8 +184,11 @@ func (j *judgedImages) tell(env Env, output, admission string) error {
 	for _, f := range j.facts {
 		v := image.Judge(f, j.rule, j.known, j.at)
 		answer.add(f, v, j.rule)
-		for _, digest := range f.Digests {
-			admitted = append(admitted, v.Admits(digest))
+		for _, rule := range tenant.ImageRules(j.settings.platform) {
+			v := image.Judge(f, rule, j.known, j.at)
+			for _, digest := range f.Digests {
+				admitted = append(admitted, v.Admits(digest))
+			}
 		}
 	}
 	answer.Summary.Invalid, answer.Summary.Exit = j.invalid, answer.exit(j.invalid)
@@ -198,7 +208,7 @@ func (j *judgedImages) tell(env Env, output, admission string) error {
 }
 
 func (a *imageVerdicts) add(f image.Facts, v image.Verdict, rule image.Rule) {
-	one := imageVerdict{Digests: nonNil(f.Digests), Repositories: nonNil(f.Repositories), Outcome: v.Outcome(), Reasons: []imageReason{}}
+	one := imageVerdict{Digests: nonNil(f.Digests), Repositories: nonNil(f.Repositories), Rule: ruleName(rule), Outcome: v.Outcome(), Reasons: []imageReason{}}
 	if until, why := v.Until(); !until.IsZero() {
 		one.Until, one.Ends = &until, &why.Text
 	}
@@ -222,6 +232,30 @@ func (a *imageVerdicts) add(f image.Facts, v image.Verdict, rule image.Rule) {
 		a.Summary.Deny++
 	default:
 		a.Summary.Undecided++
+	}
+}
+
+// ruleName is the name of a rule for some; nil of the bank's own.
+func ruleName(rule image.Rule) *string {
+	if rule.Name == "" {
+		return nil
+	}
+	return &rule.Name
+}
+
+// judgeIn has images judged by the rule for a namespace. Without one it is the bank's own, and who has others is told by which flag they
+// are asked for.
+func (j *judgedImages) judgeIn(env Env, namespace, flag string) {
+	if namespace != "" {
+		j.rule = tenant.ImageRuleIn(j.settings.platform, j.settings.tenants, namespace)
+		return
+	}
+	var others []string
+	for _, rule := range tenant.ImageRules(j.settings.platform)[1:] {
+		others = append(others, rule.Name)
+	}
+	if len(others) > 0 {
+		env.note("judged by the bank's own rule; for some tenants or environments the Platform has others, %s: name one with %s", strings.Join(others, ", "), flag)
 	}
 }
 
@@ -258,6 +292,9 @@ const maxReasons = 10
 func (v *imageVerdict) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-9s %s\n", v.Outcome, imageName(v.Repositories, v.Digests))
+	if v.Rule != nil {
+		fmt.Fprintf(&b, "  by rule   %s\n", *v.Rule)
+	}
 	for i, r := range v.Reasons {
 		if i == maxReasons {
 			fmt.Fprintf(&b, "  ... and %d more; -o json has all\n", len(v.Reasons)-i)

@@ -59,8 +59,8 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 		tenant.NameTenants(&compiled.Spec, s.platform, s.tenants)
 	}
 	if s.images != nil {
-		trust := tenant.TrustOf(s.platform, compiled.Spec.Tenant, compiled.Spec.Environment)
-		tenant.AddImages(&compiled.Spec, tenant.Images{Facts: s.facts(), Trust: trust, Now: s.now})
+		owner := tenant.Owner{Tenant: compiled.Spec.Tenant, Environment: compiled.Spec.Environment}
+		tenant.AddImages(&compiled.Spec, tenant.Images{Facts: s.facts(), Rule: tenant.ImageRuleOf(s.platform, owner), Trust: tenant.TrustOf(s.platform, owner), Now: s.now})
 	}
 	tenant.DropExpired(&compiled.Spec, s.now)
 	g, err := policy.NewGuard(compiled.Spec)

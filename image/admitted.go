@@ -16,6 +16,7 @@ import (
 // Admitted is what a verdict needs to know of one digest. The zero value is refused: it was not scanned.
 type Admitted struct {
 	Digest       string    // sha256:<64 hex> or sha512:<128 hex>, in lower case
+	Rule         string    // the name of the Rule by which; "" is the bank's own
 	ScannedUntil time.Time // the last second at which its scan counts; zero: not scanned
 	CleanUntil   time.Time // the last second at which no vulnerability refuses it; zero: one does now; Never: nothing known will
 	Note         string    // what refuses it or will, in a few words; may be empty
@@ -46,7 +47,10 @@ const (
 	maxNote      = 120
 )
 
-var digestForm = regexp.MustCompile(`^sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})$`)
+var (
+	digestForm = regexp.MustCompile(`^sha(256:[0-9a-f]{64}|512:[0-9a-f]{128})$`)
+	ruleForm   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+)
 
 // ParseAdmission reads an object of KindAdmission, as JSON. The error lists its first hundred faults, each with its field.
 func ParseAdmission(text []byte) ([]Admitted, error) {
@@ -57,6 +61,7 @@ func ParseAdmission(text []byte) ([]Admitted, error) {
 		Spec       struct {
 			Images []struct {
 				Digest       string     `json:"digest"`
+				Rule         string     `json:"rule"`
 				ScannedUntil *time.Time `json:"scannedUntil"`
 				CleanUntil   *time.Time `json:"cleanUntil"`
 				Note         string     `json:"note"`
@@ -84,7 +89,10 @@ func ParseAdmission(text []byte) ([]Admitted, error) {
 		if !digestForm.MatchString(one.Digest) && len(faults) < 100 {
 			faults = append(faults, fmt.Errorf("spec.images[%d].digest: found %.80q, want sha256:<64 hex digits> or sha512:<128>, in lower case", i, one.Digest))
 		}
-		a := Admitted{Digest: one.Digest, Note: Brief(one.Note), Warn: Brief(one.Warn)}
+		if one.Rule != "" && !ruleForm.MatchString(one.Rule) && len(faults) < 100 {
+			faults = append(faults, fmt.Errorf("spec.images[%d].rule: found %.80q, want the name of a rule in spec.images.rules of the Platform", i, one.Rule))
+		}
+		a := Admitted{Digest: one.Digest, Rule: one.Rule, Note: Brief(one.Note), Warn: Brief(one.Warn)}
 		for _, t := range []struct {
 			from *time.Time
 			to   *time.Time
@@ -129,6 +137,7 @@ func Admission(all []Admitted) ([]byte, error) {
 	}
 	type one struct {
 		Digest       string     `json:"digest"`
+		Rule         string     `json:"rule,omitempty"`
 		ScannedUntil *time.Time `json:"scannedUntil,omitempty"`
 		CleanUntil   *time.Time `json:"cleanUntil,omitempty"`
 		Note         string     `json:"note,omitempty"`
@@ -136,7 +145,7 @@ func Admission(all []Admitted) ([]byte, error) {
 	}
 	images := make([]one, 0, len(all))
 	for _, a := range all {
-		o := one{Digest: a.Digest, Note: Brief(a.Note), Warn: Brief(a.Warn)}
+		o := one{Digest: a.Digest, Rule: a.Rule, Note: Brief(a.Note), Warn: Brief(a.Warn)}
 		if !a.ScannedUntil.IsZero() {
 			o.ScannedUntil = &a.ScannedUntil
 		}
@@ -153,7 +162,7 @@ func Admission(all []Admitted) ([]byte, error) {
 // Admits is what follows of a verdict for one of the image's digests. Until is the first instant at which something no longer counts,
 // and an Admitted names the last second that does.
 func (v Verdict) Admits(digest string) Admitted {
-	a := Admitted{Digest: digest, ScannedUntil: lasts(v.Scan), CleanUntil: lasts(v.Vulnerabilities)}
+	a := Admitted{Digest: digest, Rule: v.Rule, ScannedUntil: lasts(v.Scan), CleanUntil: lasts(v.Vulnerabilities)}
 	var soonest Reason // of those that warn; one that the clock never ends comes after all that it does
 	for _, r := range append(slices.Clone(v.Vulnerabilities), v.Scan...) {
 		switch {

@@ -29,6 +29,7 @@ func TestParseAdmission(t *testing.T) {
 		file(`{"digest":"` + one + `"},{"digest":"latest"}`):         "spec.images[1].digest",
 		file(`{"digest":"` + one + `","scannedUntill":"x"}`):         "scannedUntill",
 		file(`{"digest":"` + one + `","scannedUntil":"2026-12-21"}`): "2026-12-21",
+		file(`{"digest":"` + one + `","rule":"Strict"}`):             "spec.images[0].rule",
 		file("") + "{}": "nothing behind it",
 		`{"apiVersion":"ringfence.dev/v1alpha1","kind":"Waiver"}`: "ImageAdmission",
 		"": "EOF",

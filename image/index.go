@@ -20,6 +20,8 @@ type Index struct {
 	texts   []string            // of notes and warnings, each once; the first is ""
 	odd     map[uint32]string   // digests that are not sha256, by their place in entries
 	signed  map[string][]Signed // by digest; few where few have a signature that was asked for
+	rule    string              // the name of the rule under which; "" is the bank's own, which has what follows
+	rules   map[string]*Index   // what is known under each other rule, by its name
 }
 
 // entry is an Admitted in 48 bytes.
@@ -29,12 +31,38 @@ type entry struct {
 	note, warn     uint32 // places in texts
 }
 
-// NewIndex makes an Index of scans and signatures. Of two scans of one digest the first counts; of two that say something of its signature
+// NewIndex makes an Index of scans and signatures. Of two scans of one digest under one rule the first counts; of two that say something of its signature
 // under one rule that which counts longest, so that it does not matter who wrote first, a pipeline or the control plane.
 func NewIndex(all []Admitted, signed ...Signed) *Index {
-	x := &Index{entries: make([]entry, 0, len(all)), texts: []string{""}, odd: map[uint32]string{}, seed: maphash.MakeSeed(), signed: map[string][]Signed{}}
+	signed = Longest(signed)
+	named := map[string][]Admitted{}
+	own := all
+	if first := slices.IndexFunc(all, func(a Admitted) bool { return a.Rule != "" }); first >= 0 {
+		own = slices.Clone(all[:first])
+		for _, a := range all[first:] {
+			if a.Rule == "" {
+				own = append(own, a)
+			} else if len(named) < maxRules || named[a.Rule] != nil {
+				named[a.Rule] = append(named[a.Rule], a)
+			}
+		}
+	}
+	x := newIndex("", own, signed)
+	for rule, all := range named {
+		x.rules[rule] = newIndex(rule, all, signed)
+	}
+	return x
+}
+
+// maxRules is under how many names an index knows anything: five times what a Platform may have. What is said under more counts for nothing.
+const maxRules = 100
+
+// newIndex is of what is known under one rule.
+func newIndex(rule string, all []Admitted, signed []Signed) *Index {
+	x := &Index{rule: rule, entries: make([]entry, 0, len(all)), texts: []string{""}, odd: map[uint32]string{}, seed: maphash.MakeSeed(), signed: map[string][]Signed{},
+		rules: map[string]*Index{}}
 	all = slices.Clip(all) // what is appended must not be written behind the caller's
-	for _, s := range Longest(signed) {
+	for _, s := range signed {
 		if len(x.signed[s.Digest]) == 0 {
 			all = append(all, Admitted{Digest: s.Digest})
 		}
@@ -94,6 +122,14 @@ func (x *Index) first(key [32]byte) int {
 	return int(maphash.Bytes(x.seed, key[:]) & uint64(len(x.slots)-1))
 }
 
+// Under is what is known under the rule of a name, nil where nothing is; "" is the bank's own.
+func (x *Index) Under(rule string) *Index {
+	if x == nil || rule == "" {
+		return x
+	}
+	return x.rules[rule]
+}
+
 // Find is what is known of a digest, and whether anything is.
 func (x *Index) Find(digest string) (Admitted, bool) {
 	if x == nil {
@@ -141,7 +177,7 @@ func (x *Index) admitted(i uint32) Admitted {
 	if !odd {
 		digest = "sha256:" + hex.EncodeToString(e.key[:])
 	}
-	return Admitted{Digest: digest, ScannedUntil: instant(e.scanned), CleanUntil: instant(e.clean), Note: x.texts[e.note], Warn: x.texts[e.warn]}
+	return Admitted{Digest: digest, Rule: x.rule, ScannedUntil: instant(e.scanned), CleanUntil: instant(e.clean), Note: x.texts[e.note], Warn: x.texts[e.warn]}
 }
 
 // forever stands for Never.

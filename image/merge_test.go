@@ -123,6 +123,35 @@ func TestIndexSigned(t *testing.T) {
 	}
 }
 
+// TestIndexRules: what is known under one rule says nothing under another, signatures count under all, and no file makes an index of rules without
+// number.
+func TestIndexRules(t *testing.T) {
+	own, strict := image.Admitted{Digest: numbered(1), ScannedUntil: now, CleanUntil: image.Never()}, image.Admitted{Digest: numbered(1), Rule: "strict", ScannedUntil: now}
+	x := image.NewIndex([]image.Admitted{own, strict, {Digest: numbered(2), Rule: "strict"}, {Digest: numbered(1), Rule: "strict", CleanUntil: now}}, image.Signed{Digest: numbered(3), Trust: "t", Until: now})
+	for rule, want := range map[string]image.Admitted{"": own, "strict": strict} {
+		if got, known := x.Under(rule).Find(numbered(1)); !known || got.Until() != want.Until() || !got.ScannedUntil.Equal(want.ScannedUntil) || got.Rule != rule {
+			t.Errorf("under %q: %+v, want %+v", rule, got, want)
+		}
+		if len(x.Under(rule).Signed(numbered(3))) != 1 {
+			t.Errorf("under %q no signature is known", rule)
+		}
+	}
+	if _, known := x.Find(numbered(2)); known || x.Len() != 2 || x.Under("strict").Len() != 3 {
+		t.Errorf("%d are known, and %d under strict; want 2 and 3", x.Len(), x.Under("strict").Len())
+	}
+	if x.Under("other") != nil {
+		t.Error("something is known under a rule that nobody judged by")
+	}
+	var many []image.Admitted
+	for i := range 100_000 {
+		many = append(many, image.Admitted{Digest: numbered(i), Rule: "r" + strconv.Itoa(i)})
+	}
+	x = image.NewIndex(many)
+	if x.Under("r99") == nil || x.Under("r100") != nil {
+		t.Error("want the first hundred rules, and no more")
+	}
+}
+
 // BenchmarkIndex: a million digests; bytes of index each, and a lookup with its comparison, beside a map of strings.
 func BenchmarkIndex(b *testing.B) {
 	const n = 1_000_000

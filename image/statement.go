@@ -30,6 +30,7 @@ type Statement struct {
 // The rule and the facts as a statement has them.
 type (
 	statedRule struct {
+		Name            string   `json:"name,omitempty"`
 		MaxScanAge      string   `json:"maxScanAge"`
 		DenySeverity    int      `json:"denySeverity"`
 		Grace           string   `json:"grace"`
@@ -50,7 +51,7 @@ type (
 func State(f Facts, r Rule, known Advisories, now time.Time) Statement {
 	now = now.UTC()
 	s := Statement{At: now, Facts: statedFacts{f.Digests, f.Repositories, f.Scans}, Advisories: map[string]Advisory{},
-		Rule: statedRule{r.MaxScanAge.String(), r.DenySeverity, r.Grace.String(), r.UndatedAsNew, r.DatedBy, r.WarnUnfixable, r.Scanners, r.RescheduleGrace.String()}}
+		Rule: statedRule{r.Name, r.MaxScanAge.String(), r.DenySeverity, r.Grace.String(), r.UndatedAsNew, r.DatedBy, r.WarnUnfixable, r.Scanners, r.RescheduleGrace.String()}}
 	s.conclude(Judge(f, r, func(name string) (Advisory, bool) {
 		a, ok := lookup(known, name)
 		if ok {

@@ -10,6 +10,7 @@ import (
 
 // Rule is what a bank demands of images. Its zero value refuses everything that is not scanned this very second.
 type Rule struct {
+	Name            string        // what the bank calls one for some tenants or environments; "" is the bank's own
 	MaxScanAge      time.Duration // a scan counts while it is at most so old, to the second
 	DenySeverity    int           // the lowest severity, of 5, that refuses
 	Grace           time.Duration // so long after its publication such a vulnerability only warns
@@ -51,6 +52,7 @@ type Reason struct {
 // Verdict is what the rule says of an image at an instant. Two controls read it: one its scan, one its vulnerabilities.
 type Verdict struct {
 	At              time.Time
+	Rule            string   // the name of the rule
 	Scan            []Reason // one: when it was scanned, or that it was not
 	Vulnerabilities []Reason // worst first; empty: none that matters, or nothing known
 }
@@ -77,7 +79,7 @@ type Dated struct {
 // Instants: a scan counts while now - At <= MaxScanAge, and a vulnerability warns while now - Published <= Grace, both to the
 // second in UTC. So what Until and Since name is one second after the last instant that still counted.
 func Judge(f Facts, r Rule, known Advisories, now time.Time) Verdict {
-	v := Verdict{At: now, Scan: []Reason{judgeScan(f, r, now)}}
+	v := Verdict{At: now, Rule: r.Name, Scan: []Reason{judgeScan(f, r, now)}}
 	for _, w := range weaknesses(f, r, known, now) {
 		if reason, matters := w.judge(r, now); matters {
 			v.Vulnerabilities = append(v.Vulnerabilities, reason)

@@ -204,7 +204,7 @@ func (w weakness) judge(r Rule, now time.Time) (Reason, bool) {
 			reason.Until = w.future.At.UTC().Add(-skew)
 		}
 	case !now.Before(end):
-		reason.Outcome, reason.Since, reason.Text = Deny, later(end, w.learnt), fmt.Sprintf("published %s; refused after %s", w.sources(), span(r.Grace))
+		reason.Outcome, reason.Since, reason.Text = Deny, later(end, w.learnt), fmt.Sprintf("published %s; refused %s", w.sources(), r.from())
 	default:
 		reason.Outcome, reason.Until, reason.Text = Warn, end, fmt.Sprintf("published %s; refused from %s", w.sources(), stamp(end))
 	}
@@ -286,4 +286,12 @@ func (n names) join(name string, others []string) {
 			n[b] = a
 		}
 	}
+}
+
+// from says when a rule begins to refuse, counted from the publication.
+func (r Rule) from() string {
+	if r.Grace == 0 {
+		return "at once"
+	}
+	return "after " + span(r.Grace)
 }

@@ -51,32 +51,40 @@ func (m forecastMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// forecast counts, for each tenant that has a Guard, the digests that its pods name and that are refused within a time.
+// forecast counts, for each tenant that has a Guard, the digests that its pods name and that are refused within a time, somewhere.
 func forecast(index *image.Index, guards []v1alpha1.Guard, pods []corev1.Pod, now time.Time) map[string]map[string]int {
-	tenants, counts := map[string]string{}, map[string]map[string]int{}
+	guarded, counts := map[string]*v1alpha1.Guard{}, map[string]map[string]int{}
 	for i := range guards {
 		if g := &guards[i]; g.Name == v1alpha1.GuardName && g.Spec.Tenant != "" {
-			tenants[g.Namespace], counts[g.Spec.Tenant] = g.Spec.Tenant, map[string]int{}
+			guarded[g.Namespace], counts[g.Spec.Tenant] = g, map[string]int{}
 		}
 	}
 	type running struct{ tenant, digest string }
-	seen := map[running]bool{}
+	ends := map[running]time.Time{} // where rules differ, the first
 	for i := range pods {
-		of := tenants[pods[i].Namespace]
-		if of == "" {
+		g := guarded[pods[i].Namespace]
+		if g == nil {
 			continue
 		}
+		rule := ""
+		if g.Spec.Images != nil {
+			rule = g.Spec.Images.Rule
+		}
 		for _, reference := range tenant.References(&pods[i]) {
-			one := running{of, image.DigestOf(reference)}
-			if one.digest == "" || seen[one] {
+			one := running{g.Spec.Tenant, image.DigestOf(reference)}
+			if one.digest == "" {
 				continue
 			}
-			seen[one] = true
-			known, _ := index.Find(one.digest)
-			for within, time := range ahead {
-				if now.Add(time).After(known.Until()) {
-					counts[of][within]++
-				}
+			known, _ := index.Under(rule).Find(one.digest)
+			if end, seen := ends[one]; !seen || known.Until().Before(end) {
+				ends[one] = known.Until()
+			}
+		}
+	}
+	for one, end := range ends {
+		for within, time := range ahead {
+			if now.Add(time).After(end) {
+				counts[one.tenant][within]++
 			}
 		}
 	}

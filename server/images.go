@@ -223,16 +223,25 @@ func (im *images) tell(ctx context.Context, c client.Client) error {
 	if err := c.Get(ctx, client.ObjectKey{Name: v1alpha1.PlatformName}, &p); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if !meta.SetStatusCondition(&p.Status.Conditions, im.condition(p.Generation)) {
+	if !meta.SetStatusCondition(&p.Status.Conditions, im.condition(&p)) {
 		return nil
 	}
 	return c.Status().Update(ctx, &p)
 }
 
-func (im *images) condition(generation int64) metav1.Condition {
-	is := metav1.Condition{Type: ConditionImageFacts, ObservedGeneration: generation}
+func (im *images) condition(p *v1alpha1.Platform) metav1.Condition {
+	is := metav1.Condition{Type: ConditionImageFacts, ObservedGeneration: p.Generation}
 	known := im.index.Load()
+	var unjudged []string
+	for _, rule := range p.Spec.Images.Rules {
+		if known.Under(rule.Name) == nil {
+			unjudged = append(unjudged, rule.Name)
+		}
+	}
 	switch {
+	case im.said == "" && len(unjudged) > 0 && known.Len() > 0:
+		is.Status, is.Reason = metav1.ConditionFalse, "RuleWithoutFacts"
+		is.Message = fmt.Sprintf("no digest was judged by %s of spec.images.rules; Guards there keep what they have, and refuse every image where they have nothing; fix: write the facts anew by this Platform, or let serve --image-verdicts do so", strings.Join(unjudged, ", "))
 	case im.said == "":
 		is.Status, is.Reason, is.Message = metav1.ConditionTrue, "Read", fmt.Sprintf("%d image digests are known", known.Len())
 	case known == nil:

@@ -24,7 +24,7 @@ import (
 	"ringfence.dev/ringfence/tenant"
 )
 
-// verdictFiles are what follows of reports, in the folder of the image facts: verdictFile with a number, and verdictsEach digests in each.
+// verdictFiles are what follows of reports, in the folder of the image facts: verdictFile with a number, and verdictsEach entries in each.
 const (
 	verdictFiles = "ringfence-images-*.json"
 	verdictFile  = "ringfence-images-%03d.json"
@@ -89,16 +89,16 @@ func (s *Server) assess(mgr ctrl.Manager, accepted *tenant.Accepted, facts *imag
 	}))
 }
 
-// law is the Platform's rule with the advisories of the file as it is now. A file that cannot be read leaves those that were read before, and
+// law are the Platform's rules with the advisories of the file as it is now. A file that cannot be read leaves those that were read before, and
 // nothing is judged where there never were any: without dates and exploitation an image could count for longer than it may.
 func (v *verdicts) law(ctx context.Context) (assess.Law, error) {
 	p, err := v.inForce(ctx)
 	if err != nil || p == nil {
 		return assess.Law{}, err
 	}
-	rule := tenant.ImageRule(p)
+	rules := tenant.ImageRules(p)
 	if v.file == "" {
-		return assess.Law{Rule: rule, Edition: fmt.Sprintf("%+v", rule)}, nil
+		return assess.Law{Rules: rules, Edition: fmt.Sprintf("%+v", rules)}, nil
 	}
 	err = v.readAdvisories()
 	switch {
@@ -108,7 +108,7 @@ func (v *verdicts) law(ctx context.Context) (assess.Law, error) {
 		v.log.Error("images are judged by the advisories that were read last", "err", err)
 	}
 	v.said = fmt.Sprint(err)
-	return assess.Law{Rule: rule, Known: v.advisories.Find, Edition: fmt.Sprintf("%+v of %s", rule, v.edition)}, nil
+	return assess.Law{Rules: rules, Known: v.advisories.Find, Edition: fmt.Sprintf("%+v of %s", rules, v.edition)}, nil
 }
 
 // readAdvisories reads the file where it is another than before.

@@ -9,7 +9,7 @@ import (
 	"ringfence.dev/ringfence/image"
 )
 
-// ImageRule is what a Platform demands of images, with the defaults of its schema; nil is one that says nothing.
+// ImageRule is what a Platform itself demands of images, with the defaults of its schema; nil is one that says nothing.
 func ImageRule(platform *v1alpha1.Platform) image.Rule {
 	const month = 30 * 24 * time.Hour
 	r := image.Rule{MaxScanAge: month, DenySeverity: 4, Grace: month, RescheduleGrace: rescheduleGrace(platform)}
@@ -17,11 +17,83 @@ func ImageRule(platform *v1alpha1.Platform) image.Rule {
 		return r
 	}
 	rules := platform.Spec.Images
-	r.MaxScanAge, r.Grace = cmp.Or(rules.MaxScanAge.Duration, r.MaxScanAge), cmp.Or(rules.Grace.Duration, r.Grace)
+	r.MaxScanAge = cmp.Or(rules.MaxScanAge.Duration, r.MaxScanAge)
+	if rules.Grace != nil {
+		r.Grace = rules.Grace.Duration
+	}
 	r.DenySeverity = cmp.Or(int(rules.DenySeverity), r.DenySeverity)
 	r.UndatedAsNew, r.WarnUnfixable, r.Scanners = rules.UndatedAs == "new", rules.UnfixableAs == "warned", rules.Scanners
 	r.DatedBy = rules.DatedBy
 	return r
+}
+
+// ImageRules are all that a Platform demands of images: what it demands itself first, then its rules for some tenants or environments.
+func ImageRules(platform *v1alpha1.Platform) []image.Rule {
+	all := []image.Rule{ImageRule(platform)}
+	if platform == nil {
+		return all
+	}
+	for _, r := range platform.Spec.Images.Rules {
+		all = append(all, placedRule(all[0], r))
+	}
+	return all
+}
+
+// Owner is whose a namespace is: an environment of a tenant. Both are "" where it is nobody's.
+type Owner struct{ Tenant, Environment string }
+
+// OwnerOf is whose a namespace is: the tenant's that asks for it.
+func OwnerOf(tenants []v1alpha1.Tenant, namespace string) Owner {
+	t := Of(tenants, namespace)
+	if t == nil {
+		return Owner{}
+	}
+	return Owner{t.Name, environmentOf(t, namespace).Name}
+}
+
+// ImageRuleOf is what a Platform demands of images in an owner's namespaces.
+func ImageRuleOf(platform *v1alpha1.Platform, owner Owner) image.Rule {
+	own := ImageRule(platform)
+	if platform == nil {
+		return own
+	}
+	for _, r := range platform.Spec.Images.Rules {
+		if (image.Trust{Tenants: r.Tenants, Environments: r.Environments}).For(owner.Tenant, owner.Environment) {
+			return placedRule(own, r)
+		}
+	}
+	return own
+}
+
+// ImageRuleIn is what a Platform demands of images in a namespace, whose tenant is the one that asks for it.
+func ImageRuleIn(platform *v1alpha1.Platform, tenants []v1alpha1.Tenant, namespace string) image.Rule {
+	return ImageRuleOf(platform, OwnerOf(tenants, namespace))
+}
+
+// placedRule is a rule for some, which is the bank's own in what it leaves out.
+func placedRule(own image.Rule, r v1alpha1.ImageRule) image.Rule {
+	own.Name = r.Name
+	own.MaxScanAge = cmp.Or(r.MaxScanAge.Duration, own.MaxScanAge)
+	own.DenySeverity = cmp.Or(int(r.DenySeverity), own.DenySeverity)
+	if r.Grace != nil {
+		own.Grace = r.Grace.Duration
+	}
+	if r.UndatedAs != "" {
+		own.UndatedAsNew = r.UndatedAs == "new"
+	}
+	if len(r.DatedBy) > 0 {
+		own.DatedBy = r.DatedBy
+	}
+	if len(r.Scanners) > 0 {
+		own.Scanners = r.Scanners
+	}
+	if r.UnfixableAs != "" {
+		own.WarnUnfixable = r.UnfixableAs == "warned"
+	}
+	if r.RescheduleGrace != nil {
+		own.RescheduleGrace = r.RescheduleGrace.Duration
+	}
+	return own
 }
 
 // ImportQuorum is who must have scanned an image of outside, and how many of them: none names nobody, and 0 is each, as a Platform says that
@@ -57,16 +129,12 @@ func TrustRules(platform *v1alpha1.Platform) (all []image.Trust) {
 	return all
 }
 
-// TrustOf are the rules for an environment of a tenant; both are "" where a namespace is nobody's.
-func TrustOf(platform *v1alpha1.Platform, tenant, environment string) []image.Trust {
-	return slices.DeleteFunc(TrustRules(platform), func(t image.Trust) bool { return !t.For(tenant, environment) })
+// TrustOf are the rules for an owner's namespaces.
+func TrustOf(platform *v1alpha1.Platform, owner Owner) []image.Trust {
+	return slices.DeleteFunc(TrustRules(platform), func(t image.Trust) bool { return !t.For(owner.Tenant, owner.Environment) })
 }
 
 // TrustIn are the rules for a namespace, whose tenant is the one that asks for it.
 func TrustIn(platform *v1alpha1.Platform, tenants []v1alpha1.Tenant, namespace string) []image.Trust {
-	t := Of(tenants, namespace)
-	if t == nil {
-		return TrustOf(platform, "", "")
-	}
-	return TrustOf(platform, t.Name, environmentOf(t, namespace).Name)
+	return TrustOf(platform, OwnerOf(tenants, namespace))
 }

@@ -12,14 +12,14 @@ import (
 
 // Images is what AddImages makes a Guard's images of.
 type Images struct {
-	// Facts are what is known of digests now. Nil: nothing can be read at the moment, and what Was says holds on.
+	// Facts are what is known of digests now, by whichever rule. Nil: nothing can be read at the moment, and what Was says holds on.
 	Facts *image.Index
+	// Rule is the rule for the namespace. Where no digest was judged by it yet, what Was says holds on; where it says nothing, none is known.
+	Rule image.Rule
 	// Was is what the Guard says already, nil where it says nothing: it remembers what ran here.
 	Was *v1alpha1.GuardImages
 	// Runs are the digests of the Pods that are there, in any order.
 	Runs []string
-	// Grace is how long after its refusal what ran here may be scheduled again.
-	Grace time.Duration
 	// Trust are the rules about signatures for the namespace.
 	Trust []image.Trust
 	Now   time.Time
@@ -35,8 +35,8 @@ const (
 // scanned last, as many as there is room for beside the egress. It is pure; with neither Facts nor Was it writes nothing.
 //
 // Of a digest that runs here the Guard says beforehand until when its Pods may be made again after it is refused: the end of
-// what admits it and Grace. So nobody need be there when it ends. Where it is refused earlier than was known, or was never
-// admitted, Grace counts from the first time that this is seen, and is remembered in the Guard.
+// what admits it and the grace of the rule. So nobody need be there when it ends. Where it is refused earlier than was known, or was never
+// admitted, the grace counts from the first time that this is seen, and is remembered in the Guard.
 func AddImages(spec *v1alpha1.GuardSpec, in Images) {
 	if in.Facts == nil && in.Was == nil {
 		return
@@ -45,15 +45,12 @@ func AddImages(spec *v1alpha1.GuardSpec, in Images) {
 	if was == nil {
 		was = &v1alpha1.GuardImages{}
 	}
-	facts := in.Facts
-	if facts == nil {
-		facts = factsOf(was)
-	}
+	facts, rule, kept := in.byRule()
 	running := map[string]bool{}
 	for _, digest := range in.Runs {
 		running[digest] = true
 	}
-	out := &v1alpha1.GuardImages{Trust: guardTrust(in.Trust)}
+	out := &v1alpha1.GuardImages{Rule: rule, Trust: guardTrust(in.Trust)}
 	room := maxImageBytes - egressBytes(*spec) - trustBytes(out.Trust)
 	add := func(digest string, e v1alpha1.GuardImage) (fits bool) {
 		if room -= imageBytes(digest, e); room < 0 || len(out.Admitted) >= maxImages {
@@ -88,10 +85,21 @@ func AddImages(spec *v1alpha1.GuardSpec, in Images) {
 		}
 	}
 	out.LeftOut = int32(all - len(out.Admitted))
-	if in.Facts == nil {
+	if kept {
 		out.LeftOut += was.LeftOut
 	}
 	spec.Images = out
+}
+
+// byRule are the facts by the rule for the namespace, its name, and whether they are those that the Guard has already.
+func (in Images) byRule() (facts *image.Index, rule string, kept bool) {
+	switch facts = in.Facts.Under(in.Rule.Name); {
+	case facts != nil:
+		return facts, in.Rule.Name, false
+	case in.Was != nil:
+		return factsOf(in.Was), in.Was.Rule, true
+	}
+	return image.NewIndex(nil), in.Rule.Name, false
 }
 
 // imageBytes is how many bytes a digest takes in a Guard as JSON, at most: some 150 where there is no more to say of it.
@@ -134,14 +142,14 @@ func admittedUntil(a image.Admitted, e v1alpha1.GuardImage, trust []v1alpha1.Gua
 // again is until when Pods of a digest that runs or ran here may be made again, of the last second at which it is admitted; "" for not
 // at all.
 func again(end time.Time, was v1alpha1.Instant, running bool, in Images) v1alpha1.Instant {
-	if in.Grace <= 0 {
+	if in.Rule.RescheduleGrace <= 0 {
 		return ""
 	}
 	now := in.Now.UTC().Truncate(time.Second)
 	if !now.After(end) {
-		return second(end.Add(in.Grace))
+		return second(end.Add(in.Rule.RescheduleGrace))
 	}
-	latest := second(now.Add(in.Grace))
+	latest := second(now.Add(in.Rule.RescheduleGrace))
 	switch {
 	case was == "":
 		return latest
@@ -157,8 +165,9 @@ func (in Input) addImages(spec *v1alpha1.GuardSpec, live *v1alpha1.Guard, runs [
 	if !in.Gated {
 		return 0
 	}
-	images := Images{Facts: in.Images, Runs: runs, Now: in.Now, Grace: rescheduleGrace(in.Platform),
-		Trust: TrustOf(in.Platform, spec.Tenant, spec.Environment)}
+	owner := Owner{spec.Tenant, spec.Environment}
+	images := Images{Facts: in.Images, Runs: runs, Now: in.Now, Rule: ImageRuleOf(in.Platform, owner),
+		Trust: TrustOf(in.Platform, owner)}
 	if live != nil {
 		images.Was = live.Spec.Images
 	}

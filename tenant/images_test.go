@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/image"
@@ -52,7 +53,7 @@ func TestAddImages(t *testing.T) {
 		{"no facts can be read, and it began to run", nil, was(""), true, 1, &v1alpha1.GuardImage{ScannedUntil: day(5), CleanUntil: day(9), RunsUntil: day(12)}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			in := Images{Facts: tc.facts, Was: tc.was, Grace: 7 * 24 * time.Hour, Now: at(tc.now)}
+			in := Images{Facts: tc.facts, Was: tc.was, Rule: image.Rule{RescheduleGrace: 7 * 24 * time.Hour}, Now: at(tc.now)}
 			if tc.running {
 				in.Runs = []string{digest(1)}
 			}
@@ -87,7 +88,7 @@ func TestAddImagesRoom(t *testing.T) {
 		all = append(all, image.Admitted{Digest: digest(i), ScannedUntil: at(float64(i) / 1000), CleanUntil: image.Never(), Note: strings.Repeat("n", i%50)})
 	}
 	var spec v1alpha1.GuardSpec
-	AddImages(&spec, Images{Facts: image.NewIndex(all), Runs: []string{digest(0), digest(1)}, Grace: time.Hour, Now: at(0)})
+	AddImages(&spec, Images{Facts: image.NewIndex(all), Runs: []string{digest(0), digest(1)}, Rule: image.Rule{RescheduleGrace: time.Hour}, Now: at(0)})
 	n := len(spec.Images.Admitted)
 	if _, ok := spec.Images.Admitted[digest(0)]; !ok || n < 3000 || int(spec.Images.LeftOut)+n != len(all) {
 		t.Errorf("%d are in, %d are left out, the one that runs is in: %v; want all that run and over 3,000 of 20,000", n, spec.Images.LeftOut, ok)
@@ -119,15 +120,15 @@ func TestTrust(t *testing.T) {
 		{Name: "prod", Environments: []string{"prod"}, Keys: []v1alpha1.TrustKey{{Name: "k", PEM: "prod"}}},
 		{Name: "bank", Repositories: []v1alpha1.Registry{"r.bank.example", "x.bank.example/a"}, Keys: []v1alpha1.TrustKey{{Name: "k", PEM: "bank"}}},
 	}}}}
-	rules := TrustOf(platform, "payments", "dev")
-	if len(rules) != 1 || len(TrustOf(platform, "payments", "prod")) != 2 {
+	rules := TrustOf(platform, Owner{"payments", "dev"})
+	if len(rules) != 1 || len(TrustOf(platform, Owner{"payments", "prod"})) != 2 {
 		t.Fatalf("for dev: %v", rules)
 	}
 	facts := func(until time.Time) *image.Index {
 		return image.NewIndex([]image.Admitted{{Digest: digest, ScannedUntil: now.Add(20 * week), CleanUntil: image.Never()}},
 			image.Signed{Digest: digest, Trust: rules[0].ID(), Until: until}, image.Signed{Digest: digest, Trust: "bank-of-another-key", Until: now.Add(week)})
 	}
-	in := Images{Facts: facts(now.Add(week)), Trust: rules, Runs: []string{digest}, Grace: week, Now: now}
+	in := Images{Facts: facts(now.Add(week)), Trust: rules, Runs: []string{digest}, Rule: image.Rule{RescheduleGrace: week}, Now: now}
 	var spec v1alpha1.GuardSpec
 	AddImages(&spec, in)
 	want := &v1alpha1.GuardImages{
@@ -149,5 +150,62 @@ func TestTrust(t *testing.T) {
 	AddImages(&later, in)
 	if e := later.Images.Admitted[digest]; e.Signed[rules[0].ID()] != v1alpha1.Unsigned || e.RunsUntil != second(now.Add(week)) {
 		t.Errorf("found to be unsigned: %+v, want a debt of a week from now", e)
+	}
+}
+
+// TestImageRules: the first rule that is for a namespace counts there, and what it leaves out is as the bank says; 0h is no grace at all.
+func TestImageRules(t *testing.T) {
+	hours := func(n int) metav1.Duration { return metav1.Duration{Duration: time.Duration(n) * time.Hour} }
+	none, week := hours(0), hours(168)
+	platform := &v1alpha1.Platform{Spec: v1alpha1.PlatformSpec{Images: v1alpha1.ImageRules{MaxScanAge: hours(480), DenySeverity: 3, Scanners: []string{"qualys"}, UndatedAs: "new",
+		Rules: []v1alpha1.ImageRule{
+			{Name: "strict", Tenants: []string{"payments"}, Environments: []string{"prod"}, MaxScanAge: hours(24), Grace: &none, UndatedAs: "old", DatedBy: []string{"nvd"}},
+			{Name: "prod", Environments: []string{"prod"}, DenySeverity: 2, Scanners: []string{"trivy"}, UnfixableAs: "warned", RescheduleGrace: &week},
+		}}}}
+	own := image.Rule{MaxScanAge: 480 * time.Hour, DenySeverity: 3, Grace: 720 * time.Hour, Scanners: []string{"qualys"}, UndatedAsNew: true, RescheduleGrace: DefaultRescheduleGrace}
+	strict, prod := own, own
+	strict.Name, strict.MaxScanAge, strict.Grace, strict.UndatedAsNew, strict.DatedBy = "strict", 24*time.Hour, 0, false, []string{"nvd"}
+	prod.Name, prod.DenySeverity, prod.Scanners, prod.WarnUnfixable, prod.RescheduleGrace = "prod", 2, []string{"trivy"}, true, 168*time.Hour
+	for owner, want := range map[Owner]image.Rule{{}: own, {"payments", "dev"}: own, {"payments", "prod"}: strict, {"cards", "prod"}: prod} {
+		if diff := cmp.Diff(want, ImageRuleOf(platform, owner)); diff != "" {
+			t.Errorf("for %v (-want +got):\n%s", owner, diff)
+		}
+	}
+	if diff := cmp.Diff([]image.Rule{own, strict, prod}, ImageRules(platform)); diff != "" {
+		t.Errorf("all (-want +got):\n%s", diff)
+	}
+	platform.Spec.Images.Grace = &none
+	if got := ImageRule(platform).Grace; got != 0 {
+		t.Errorf("the bank gives no grace, and it is %v", got)
+	}
+	if got := ImageRules(nil); len(got) != 1 || got[0].MaxScanAge != 720*time.Hour || ImageRuleOf(nil, Owner{}).DenySeverity != 4 {
+		t.Errorf("without a Platform: %+v", got)
+	}
+}
+
+// TestAddImagesRule: a Guard is made of what was judged by the rule for its namespace. As long as nothing was, it keeps what it has, and one that has
+// nothing knows of no digest.
+func TestAddImagesRule(t *testing.T) {
+	strict := image.Rule{Name: "strict"}
+	judged := image.NewIndex([]image.Admitted{{Digest: digest(1), ScannedUntil: at(30), CleanUntil: at(30)}, {Digest: digest(1), Rule: "strict", ScannedUntil: at(2), CleanUntil: at(2)}})
+	unjudged := image.NewIndex([]image.Admitted{{Digest: digest(1), ScannedUntil: at(30), CleanUntil: at(30)}})
+	was := &v1alpha1.GuardImages{Admitted: map[string]v1alpha1.GuardImage{digest(1): {ScannedUntil: second(at(9)), CleanUntil: second(at(9))}}}
+	for name, c := range map[string]struct {
+		in   Images
+		rule string
+		want v1alpha1.Instant
+	}{
+		"judged by it":                     {Images{Facts: judged, Rule: strict}, "strict", second(at(2))},
+		"judged by it, and before by none": {Images{Facts: judged, Rule: strict, Was: was}, "strict", second(at(2))},
+		"by the bank's own":                {Images{Facts: judged}, "", second(at(30))},
+		"not judged by it yet":             {Images{Facts: unjudged, Rule: strict, Was: was}, "", second(at(9))},
+		"never judged by it":               {Images{Facts: unjudged, Rule: strict}, "strict", ""},
+	} {
+		var spec v1alpha1.GuardSpec
+		c.in.Now = at(0)
+		AddImages(&spec, c.in)
+		if got := spec.Images.Admitted[digest(1)].ScannedUntil; got != c.want || spec.Images.Rule != c.rule {
+			t.Errorf("%s: until %q by %q, want %q by %q", name, got, spec.Images.Rule, c.want, c.rule)
+		}
 	}
 }

@@ -187,6 +187,10 @@ const AnyClass = "*"
 
 // GuardImages is what is known of image digests in one namespace.
 type GuardImages struct {
+	// Rule is the name of the Platform's rule by which the digests were judged. Empty: the bank's own.
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Rule string `json:"rule,omitempty"`
 	// Admitted is what is known of each digest, as algorithm:hex. A map, because looking one up costs the same of ten thousand.
 	// +kubebuilder:validation:MaxProperties=10000
 	// +optional

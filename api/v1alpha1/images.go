@@ -14,6 +14,7 @@ type ImageRules struct {
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="nothing would ever count; want a time above 0s, such as 720h"
 	// +optional
 	MaxScanAge metav1.Duration `json:"maxScanAge,omitzero"`
 	// DenySeverity is the lowest severity, of 5, that refuses an image. Default 4 ("above 3").
@@ -22,14 +23,14 @@ type ImageRules struct {
 	// +kubebuilder:validation:Maximum=5
 	// +optional
 	DenySeverity int32 `json:"denySeverity,omitempty"`
-	// Grace is how long after publication such a vulnerability only warns, in the same form. Default 720h (30 days).
+	// Grace is how long after publication such a vulnerability only warns, in the same form; 0h not at all. Default 720h (30 days).
 	// +kubebuilder:default="720h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
 	// +optional
-	Grace metav1.Duration `json:"grace,omitzero"`
+	Grace *metav1.Duration `json:"grace,omitempty"`
 	// UndatedAs says how a vulnerability without publication date counts: old (refused) or new (warned). Default old.
 	// +kubebuilder:default=old
 	// +kubebuilder:validation:Enum=old;new
@@ -89,8 +90,89 @@ type ImageRules struct {
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="nothing would ever count; want a time above 0s, such as 720h"
 	// +optional
 	MaxSignatureAge metav1.Duration `json:"maxSignatureAge,omitzero"`
+	// Rules are other rules about scans and vulnerabilities for some tenants or environments. The first that is for a namespace counts there;
+	// what it leaves out is as above.
+	// +kubebuilder:validation:MaxItems=20
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Rules []ImageRule `json:"rules,omitempty"`
+}
+
+// ImageRule is a rule about scans and vulnerabilities for some tenants or environments. What it leaves out is as the bank's own, ImageRules, says.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.tenants) && size(self.tenants) > 0 || has(self.environments) && size(self.environments) > 0",message="nobody is named; want tenants or environments, and what is for all in spec.images itself"
+type ImageRule struct {
+	// Name is what the bank calls the rule.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+	// Tenants are the names of those whose namespaces it is for. Empty: every namespace, also those that are no tenant's.
+	// +kubebuilder:validation:MaxItems=500
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Tenants []string `json:"tenants,omitempty"`
+	// Environments are the names of the environments it is for, such as prod. Empty: all.
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Environments []string `json:"environments,omitempty"`
+	// MaxScanAge is how long a scan counts.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="nothing would ever count; want a time above 0s, such as 720h"
+	// +optional
+	MaxScanAge metav1.Duration `json:"maxScanAge,omitzero"`
+	// DenySeverity is the lowest severity, of 5, that refuses an image.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=5
+	// +optional
+	DenySeverity int32 `json:"denySeverity,omitempty"`
+	// Grace is how long after publication such a vulnerability only warns; 0h not at all.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
+	// +optional
+	Grace *metav1.Duration `json:"grace,omitempty"`
+	// UndatedAs says how a vulnerability without publication date counts: old (refused) or new (warned).
+	// +kubebuilder:validation:Enum=old;new
+	// +optional
+	UndatedAs string `json:"undatedAs,omitempty"`
+	// DatedBy are the sources whose dates of publication count.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9][a-z0-9.-]{0,62}$`
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	DatedBy []string `json:"datedBy,omitempty"`
+	// Scanners are those whose scans count.
+	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9][a-z0-9.-]{0,62}$`
+	// +kubebuilder:validation:items:MaxLength=63
+	// +listType=set
+	// +optional
+	Scanners []string `json:"scanners,omitempty"`
+	// UnfixableAs says how a vulnerability counts of which no fixed version is known: fixable (as any other) or warned.
+	// +kubebuilder:validation:Enum=fixable;warned
+	// +optional
+	UnfixableAs string `json:"unfixableAs,omitempty"`
+	// RescheduleGrace is how long after an image began to be refused Kubernetes' own controllers may still make new Pods of it where it ran
+	// before; 0h is never.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
+	// +optional
+	RescheduleGrace *metav1.Duration `json:"rescheduleGrace,omitempty"`
 }
 
 // ImportRules are the bank's rules about images of outside.

@@ -1,4 +1,4 @@
-// Package assess judges the images of a folder of scanners' reports by the bank's rule: all of them once, and then those that a new report, another
+// Package assess judges the images of a folder of scanners' reports by the bank's rules: all of them once, and then those that a new report, another
 // rule, other advisories or the clock touches.
 //
 // It knows nothing of doors, Platforms and the files that Guards are made of: the control plane, which runs it on the replica that leads, hands it
@@ -38,9 +38,9 @@ const (
 
 // Law is what images are judged by.
 type Law struct {
-	Rule  image.Rule
+	Rules []image.Rule     // each image by each
 	Known image.Advisories // nil: nothing is known of publication and exploitation
-	// Edition is another one where the rule or the advisories are. "" is no law: nothing is judged yet.
+	// Edition is another one where a rule or the advisories are. "" is no law: nothing is judged yet.
 	Edition string
 }
 
@@ -49,7 +49,7 @@ type Config struct {
 	Folder string // of reports; files whose names begin with a dot are not read
 	Read   func(ctx context.Context, name string, report io.Reader) ([]image.Facts, error)
 	Law    func(context.Context) (Law, error)
-	// Keep is given what follows for every digest, in order, whenever something of it is another, and once at the start. What it cannot keep it is
+	// Keep is given what follows for every digest by each rule, in order, whenever something of it is another, and once at the start. What it cannot keep it is
 	// given again.
 	Keep  func([]image.Admitted) error
 	Every time.Duration
@@ -84,10 +84,10 @@ type Assessor struct {
 	unkept   bool
 }
 
-// verdict is what follows for a digest, and when the clock alone changes it; zero where it never does.
+// verdict is what follows for a digest by each rule, and when the clock alone changes it; zero where it never does.
 type verdict struct {
-	image.Admitted
-	end time.Time
+	admitted []image.Admitted
+	end      time.Time
 }
 
 // report is a file as it was read.
@@ -169,7 +169,7 @@ func (a *Assessor) look(ctx context.Context) error {
 	}
 	var all []image.Admitted
 	for _, digest := range slices.Sorted(maps.Keys(a.verdicts)) {
-		all = append(all, a.verdicts[digest].Admitted)
+		all = append(all, a.verdicts[digest].admitted...)
 	}
 	if err := a.cfg.Keep(all); err != nil {
 		return err
@@ -330,23 +330,44 @@ func (a *Assessor) judge(ctx context.Context, law Law, now time.Time) error {
 		if err != nil && !errors.Is(err, errTooMany) {
 			return err
 		}
-		follows := map[string]verdict{}
-		for _, f := range image.Merge(facts) {
-			v := image.Judge(f, law.Rule, law.Known, now)
-			end, _ := v.Until()
-			for _, d := range f.Digests {
-				follows[d] = verdict{v.Admits(d), end}
-			}
-		}
+		follows := law.judge(facts, now)
 		for d := range digests {
 			if err != nil {
-				follows[d] = verdict{Admitted: image.Admitted{Digest: d, Note: err.Error()}}
+				follows[d] = law.refuse(d, err)
 			}
 			a.settle(d, follows[d])
 			delete(a.touched, d)
 		}
 	}
 	return nil
+}
+
+// judge is what follows for each digest of facts.
+func (l Law) judge(facts []image.Facts, now time.Time) map[string]verdict {
+	follows := map[string]verdict{}
+	for _, f := range image.Merge(facts) {
+		for _, rule := range l.Rules {
+			v := image.Judge(f, rule, l.Known, now)
+			end, _ := v.Until()
+			for _, d := range f.Digests {
+				is := follows[d]
+				is.admitted = append(is.admitted, v.Admits(d))
+				if is.end.IsZero() || !end.IsZero() && end.Before(is.end) {
+					is.end = end
+				}
+				follows[d] = is
+			}
+		}
+	}
+	return follows
+}
+
+// refuse is what follows for a digest that cannot be judged.
+func (l Law) refuse(digest string, why error) (is verdict) {
+	for _, rule := range l.Rules {
+		is.admitted = append(is.admitted, image.Admitted{Digest: digest, Rule: rule.Name, Note: why.Error()})
+	}
+	return is
 }
 
 // errTooMany refuses an image of which more is told than is read at once.
@@ -376,9 +397,9 @@ func (a *Assessor) together(ctx context.Context, reports []string) (all []image.
 
 // settle notes what follows for a digest; the zero verdict is nothing.
 func (a *Assessor) settle(digest string, is verdict) {
-	a.unkept = a.unkept || is.Admitted != a.verdicts[digest].Admitted
+	a.unkept = a.unkept || !slices.Equal(is.admitted, a.verdicts[digest].admitted)
 	a.verdicts[digest] = is
-	if is.Digest == "" {
+	if len(is.admitted) == 0 {
 		delete(a.verdicts, digest)
 	}
 }

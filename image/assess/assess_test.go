@@ -35,7 +35,7 @@ type bed struct {
 func newBed(t testing.TB) *bed {
 	b := &bed{t: t, dir: t.TempDir(), now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
 	day := 24 * time.Hour
-	b.law = Law{Edition: "1", Rule: image.Rule{MaxScanAge: 30 * day, DenySeverity: 4, Grace: 30 * day},
+	b.law = Law{Edition: "1", Rules: []image.Rule{{MaxScanAge: 30 * day, DenySeverity: 4, Grace: 30 * day}},
 		Known: func(id string) (image.Advisory, bool) {
 			if id != "CVE-2026-1" {
 				return image.Advisory{}, false
@@ -99,12 +99,15 @@ func (b *bed) looked() string {
 		default:
 			is = "admitted"
 		}
+		if a.Rule != "" {
+			is = a.Rule + " " + is
+		}
 		out = append(out, strings.TrimLeft(strings.TrimPrefix(a.Digest, "sha256:"), "0")+" "+is)
 	}
 	return strings.Join(out, ", ")
 }
 
-// TestAssess: what is known follows reports that come, change and go, the rule and the clock, and is kept where it is another.
+// TestAssess: what is known follows reports that come, change and go, the rules and the clock, and is kept where it is another.
 func TestAssess(t *testing.T) {
 	b := newBed(t)
 	step := func(what, want string, times int) {
@@ -122,7 +125,7 @@ func TestAssess(t *testing.T) {
 	step("another, of one of them and of a third", "1 warned, 2 warned, 3 warned", 3)
 	b.report("ci/4.report", []string{"CVE-2026-9"}, 4)
 	step("a vulnerability without a date", "1 warned, 2 warned, 3 warned, 4 refused", 4)
-	b.law.Rule.UndatedAsNew, b.law.Edition = true, "2"
+	b.law.Rules[0].UndatedAsNew, b.law.Edition = true, "2"
 	step("another rule", "1 warned, 2 warned, 3 warned, 4 warned", 5)
 	b.now = b.now.Add(12 * 24 * time.Hour)
 	reads := b.reads
@@ -134,9 +137,18 @@ func TestAssess(t *testing.T) {
 		t.Fatal(err)
 	}
 	step("a report that goes", "1 admitted, 2 admitted, 4 warned", 7)
+	b.law.Rules = append(b.law.Rules, image.Rule{Name: "strict", MaxScanAge: 30 * 24 * time.Hour, DenySeverity: 4})
+	b.law.Edition = "3"
+	step("a rule for some", "1 admitted, 1 strict admitted, 2 admitted, 2 strict admitted, 4 warned, 4 strict refused", 8)
+	b.law.Rules[1].MaxScanAge, b.law.Edition = 15*24*time.Hour, "4"
+	step("by which a scan counts for less time", "1 admitted, 1 strict admitted, 2 admitted, 2 strict admitted, 4 warned, 4 strict refused", 9)
+	b.now = b.now.Add(3 * 24 * time.Hour)
+	step("and is over", "1 admitted, 1 strict refused, 2 admitted, 2 strict refused, 4 warned, 4 strict refused", 10)
+	b.law.Rules, b.law.Edition = b.law.Rules[:1], "5"
+	step("and no such rule any more", "1 admitted, 2 admitted, 4 warned", 11)
 	b.law.Edition = ""
 	b.report("ci/5.report", nil, 5)
-	step("no law", "1 admitted, 2 admitted, 4 warned", 7)
+	step("no law", "1 admitted, 2 admitted, 4 warned", 11)
 	if s := b.Stats(); s.Reports != 2 || s.Digests != 3 || s.Unread != 0 || !s.Judged.Equal(b.now) {
 		t.Errorf("%+v", s)
 	}

@@ -65,6 +65,7 @@ func TestReports(t *testing.T) {
 	becomes("an old vulnerability", vulnerabilityID)
 	push(`{"VulnerabilityID":"` + weak + `","PkgName":"p","Severity":"LOW"}`)
 	becomes("mended", "")
+	b.rules(t, at('7'))
 	metrics := ringfencetest.Scrape(t, cfg.Socket)
 	for _, want := range []string{`ringfence_image_reports{state="judged"} 3`, `ringfence_image_reports{state="unread"} 0`, "ringfence_image_report_digests 1",
 		"ringfence_image_reports_judged_timestamp_seconds ", `ringfence_images_refused{tenant="payments",within="14d"} `} {
