@@ -170,6 +170,18 @@ func TestUnchangedEstateWritesNothing(t *testing.T) {
 		t.Spec.Labels = map[string]string{"cost-centre": "7"}
 		t.Spec.Egress = []v1alpha1.EgressRule{{CIDR: "10.1.0.0/16", Ports: []v1alpha1.Port{443}, Expires: "2099-01-01"}}
 	})
+	eventually(t, 120*time.Second, func() error { // what others left is still going, and that changes what is said of its tenants
+		var namespaces corev1.NamespaceList
+		if err := admin.List(t.Context(), &namespaces); err != nil {
+			return err
+		}
+		for _, ns := range namespaces.Items {
+			if ns.DeletionTimestamp != nil {
+				return fmt.Errorf("namespace %s is going: %v", ns.Name, ns.Status.Conditions)
+			}
+		}
+		return nil
+	})
 	for round := 1; ; round++ {
 		wrote, looked := lookAgain(t)
 		if len(wrote) == 0 {
