@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -85,8 +86,27 @@ func (s *Server) assess(mgr ctrl.Manager, accepted *tenant.Accepted, facts *imag
 			Keep: func(all []image.Admitted) error { return keepVerdicts(facts.dir, all) }})
 		v.assessor.Store(a)
 		defer v.assessor.Store(nil)
+		if err := v.followPlatform(ctx, mgr); err != nil {
+			return err
+		}
 		return a.Run(ctx)
 	}))
+}
+
+// followPlatform has everything judged anew as soon as somebody writes another Platform.
+func (v *verdicts) followPlatform(ctx context.Context, mgr ctrl.Manager) error {
+	informer, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Platform{})
+	if err == nil {
+		_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(was, is any) {
+			if was.(client.Object).GetGeneration() != is.(client.Object).GetGeneration() {
+				v.wake()
+			}
+		}})
+	}
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("follow the Platform, by whose rules images are judged: %w", err)
+	}
+	return nil
 }
 
 // law are the Platform's rules with the advisories of the file as it is now. A file that cannot be read leaves those that were read before, and
@@ -169,7 +189,7 @@ func keepPart(dir string, kept map[string]bool, part []image.Admitted) error {
 	return nil
 }
 
-// wake tells that a report came.
+// wake tells that a report came, or another rule.
 func (v *verdicts) wake() {
 	if v == nil {
 		return
