@@ -3,6 +3,7 @@ package images
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -35,6 +36,8 @@ func (b *bed) rules(t *testing.T, clean string) {
 	})
 	answers := func(what, namespace, image, control, rule string) {
 		t.Helper()
+		began := time.Now()
+		defer func() { t.Logf("%s after %v", what, time.Since(began).Round(100*time.Millisecond)) }()
 		ringfencetest.Eventually(t, what, func() error {
 			var g v1alpha1.Guard
 			if err := b.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.GuardName}, &g); err != nil {
