@@ -97,7 +97,7 @@ func (s *Server) assess(mgr ctrl.Manager, accepted *tenant.Accepted, facts *imag
 func (v *verdicts) followPlatform(ctx context.Context, mgr ctrl.Manager) error {
 	informer, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.Platform{})
 	if err == nil {
-		_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(was, is any) {
+		_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(any) { v.wake() }, UpdateFunc: func(was, is any) {
 			if was.(client.Object).GetGeneration() != is.(client.Object).GetGeneration() {
 				v.wake()
 			}
