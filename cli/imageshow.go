@@ -33,7 +33,7 @@ func newImageShow(env Env) *cobra.Command {
 		Use: "show IMAGE|DIGEST REPORT...", Aliases: []string{"why", "scan-status"}, Short: "Say all that is known of one image, also as why and scan-status: scans, vulnerabilities, signature, verdict, where it runs",
 		Long: `Say on one page what is known of an image: who scanned it and when, which vulnerabilities count and why, whether it is signed as the
 Platform demands, whether it may run, until when that holds and what ends it. An image is named by its digest or the beginning of one, by
-a reference with a digest, or by a repository, which may be several. It is judged by the rule for --namespace; without one by the bank's own,
+a reference with a digest, by the digest of a layer or by a repository, which both may be of several. It is judged by the rule for --namespace; without one by the bank's own,
 and what the Platform's other rules say is said too, and does not count for the exit code. Signatures are those of ImageSignatures files
 among --platform, by the rules for --namespace or by all. With --cluster the page says which workloads run it, what becomes of each if it
 starts new, and by which waivers it may; the cluster is only read.
@@ -57,6 +57,9 @@ type (
 	}
 	shownImage struct {
 		imageVerdict
+		System     string           `json:"system"`     // the distribution that a scanner recognised; "" unknown
+		Base       string           `json:"base"`       // what the image says itself it was built on; "" where it says nothing
+		Layers     []string         `json:"layers"`     // the lowest first, as reports have them
 		Scans      []shownScan      `json:"scans"`      // the newest first
 		Signatures []shownSignature `json:"signatures"` // one a rule and reference; none where none is demanded
 		Rules      []shownRule      `json:"rules"`      // what the Platform's other rules say; none with --namespace
@@ -146,11 +149,11 @@ func digestPart(reference string) string {
 	return reference[strings.LastIndexByte(reference, '@')+1:]
 }
 
-// meant tells whether an image is meant: by its digest where there is one, else by its repository.
+// meant tells whether an image is meant: by its digest or that of a layer where there is one, else by its repository.
 func meant(f image.Facts, reference string) bool {
 	digest := digestPart(reference)
 	if strings.HasPrefix(digest, "sha256:") || strings.HasPrefix(digest, "sha512:") {
-		return slices.ContainsFunc(f.Digests, func(d string) bool { return strings.HasPrefix(d, digest) })
+		return slices.ContainsFunc(slices.Concat(f.Digests, f.Built.Layers), func(d string) bool { return strings.HasPrefix(d, digest) })
 	}
 	return slices.Contains(f.Repositories, reference)
 }
@@ -159,7 +162,7 @@ func meant(f image.Facts, reference string) bool {
 func (o *showOptions) shown(f image.Facts, j *judgedImages, reference string, where *placedImages) shownImage {
 	var verdicts imageVerdicts
 	verdicts.add(f, image.Judge(f, j.rule, j.known, j.at), j.rule)
-	one := shownImage{imageVerdict: verdicts.Images[0], Scans: []shownScan{}, Signatures: []shownSignature{}, Rules: []shownRule{}}
+	one := shownImage{imageVerdict: verdicts.Images[0], System: f.Built.System, Base: f.Built.Base, Layers: nonNil(f.Built.Layers), Scans: []shownScan{}, Signatures: []shownSignature{}, Rules: []shownRule{}}
 	for _, s := range f.Scans {
 		one.Scans = append(one.Scans, shownScan{s.Scanner, s.Version, known(s.At), known(s.Database), len(s.Vulnerabilities),
 			len(j.rule.Scanners) == 0 || slices.Contains(j.rule.Scanners, s.Scanner)})
@@ -225,6 +228,14 @@ func (o *showOptions) signatures(f image.Facts, j *judgedImages, reference strin
 	return all
 }
 
+// prefixed is a text behind another; of none there is none.
+func prefixed(before, text string) string {
+	if text == "" {
+		return ""
+	}
+	return before + text
+}
+
 // when a scan was; statements come last.
 func (s shownScan) when() time.Time {
 	if s.At == nil {
@@ -271,6 +282,9 @@ func (i *shownImage) page() string {
 	}
 	for _, d := range i.Digests {
 		fmt.Fprintf(&b, "digest     %s\n", d)
+	}
+	if i.System != "" || i.Base != "" || len(i.Layers) > 0 {
+		fmt.Fprintf(&b, "built on   %s%s, %s\n", report.Inert(cmp.Or(i.System, "an unknown system")), report.Inert(prefixed(", base image ", i.Base)), count(len(i.Layers), "layer"))
 	}
 	for _, r := range i.Rules {
 		fmt.Fprintf(&b, "by rule    %s: %s", r.Rule, r.Outcome)

@@ -5,7 +5,11 @@
 // package tenant, cli and server call it.
 package image
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Facts is what is known of one image. The zero value is an image of which nothing is known.
 type Facts struct {
@@ -13,6 +17,28 @@ type Facts struct {
 	Repositories []string    // where it was seen, for instance registry.bank.example/payments/api; may be empty
 	Scans        []Scan      // in no order
 	Components   []Component // of its SBOM, in no order; none where no SBOM is known
+	Built        Built
+}
+
+// Built is what an image is made of as reports tell. It decides nothing.
+type Built struct {
+	System string   // the distribution that a scanner recognises, such as "debian 12.5"; "" unknown
+	Base   string   // the image that it says itself it was built on, by the OCI annotations base.name and base.digest; "" where it says none
+	Layers []string // digests of its layers, the lowest first: of what a registry keeps or of what that unpacks to, as the report has them
+}
+
+// maxLayers is how many layers are kept of an image with all its platforms.
+const maxLayers = 1000
+
+// with is what two reports say together. Of several platforms of one index the layers of all are kept.
+func (b Built) with(o Built) Built {
+	layers := slices.Clone(b.Layers)
+	for _, l := range o.Layers {
+		if len(layers) < maxLayers && !slices.Contains(layers, l) {
+			layers = append(layers, l)
+		}
+	}
+	return Built{System: cmp.Or(b.System, o.System), Base: cmp.Or(b.Base, o.Base), Layers: layers}
 }
 
 // Scan is one look at an image by one scanner.

@@ -73,7 +73,7 @@ func (f Facts) with(g Facts) Facts {
 	if len(components) == 0 {
 		components = g.Components
 	}
-	return Facts{Digests: join(f.Digests, g.Digests), Repositories: join(f.Repositories, g.Repositories), Scans: scans, Components: components}
+	return Facts{Digests: join(f.Digests, g.Digests), Repositories: join(f.Repositories, g.Repositories), Scans: scans, Components: components, Built: f.Built.with(g.Built)}
 }
 
 func same(a, b Vulnerability) bool {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
+	"reflect"
 	"runtime"
 	"slices"
 	"strconv"
@@ -30,6 +31,12 @@ func TestMerge(t *testing.T) {
 		if len(all) != 2 || len(all[0].Digests) != 0 || !slices.Equal(all[1].Digests, []string{digest, config, third}) || !slices.Equal(all[1].Repositories, []string{"a", "b"}) || len(all[1].Scans) != 2 {
 			t.Fatalf("%+v of %+v", all, parts)
 		}
+	}
+	base, other := image.Built{System: "debian 12.5", Layers: []string{digest, third}}, image.Built{Base: "r/base", Layers: []string{digest, config}}
+	whole := image.Built{System: "debian 12.5", Base: "r/base", Layers: []string{digest, third, config}}
+	all := image.Merge([]image.Facts{{Digests: []string{digest}, Built: base}, {Digests: []string{digest}, Built: other}})
+	if len(all) != 1 || !reflect.DeepEqual(all[0].Built, whole) {
+		t.Errorf("two reports on what it is made of: %+v; want %+v", all, whole)
 	}
 	if image.Merge(nil) != nil {
 		t.Error("of nothing there is something")

@@ -14,6 +14,7 @@ func clair(p *reading) shape {
 	weak := map[string]image.Vulnerability{} // by Clair's number
 	pkgs := map[string][2]string{}           // name and version, by Clair's number
 	var links [][2]string                    // package and vulnerability
+	var s subject
 	return shape{
 		skip: []string{"description", "links", "environments", "enrichments", "cpe"},
 		folds: map[string]func(string, *node) error{
@@ -34,6 +35,10 @@ func clair(p *reading) shape {
 				}
 				return err
 			},
+			"distributions/{}": func(_ string, n *node) error {
+				s.system(n.str("did"), n.str("version_id"))
+				return nil
+			},
 			"package_vulnerabilities/{}": func(key string, n *node) error {
 				for _, id := range n.strs() {
 					if links = append(links, [2]string{key, id}); len(links) > p.limits.Vulnerabilities {
@@ -44,7 +49,6 @@ func clair(p *reading) shape {
 			},
 		},
 		end: func(n *node) error {
-			var s subject
 			s.digest(n, "manifest_hash")
 			at, err := n.time(clairAt)
 			if err != nil {

@@ -40,13 +40,14 @@ func TestFormats(t *testing.T) {
 			"vulnerabilities": [{"qid": 105961, "severity": 5, "customerSeverity": 3, "firstFound": "1738540800000", "lastFound": "1738827505526", "typeDetected": "CONFIRMED",
 				"cveids": ["CVE-2022-40674"], "published": "1664150400000", "threatIntel": {"cisaKnownExploitedVulns": true},
 				"software": [{"name": "expat", "version": "2.1.0", "fixVersion": "2.1.1"}, {"name": "expat-devel", "version": "2.1.0", "fixVersion": null}]}]}`,
-			[]image.Facts{{Digests: []string{manifest, config}, Repositories: []string{"docker.io/couchbase"}, Scans: []image.Scan{{Scanner: "qualys", At: day(2025, 2, 6),
-				Vulnerabilities: []image.Vulnerability{
-					{ID: "QID-105961", Aliases: []string{"CVE-2022-40674"}, Severity: 3, Scale: "3 (customerSeverity; severity 5)", Package: "expat", Version: "2.1.0", FixedIn: "2.1.1",
-						Published: day(2022, 9, 26), PublishedBy: "qualys:published", Found: day(2025, 2, 3), Exploited: true},
-					{ID: "QID-105961", Aliases: []string{"CVE-2022-40674"}, Severity: 3, Scale: "3 (customerSeverity; severity 5)", Package: "expat-devel", Version: "2.1.0",
-						Published: day(2022, 9, 26), PublishedBy: "qualys:published", Found: day(2025, 2, 3), Exploited: true},
-				}}}}}},
+			[]image.Facts{{Digests: []string{manifest, config}, Repositories: []string{"docker.io/couchbase"},
+				Built: image.Built{Layers: []string{"sha256:ec7e9b7a9687c54974be3e2dee312c06f52762c58b670561bd49dcb14c225dfa"}}, Scans: []image.Scan{{Scanner: "qualys", At: day(2025, 2, 6),
+					Vulnerabilities: []image.Vulnerability{
+						{ID: "QID-105961", Aliases: []string{"CVE-2022-40674"}, Severity: 3, Scale: "3 (customerSeverity; severity 5)", Package: "expat", Version: "2.1.0", FixedIn: "2.1.1",
+							Published: day(2022, 9, 26), PublishedBy: "qualys:published", Found: day(2025, 2, 3), Exploited: true},
+						{ID: "QID-105961", Aliases: []string{"CVE-2022-40674"}, Severity: 3, Scale: "3 (customerSeverity; severity 5)", Package: "expat-devel", Version: "2.1.0",
+							Published: day(2022, 9, 26), PublishedBy: "qualys:published", Found: day(2025, 2, 3), Exploited: true},
+					}}}}}},
 		"qualys list": { // of images that were scanned, and not what was found: no scan
 			`{"data": [{"sha": "` + config[7:] + `", "uuid": "u", "repoDigests": null, "lastVmScanDate": "1738800000000", "scanStatus": "SUCCESS", "vulnerabilities": {"severity5Count": 1}},
 				{"sha": "` + manifest[7:] + `", "uuid": "v", "lastVmScanDate": "1738800000000", "scanStatus": "FAILED", "vulnerabilities": []}]}`,

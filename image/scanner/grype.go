@@ -27,7 +27,7 @@ func grype(p *reading) shape {
 		return p.vulnerability(&found, v)
 	}
 	return shape{
-		skip:  []string{"description", "urls", "cpes", "matchDetails", "manifest", "config", "layers", "configuration", "ignoredMatches", "cvss", "locations", "metadata", "licenses"},
+		skip:  []string{"description", "urls", "cpes", "matchDetails", "manifest", "config", "configuration", "ignoredMatches", "cvss", "locations", "metadata", "licenses"},
 		folds: map[string]func(string, *node) error{"matches/[]": match},
 		end: func(n *node) error {
 			var s subject
@@ -49,6 +49,7 @@ func grype(p *reading) shape {
 				if err := s.grype(target); err != nil {
 					return err
 				}
+				s.system(n.str("distro", "name"), n.str("distro", "version"))
 			}
 			return p.take(&s, scan)
 		},
@@ -64,6 +65,10 @@ func (s *subject) grype(target *node) error {
 		if err := s.references(target, key); err != nil {
 			return err
 		}
+	}
+	s.base(target.at("labels"))
+	for _, layer := range target.list("layers") {
+		s.layer(layer.str("digest"))
 	}
 	return target.about("userInput", s.reference(target.str("userInput"), true))
 }

@@ -26,7 +26,7 @@ func qualys(p *reading) shape {
 		folds[at+"vulnerabilities/[]"] = weakness
 	}
 	return shape{
-		skip:  []string{"layers", "softwares", "layerSha", "host", "label", "result", "malware", "secrets", "compliance", "summary", "history"},
+		skip:  []string{"createdBy", "softwares", "layerSha", "host", "label", "result", "malware", "secrets", "compliance", "summary", "history"},
 		folds: folds,
 		end: func(n *node) error {
 			if n.kind != isObject || n.at("data").kind == isList {
@@ -42,6 +42,10 @@ func (p *reading) qualysImage(n *node, found []image.Vulnerability) error {
 	s.digest(n, "sha")
 	for _, of := range n.list("repoDigests") {
 		s.digest(&of, "digest")
+	}
+	s.system(n.str("operatingSystem"), "")
+	for _, of := range n.list("layers") {
+		s.layer(of.str("sha"))
 	}
 	for _, key := range []string{"repo", "repoDigests"} {
 		for _, of := range n.list(key) {

@@ -17,6 +17,31 @@ type subject struct {
 	pinned                []string // repository@digest, as somebody asked for it
 	listed                []string // repository@digest, as a registry answered
 	bad                   error    // about a digest that is none; it matters where no other names the image
+	built                 image.Built
+}
+
+// maxLayers is more than any builder makes: 127 are the most of overlayfs. What lies above is not told of.
+const maxLayers = 256
+
+// layer adds a layer of the image. What is no digest is none.
+func (s *subject) layer(digest string) {
+	if d, err := asDigest(digest); err == nil && d != "" && len(s.built.Layers) < maxLayers {
+		s.built.Layers = append(s.built.Layers, d)
+	}
+}
+
+// base adds what the labels of an image say it was built on.
+func (s *subject) base(labels *node) {
+	const annotation = "org.opencontainers.image.base."
+	s.built.Base = labels.str(annotation + "name")
+	if d, err := asDigest(labels.str(annotation + "digest")); err == nil && d != "" {
+		s.built.Base += "@" + d
+	}
+}
+
+// system adds the distribution and its version.
+func (s *subject) system(name, version string) {
+	s.built.System = cmp.Or(s.built.System, strings.TrimSpace(name+" "+version))
 }
 
 // digest adds one digest, which reports write with or without "sha256:". One that is none names nothing, and the report is refused
@@ -91,7 +116,7 @@ func (s *subject) facts(scan image.Scan) (image.Facts, error) {
 	if len(s.digests) > maxNames || len(s.repositories) > maxNames {
 		return image.Facts{}, fmt.Errorf("more than %d digests or repositories of one image", maxNames)
 	}
-	f := image.Facts{Digests: s.digests, Repositories: s.repositories}
+	f := image.Facts{Digests: s.digests, Repositories: s.repositories, Built: s.built}
 	if scan.Scanner != "" {
 		f.Scans = []image.Scan{scan}
 	}
@@ -118,6 +143,16 @@ func (p *reading) take(s *subject, scan image.Scan) error {
 	f, err := s.facts(scan)
 	if err != nil {
 		return err
+	}
+	for _, text := range []*string{&f.Built.System, &f.Built.Base} {
+		if *text, err = p.keep(*text); err != nil {
+			return err
+		}
+	}
+	for i := range f.Built.Layers {
+		if f.Built.Layers[i], err = p.keep(f.Built.Layers[i]); err != nil {
+			return err
+		}
 	}
 	if p.facts = append(p.facts, f); len(p.facts) > maxImages {
 		return fmt.Errorf("more than %d images in one report", maxImages)

@@ -9,7 +9,7 @@ import (
 
 // trivySkip are long texts of Trivy's reports that nothing here needs.
 func trivySkip() []string {
-	return []string{"Description", "References", "CVSS", "Packages", "Misconfigurations", "ImageConfig", "DiffIDs", "VendorSeverity", "Licenses", "Secrets",
+	return []string{"Description", "References", "CVSS", "Packages", "Misconfigurations", "history", "rootfs", "Env", "Layers", "VendorSeverity", "Licenses", "Secrets",
 		"description", "links", "cvss", "managedFields", "CauseMetadata", "ExperimentalModifiedFindings"}
 }
 
@@ -61,6 +61,11 @@ func (t *target) image(n *node, name string, at time.Time, version string) error
 			if err := s.references(&meta, refs); err != nil {
 				return err
 			}
+		}
+		s.system(meta.str("OS", "Family"), meta.str("OS", "Name"))
+		s.base(meta.at("ImageConfig", "config", "Labels"))
+		for _, layer := range meta.strs("DiffIDs") {
+			s.layer(layer)
 		}
 	}
 	if name == "" && len(s.repositories) == 0 {
@@ -188,6 +193,7 @@ func (t *target) object(n *node) error {
 	var s subject
 	artifact := report.at("artifact")
 	s.digest(artifact, "digest")
+	s.system(report.str("os", "family"), report.str("os", "name"))
 	name := artifact.str("repository")
 	if server := report.str("registry", "server"); server != "" && name != "" {
 		name = server + "/" + name
