@@ -341,8 +341,20 @@ func (l *listedImages) tell(env Env, output string, wanted func(listedImage) boo
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the images: %w", err)
 	}
-	env.note("%s of %s", count(len(l.Images), "image"), count(l.Pods, "pod"))
+	images := map[string]bool{} // one may stand there once for each rule
+	for _, i := range l.Images {
+		images[i.name()] = true
+	}
+	env.note("%s of %s", count(len(images), "image"), count(l.Pods, "pod"))
 	return exit(code)
+}
+
+// name is its digest, or a reference where there is none.
+func (i listedImage) name() string {
+	if i.Digest != nil {
+		return *i.Digest
+	}
+	return i.References[0]
 }
 
 // row is an image in the table.

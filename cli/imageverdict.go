@@ -255,7 +255,7 @@ func (j *judgedImages) judgeIn(env Env, namespace, flag string) {
 		others = append(others, rule.Name)
 	}
 	if len(others) > 0 {
-		env.note("judged by the bank's own rule; for some tenants or environments the Platform has others, %s: name one with %s", strings.Join(others, ", "), flag)
+		env.note("judged by the bank's own rule; the Platform has others for some tenants or environments (%s), which %s asks for", strings.Join(others, ", "), flag)
 	}
 }
 

@@ -59,7 +59,7 @@ func (s *settings) guard(namespace string) (*policy.Guard, error) {
 		tenant.NameTenants(&compiled.Spec, s.platform, s.tenants)
 	}
 	if s.images != nil {
-		owner := tenant.Owner{Tenant: compiled.Spec.Tenant, Environment: compiled.Spec.Environment}
+		owner := tenant.Owner{Tenant: compiled.Spec.Tenant, Environment: compiled.Spec.Environment, Production: compiled.Spec.Production}
 		tenant.AddImages(&compiled.Spec, tenant.Images{Facts: s.facts(), Rule: tenant.ImageRuleOf(s.platform, owner), Trust: tenant.TrustOf(s.platform, owner), Now: s.now})
 	}
 	tenant.DropExpired(&compiled.Spec, s.now)

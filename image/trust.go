@@ -20,8 +20,9 @@ type Trust struct {
 	Name string
 	// Repositories are hosts, or hosts and paths, that it covers with all below. Empty: all.
 	Repositories []string
-	// Tenants and Environments are the names of those it is for. Empty: everybody's, all.
+	// Tenants and Environments are the names of those it is for. Empty: everybody's, all. Production leaves those that are no production out.
 	Tenants, Environments []string
+	Production            bool
 	// Keys are public keys in PEM, by what the bank calls them.
 	Keys []TrustedKey
 	// Identities are whom certificates name, and Root the trusted root (trusted_root.json) that says which certificates and logs count.
@@ -54,8 +55,8 @@ func (t Trust) ID() string {
 }
 
 // For tells whether the rule is for an environment of a tenant; both are "" where a namespace is nobody's.
-func (t Trust) For(tenant, environment string) bool {
-	return (len(t.Tenants) == 0 || slices.Contains(t.Tenants, tenant)) && (len(t.Environments) == 0 || slices.Contains(t.Environments, environment))
+func (t Trust) For(tenant, environment string, production bool) bool {
+	return (production || !t.Production) && (len(t.Tenants) == 0 || slices.Contains(t.Tenants, tenant)) && (len(t.Environments) == 0 || slices.Contains(t.Environments, environment))
 }
 
 // Prefixes are the beginnings of references that the rule covers: of a repository itself, and of all below it. A host without a path

@@ -166,7 +166,7 @@ type demand struct {
 
 // demandOf is what counts where a Guard is.
 func demandOf(rules []image.Trust, guard *v1alpha1.GuardSpec) demand {
-	mine := slices.DeleteFunc(slices.Clone(rules), func(t image.Trust) bool { return !t.For(guard.Tenant, guard.Environment) })
+	mine := slices.DeleteFunc(slices.Clone(rules), func(t image.Trust) bool { return !t.For(guard.Tenant, guard.Environment, guard.Production) })
 	return demand{mine, guard.Registries}
 }
 

@@ -39,8 +39,11 @@ func ImageRules(platform *v1alpha1.Platform) []image.Rule {
 	return all
 }
 
-// Owner is whose a namespace is: an environment of a tenant. Both are "" where it is nobody's.
-type Owner struct{ Tenant, Environment string }
+// Owner is whose a namespace is: an environment of a tenant. Its zero value is nobody.
+type Owner struct {
+	Tenant, Environment string
+	Production          bool
+}
 
 // OwnerOf is whose a namespace is: the tenant's that asks for it.
 func OwnerOf(tenants []v1alpha1.Tenant, namespace string) Owner {
@@ -48,7 +51,8 @@ func OwnerOf(tenants []v1alpha1.Tenant, namespace string) Owner {
 	if t == nil {
 		return Owner{}
 	}
-	return Owner{t.Name, environmentOf(t, namespace).Name}
+	env := environmentOf(t, namespace)
+	return Owner{t.Name, env.Name, env.Production}
 }
 
 // ImageRuleOf is what a Platform demands of images in an owner's namespaces.
@@ -58,7 +62,7 @@ func ImageRuleOf(platform *v1alpha1.Platform, owner Owner) image.Rule {
 		return own
 	}
 	for _, r := range platform.Spec.Images.Rules {
-		if (image.Trust{Tenants: r.Tenants, Environments: r.Environments}).For(owner.Tenant, owner.Environment) {
+		if (image.Trust{Tenants: r.Tenants, Environments: r.Environments, Production: r.Production}).For(owner.Tenant, owner.Environment, owner.Production) {
 			return placedRule(own, r)
 		}
 	}
@@ -113,7 +117,7 @@ func TrustRules(platform *v1alpha1.Platform) (all []image.Trust) {
 	}
 	rules := platform.Spec.Images
 	for _, r := range rules.Trust {
-		t := image.Trust{Name: r.Name, Tenants: r.Tenants, Environments: r.Environments, Minimum: int(r.Minimum), Attestations: r.Attestations,
+		t := image.Trust{Name: r.Name, Tenants: r.Tenants, Environments: r.Environments, Production: r.Production, Minimum: int(r.Minimum), Attestations: r.Attestations,
 			AdmitUnknown: r.UnknownAs == "admitted", Root: rules.TrustedRoot, Age: cmp.Or(rules.MaxSignatureAge.Duration, 30*24*time.Hour)}
 		for _, p := range r.Repositories {
 			t.Repositories = append(t.Repositories, string(p))
@@ -131,7 +135,7 @@ func TrustRules(platform *v1alpha1.Platform) (all []image.Trust) {
 
 // TrustOf are the rules for an owner's namespaces.
 func TrustOf(platform *v1alpha1.Platform, owner Owner) []image.Trust {
-	return slices.DeleteFunc(TrustRules(platform), func(t image.Trust) bool { return !t.For(owner.Tenant, owner.Environment) })
+	return slices.DeleteFunc(TrustRules(platform), func(t image.Trust) bool { return !t.For(owner.Tenant, owner.Environment, owner.Production) })
 }
 
 // TrustIn are the rules for a namespace, whose tenant is the one that asks for it.

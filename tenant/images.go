@@ -165,7 +165,7 @@ func (in Input) addImages(spec *v1alpha1.GuardSpec, live *v1alpha1.Guard, runs [
 	if !in.Gated {
 		return 0
 	}
-	owner := Owner{spec.Tenant, spec.Environment}
+	owner := Owner{spec.Tenant, spec.Environment, spec.Production}
 	images := Images{Facts: in.Images, Runs: runs, Now: in.Now, Rule: ImageRuleOf(in.Platform, owner),
 		Trust: TrustOf(in.Platform, owner)}
 	if live != nil {

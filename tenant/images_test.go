@@ -120,8 +120,8 @@ func TestTrust(t *testing.T) {
 		{Name: "prod", Environments: []string{"prod"}, Keys: []v1alpha1.TrustKey{{Name: "k", PEM: "prod"}}},
 		{Name: "bank", Repositories: []v1alpha1.Registry{"r.bank.example", "x.bank.example/a"}, Keys: []v1alpha1.TrustKey{{Name: "k", PEM: "bank"}}},
 	}}}}
-	rules := TrustOf(platform, Owner{"payments", "dev"})
-	if len(rules) != 1 || len(TrustOf(platform, Owner{"payments", "prod"})) != 2 {
+	rules := TrustOf(platform, Owner{"payments", "dev", false})
+	if len(rules) != 1 || len(TrustOf(platform, Owner{"payments", "prod", true})) != 2 {
 		t.Fatalf("for dev: %v", rules)
 	}
 	facts := func(until time.Time) *image.Index {
@@ -160,13 +160,14 @@ func TestImageRules(t *testing.T) {
 	platform := &v1alpha1.Platform{Spec: v1alpha1.PlatformSpec{Images: v1alpha1.ImageRules{MaxScanAge: hours(480), DenySeverity: 3, Scanners: []string{"qualys"}, UndatedAs: "new",
 		Rules: []v1alpha1.ImageRule{
 			{Name: "strict", Tenants: []string{"payments"}, Environments: []string{"prod"}, MaxScanAge: hours(24), Grace: &none, UndatedAs: "old", DatedBy: []string{"nvd"}},
-			{Name: "prod", Environments: []string{"prod"}, DenySeverity: 2, Scanners: []string{"trivy"}, UnfixableAs: "warned", RescheduleGrace: &week},
+			{Name: "prod", Production: true, DenySeverity: 2, Scanners: []string{"trivy"}, UnfixableAs: "warned", RescheduleGrace: &week},
 		}}}}
 	own := image.Rule{MaxScanAge: 480 * time.Hour, DenySeverity: 3, Grace: 720 * time.Hour, Scanners: []string{"qualys"}, UndatedAsNew: true, RescheduleGrace: DefaultRescheduleGrace}
 	strict, prod := own, own
 	strict.Name, strict.MaxScanAge, strict.Grace, strict.UndatedAsNew, strict.DatedBy = "strict", 24*time.Hour, 0, false, []string{"nvd"}
 	prod.Name, prod.DenySeverity, prod.Scanners, prod.WarnUnfixable, prod.RescheduleGrace = "prod", 2, []string{"trivy"}, true, 168*time.Hour
-	for owner, want := range map[Owner]image.Rule{{}: own, {"payments", "dev"}: own, {"payments", "prod"}: strict, {"cards", "prod"}: prod} {
+	for owner, want := range map[Owner]image.Rule{{}: own, {"payments", "dev", false}: own, {"payments", "prod", true}: strict,
+		{"payments", "prod", false}: strict, {"cards", "live", true}: prod, {"cards", "prod", false}: own} {
 		if diff := cmp.Diff(want, ImageRuleOf(platform, owner)); diff != "" {
 			t.Errorf("for %v (-want +got):\n%s", owner, diff)
 		}

@@ -104,7 +104,7 @@ type ImageRules struct {
 
 // ImageRule is a rule about scans and vulnerabilities for some tenants or environments. What it leaves out is as the bank's own, ImageRules, says.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.tenants) && size(self.tenants) > 0 || has(self.environments) && size(self.environments) > 0",message="nobody is named; want tenants or environments, and what is for all in spec.images itself"
+// +kubebuilder:validation:XValidation:rule="has(self.tenants) && size(self.tenants) > 0 || has(self.environments) && size(self.environments) > 0 || has(self.production) && self.production",message="nobody is named; want tenants, environments or production: true, and what is for all in spec.images itself"
 type ImageRule struct {
 	// Name is what the bank calls the rule.
 	// +kubebuilder:validation:MinLength=1
@@ -123,6 +123,9 @@ type ImageRule struct {
 	// +listType=set
 	// +optional
 	Environments []string `json:"environments,omitempty"`
+	// Production says that it is for production environments alone, whatever their names. Empty: for others too.
+	// +optional
+	Production bool `json:"production,omitempty"`
 	// MaxScanAge is how long a scan counts.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=2
@@ -224,6 +227,9 @@ type TrustRule struct {
 	// +listType=set
 	// +optional
 	Environments []string `json:"environments,omitempty"`
+	// Production says that it is for production environments alone, whatever their names. Empty: for others too.
+	// +optional
+	Production bool `json:"production,omitempty"`
 	// Keys are public keys whose signatures count.
 	// +kubebuilder:validation:MaxItems=10
 	// +listType=map
