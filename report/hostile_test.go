@@ -42,12 +42,12 @@ func hostile() *Report {
 		at := finding.Location{File: a, Line: 3, Column: 7}
 		base := finding.Finding{Source: "vap", Control: a, Rule: a, Title: a, Severity: finding.High, Action: finding.Deny, Subject: s, Location: at, Path: "/" + a, Wanted: a, Fix: a, Message: a, Fingerprint: "0123"}
 		failed, waived, errored, skipped, passed := base, base, base, base, base
-		failed.Outcome, failed.Found, failed.Change = finding.Fail, a, reason(a)
+		failed.Outcome, failed.Found, failed.Change, failed.Reason = finding.Fail, a, reason(a), reason(a)
 		waived.Outcome, waived.Waiver, waived.Control = finding.Fail, &finding.Waiver{Name: a, Expires: a, Ticket: a, Approver: a}, a+"w"
 		errored.Outcome, errored.Reason, errored.Control, errored.Message = finding.Errored, reason(a), a+"e", ""
 		skipped.Outcome, skipped.Reason, skipped.Control, skipped.Message = finding.NotApplicable, reason(a), a+"s", ""
 		passed.Outcome, passed.Control, passed.Message = finding.Pass, a+"p", ""
-		r.Add(Object{Findings: []finding.Finding{failed, waived, errored, skipped, passed}})
+		r.Add(Object{Findings: []finding.Finding{failed, failed, waived, errored, skipped, passed}})
 		r.Faults = append(r.Faults, Fault{Location: at, Message: a})
 		r.Quotes[at] = NewQuote(a, 1)
 	}

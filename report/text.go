@@ -182,7 +182,7 @@ func (t *text) advice(f finding.Finding) {
 		}
 	}
 	if f.Outcome == finding.Fail && f.Reason != nil {
-		t.printf("    left:   %s\n", finding.Clean(*f.Reason))
+		t.printf("    left:   %s\n", Inert(*f.Reason))
 	}
 	if f.Change != nil {
 		t.printf("    action: %s\n", Inert(*f.Change))

@@ -34,6 +34,7 @@ func takeParts(props *apiextensions.JSONSchemaProps, path []string) (parts []par
 	anything.XPreserveUnknownFields = &yes
 	var items *apiextensions.JSONSchemaProps
 	switch {
+	case len(path) == 0: // an object is no list, and has no entries but its fields
 	case props.Items != nil && props.MaxItems != nil && *props.MaxItems >= large:
 		items, props.Items.Schema = props.Items.Schema, &anything
 	case props.AdditionalProperties != nil && props.MaxProperties != nil && *props.MaxProperties >= large:

@@ -142,7 +142,7 @@ func limit(s *structuralschema.Structural, of func(*structuralschema.ValueValida
 	if s == nil || s.ValueValidation == nil || of(s.ValueValidation) == nil {
 		return length
 	}
-	return min(length, int(*of(s.ValueValidation))+1)
+	return min(length, int(max(*of(s.ValueValidation), -1))+1)
 }
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }

@@ -14,7 +14,7 @@ type ImageRules struct {
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="nothing would ever count; want a time above 0s, such as 720h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="nothing would ever count; want a time above 0s, in hours, minutes and seconds such as 720h"
 	// +optional
 	MaxScanAge metav1.Duration `json:"maxScanAge,omitzero"`
 	// DenySeverity is the lowest severity, of 5, that refuses an image. Default 4 ("above 3").
@@ -90,7 +90,7 @@ type ImageRules struct {
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="nothing would ever count; want a time above 0s, such as 720h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="nothing would ever count; want a time above 0s, in hours, minutes and seconds such as 720h"
 	// +optional
 	MaxSignatureAge metav1.Duration `json:"maxSignatureAge,omitzero"`
 	// Rules are other rules about scans and vulnerabilities for some tenants or environments. The first that is for a namespace counts there;
@@ -131,7 +131,7 @@ type ImageRule struct {
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$`
-	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="nothing would ever count; want a time above 0s, such as 720h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) > duration('0s')",message="nothing would ever count; want a time above 0s, in hours, minutes and seconds such as 720h"
 	// +optional
 	MaxScanAge metav1.Duration `json:"maxScanAge,omitzero"`
 	// DenySeverity is the lowest severity, of 5, that refuses an image.

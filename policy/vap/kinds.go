@@ -84,6 +84,9 @@ func newKinds(objects []map[string]any) *kinds {
 		scope, _, _ := unstructured.NestedString(o, "spec", "scope")
 		versions, _, _ := unstructured.NestedSlice(o, "spec", "versions")
 		gk := schema.GroupKind{Group: group, Kind: kind}
+		if len(scheme.Scheme.VersionsForGroupKind(gk)) > 0 {
+			continue // one of Kubernetes' own: no definition names or places it anew
+		}
 		k.resources[gk], k.cluster[gk] = plural, scope == "Cluster"
 		for _, v := range versions {
 			if v, ok := v.(map[string]any); ok && v["served"] == true {
@@ -107,13 +110,31 @@ func (k *kinds) clusterScoped(kind schema.GroupVersionKind) bool {
 	return own == "*" || strings.Contains(" "+own+" ", " "+kind.Kind+" ")
 }
 
-// resource is the plural of a kind: as its definition says, else by the rule that Kubernetes' own follow.
+// resource is the plural of a kind: as its definition says, else by the rule that Kubernetes' own follow, and for those of
+// others without a definition the one that the tools which write definitions follow.
 func (k *kinds) resource(kind schema.GroupVersionKind) schema.GroupVersionResource {
-	if plural := k.resources[kind.GroupKind()]; plural != "" {
-		return kind.GroupVersion().WithResource(plural)
+	plural := k.resources[kind.GroupKind()]
+	switch {
+	case plural != "":
+	case len(scheme.Scheme.VersionsForGroupKind(kind.GroupKind())) > 0:
+		own, _ := meta.UnsafeGuessKindToResource(kind)
+		return own
+	default:
+		plural = inPlural(strings.ToLower(kind.Kind))
 	}
-	plural, _ := meta.UnsafeGuessKindToResource(kind)
-	return plural
+	return kind.GroupVersion().WithResource(plural)
+}
+
+// inPlural is the plural of an English word: policies, gateways, meshes. That of Kubernetes' own kinds is not quite it.
+func inPlural(word string) string {
+	stem, y := strings.CutSuffix(word, "y")
+	switch {
+	case y && stem != "" && !strings.ContainsRune("aeiou", rune(stem[len(stem)-1])):
+		return stem + "ies"
+	case strings.HasSuffix(word, "s"), strings.HasSuffix(word, "x"), strings.HasSuffix(word, "z"), strings.HasSuffix(word, "ch"), strings.HasSuffix(word, "sh"):
+		return word + "es"
+	}
+	return word + "s"
 }
 
 // GetEquivalentResourceMapper knows the versions of custom kinds whose definitions were supplied, and few others.

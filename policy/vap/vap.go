@@ -177,10 +177,18 @@ func (e *Engine) Judge(ctx context.Context, in policy.Input, subject finding.Sub
 	return out
 }
 
-// excluded are the kinds that the API server asks no policy about.
+// excluded are the kinds that the API server asks no policy about (k8s.io/apiserver rules.IsExemptAdmissionConfigurationResource
+// and k8s.io/kubernetes pkg/kubeapiserver/admission/exclusion).
 func excluded(s finding.Subject) bool {
-	return strings.HasPrefix(s.APIVersion, admissionv1.GroupName+"/") &&
-		(strings.HasSuffix(s.Kind, "AdmissionPolicy") || strings.HasSuffix(s.Kind, "AdmissionPolicyBinding"))
+	switch schema.FromAPIVersionAndKind(s.APIVersion, s.Kind).Group {
+	case admissionv1.GroupName:
+		return strings.HasSuffix(s.Kind, "AdmissionPolicy") || strings.HasSuffix(s.Kind, "AdmissionPolicyBinding") || strings.HasSuffix(s.Kind, "WebhookConfiguration")
+	case "authentication.k8s.io":
+		return s.Kind == "SelfSubjectReview" || s.Kind == "TokenReview"
+	case "authorization.k8s.io":
+		return strings.HasSuffix(s.Kind, "Review")
+	}
+	return false
 }
 
 // attributes are the request that would create, or update, the object.

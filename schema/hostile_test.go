@@ -1,0 +1,35 @@
+package schema
+
+import (
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// TestOddDefinitions judges objects by definitions that no API server would store: none ends the program.
+func TestOddDefinitions(t *testing.T) {
+	for name, root := range map[string]string{
+		"items of the object itself":  "{type: object, maxItems: 100, items: {type: string}}",
+		"entries of the object":       "{type: object, maxProperties: 100, additionalProperties: {type: string}}",
+		"a default of the wrong type": "{type: object, properties: {a: {type: object, default: [1], properties: {b: {type: string, default: {}}}}}}",
+		"a limit below nothing":       "{type: object, properties: {a: {type: array, maxItems: -5, items: {type: string}}, b: {type: string, maxLength: -5}}}",
+		"items of text":               "{type: object, properties: {a: {type: string, maxItems: 100, items: {type: string}}}}",
+		"a pattern that is none":      "{type: object, properties: {b: {type: string, pattern: '('}}}",
+		"no type":                     "{}",
+	} {
+		text := strings.Replace(widgets, "{openAPIV3Schema: {type: object}}", "{openAPIV3Schema: "+root+"}", 1)
+		text = strings.Replace(text, "name: v0, served: false", "name: v0, served: true", 1)
+		var crd map[string]any
+		if err := yaml.Unmarshal([]byte(text), &crd); err != nil {
+			t.Fatal(name, err)
+		}
+		var c Custom
+		added := c.Add(crd)
+		obj := map[string]any{"apiVersion": "bank.example/v0", "kind": "Widget", "metadata": map[string]any{"name": "a"}, "a": []any{"x", "y"}, "b": "text"}
+		faults := c.Judge("bank.example", "bank.example/v0", "Widget", obj)
+		if len(added)+len(faults) == 0 {
+			t.Errorf("%s: neither the definition nor an object of it is at fault", name)
+		}
+	}
+}
