@@ -127,7 +127,7 @@ func (l Location) Source() string {
 // Waiver is the accepted Fail that covers a finding.
 type Waiver struct {
 	Name string `json:"name"`
-	// Expires is an RFC 3339 instant.
+	// Expires is an RFC 3339 instant; "" of a recorded request, which keeps the name alone.
 	Expires  string `json:"expires"`
 	Ticket   string `json:"ticket"`
 	Approver string `json:"approver"`

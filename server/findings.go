@@ -192,6 +192,10 @@ func (s *Server) findingOf(g store.Finding, r request) finding.Finding {
 		start += " " + c.Title
 	}
 	f.Message = finding.Line(f.Control, f.Title, f.Found, f.Path, f.Wanted, f.Fix, "", 0)
+	if g.Waiver != "" {
+		f.Waiver = &finding.Waiver{Name: finding.Clean(g.Waiver)} // until when, the record does not say
+		f.Message += "; waived by " + f.Waiver.Name
+	}
 	if !control.ValidID(g.Control) { // a bundle that could not decide, by its name
 		f.Control = ""
 	}

@@ -93,6 +93,8 @@ type Finding struct {
 	Action  string `json:"action"`
 	Value   string `json:"value"`
 	Path    string `json:"path"`
+	// Waiver is the name of what let it in all the same; "" where nothing did.
+	Waiver string `json:"waiver"`
 }
 
 // StandingFilter selects findings that stand open, or that were closed. An empty list is any.

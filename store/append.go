@@ -238,7 +238,7 @@ func (f *filling) decide(v envelope, d *decision) error {
 		if controls[i], err = f.word(n.Control); err != nil {
 			return err
 		}
-		if err := f.exec(sqlAddFinding, v.idx, i, v.at, d.refused, namespace, controls[i], actor, n.Outcome, n.Action, n.Value, n.Path); err != nil {
+		if err := f.exec(sqlAddFinding, v.idx, i, v.at, d.refused, namespace, controls[i], actor, n.Outcome, n.Action, n.Value, n.Path, n.Waiver); err != nil {
 			return err
 		}
 		for _, ns := range []int64{0, namespace} {

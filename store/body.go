@@ -35,6 +35,7 @@ type notPassed struct {
 	Action  string `json:"action"`
 	Value   string `json:"value"`
 	Path    string `json:"path"`
+	Waiver  string `json:"waiver"` // native-refusal.v1 and admission-decision.v1 alone have it
 }
 
 type change struct {

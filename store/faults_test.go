@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,6 +213,54 @@ func TestForgottenIsGone(t *testing.T) {
 	}
 }
 
+// old is a store of an earlier version.
+func old(t *testing.T, version int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("testdata/v%d.sql", version))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "old.db")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := raw(t, path).Exec(string(text)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestOldWaivers: version 4 takes waivers, which earlier ones did not keep, of the bodies of records.
+func TestOldWaivers(t *testing.T) {
+	path := old(t, 3)
+	r := storetest.Request("w", 1000, storetest.Start(), "CREATE", "ns", "app", "eve", false, storetest.Fail{Control: "RF-A", Outcome: "Fail", Action: "Warn"},
+		storetest.Fail{Control: "RF-B", Outcome: "Fail", Action: "Warn", Waiver: "by-ticket"}, storetest.Fail{Control: "RF-C", Outcome: "Fail", Action: "Warn", Waiver: `it's "debt"`})
+	db := raw(t, path)
+	for _, err := range []error{
+		run(db, "INSERT INTO records VALUES (1000, 'w', 1, 2, 1000, 0, 0, 8, 1, 0, ?)", []byte(r.Body)),
+		run(db, "INSERT INTO records VALUES (1001, 'x', 1, 2, 1001, 0, 0, 8, 1, 0, ?)", []byte(`{"waiver":`)), // no ledger has it
+		run(db, "INSERT INTO decisions VALUES (1000, 0, 8, 0, 'CREATE', 1, 1, 1), (1001, 0, 8, 0, 'CREATE', 1, 1, 1)"),
+		run(db, "INSERT INTO findings SELECT i, n, 0, 0, 1, 1, 1, 'Fail', 'Warn', '', '' FROM (SELECT 1000 AS i, 0 AS n UNION SELECT 1000, 1 UNION SELECT 1000, 2 UNION SELECT 1001, 0)"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, _, err := open(t, path).Findings(t.Context(), store.FindingFilter{Range: store.Range{Until: time.Unix(1, 0)}})
+	var waivers []string
+	for _, f := range got {
+		waivers = append(waivers, f.Waiver)
+	}
+	if want := []string{"", "by-ticket", `it's "debt"`, ""}; err != nil || !slices.Equal(waivers, want) {
+		t.Errorf("the waivers are %q, %v; want %q", waivers, err, want)
+	}
+}
+
+func run(db *sql.DB, text string, args ...any) error {
+	_, err := db.Exec(text, args...)
+	return err
+}
+
 // TestOldVersions opens stores of every earlier version, from their text, and gets the answers of a new one.
 func TestOldVersions(t *testing.T) {
 	records := storetest.Generate(11, 40)
@@ -219,17 +268,7 @@ func TestOldVersions(t *testing.T) {
 	storetest.Fill(t, fresh, records, 100)
 	want := storetest.Answers(t, fresh, records)
 	for v := 1; v < store.Version(); v++ {
-		text, err := os.ReadFile(fmt.Sprintf("testdata/v%d.sql", v))
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(t.TempDir(), "old.db")
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := raw(t, path).Exec(string(text)); err != nil {
-			t.Fatal(err)
-		}
+		path := old(t, v)
 		if _, err := store.Open(context.Background(), store.Config{Path: path, ReadOnly: true}); err == nil {
 			t.Errorf("version %d was opened for questions without being brought here", v)
 		}

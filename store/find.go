@@ -68,7 +68,7 @@ func scanFinding(rows *sql.Rows) (f Finding, err error) {
 	var at, ns int64
 	err = rows.Scan(&f.Index, &f.N, &at, &ns, &f.RecordID, &f.Kind, &f.Cluster, &f.Operation, &f.Refused, &f.Subject.APIVersion,
 		&f.Subject.Kind, &f.Subject.Namespace, &f.Subject.Name, &f.Actor.Ref, &f.Actor.Name, &f.Actor.Forgotten,
-		&f.InTheNameOf.Ref, &f.InTheNameOf.Name, &f.InTheNameOf.Forgotten, &f.Control, &f.Outcome, &f.Action, &f.Value, &f.Path)
+		&f.InTheNameOf.Ref, &f.InTheNameOf.Name, &f.InTheNameOf.Forgotten, &f.Control, &f.Outcome, &f.Action, &f.Value, &f.Path, &f.Waiver)
 	f.Time = nanos(at, ns)
 	return f, err
 }

@@ -3,7 +3,7 @@ package store
 import "strings"
 
 // All SQL stands here and in migrations. Texts from outside are arguments, never part of a text. What is not plain SQL that
-// PostgreSQL takes too, beside the form of arguments, are PRAGMA and INDEXED BY.
+// PostgreSQL takes too, beside the form of arguments, are PRAGMA, INDEXED BY, and the JSON functions of migration 4.
 
 // The file.
 const (
@@ -38,8 +38,8 @@ const (
 		ON CONFLICT (namespace, kind, name, cluster, api) DO UPDATE SET last = subjects.last RETURNING id, last`
 	sqlSubjectSeen = `UPDATE subjects SET last = ? WHERE id = ?`
 	sqlAddDecision = `INSERT INTO decisions (idx, at, kind, refused, operation, subject, actor, behalf) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
-	sqlAddFinding  = `INSERT INTO findings (idx, n, at, refused, namespace, control, actor, outcome, action, value, path)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	sqlAddFinding  = `INSERT INTO findings (idx, n, at, refused, namespace, control, actor, outcome, action, value, path, waiver)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	sqlAddDaily = `INSERT INTO daily (namespace, day, control, action, refused, n) VALUES (?, ?, ?, ?, ?, 1)
 		ON CONFLICT (namespace, day, control, action, refused) DO UPDATE SET n = daily.n + 1`
 	sqlSeenAgain = `UPDATE standing SET last = ?, latest = ?, times = times + 1, refused = ?, outcome = ?, action = ?, value = ?
@@ -79,12 +79,12 @@ const (
 		JOIN words wk ON wk.id = d.kind JOIN words wc ON wc.id = s.cluster JOIN words wn ON wn.id = s.namespace
 		JOIN words wa ON wa.id = d.actor LEFT JOIN people pa ON pa.ref = wa.text
 		JOIN words wb ON wb.id = d.behalf LEFT JOIN people pb ON pb.ref = wb.text {join}`
-	sqlFindingColumns  = `w.text, f.outcome, f.action, f.value, f.path`
+	sqlFindingColumns  = `w.text, f.outcome, f.action, f.value, f.path, f.waiver`
 	sqlFindingJoin     = `JOIN words w ON w.id = f.control`
 	sqlFindings        = `SELECT at, idx, n FROM findings {index} WHERE refused = ?{where}{between} ORDER BY at {order}, idx {order}, n {order} LIMIT ?`
 	sqlFindingsAt      = `(SELECT * FROM findings WHERE (idx, n) IN (VALUES {values}))`
 	sqlFindingsOf      = `(SELECT * FROM findings WHERE idx = (SELECT idx FROM records WHERE id = ?))`
-	sqlDecisionColumns = `'', '', '', '', ''`
+	sqlDecisionColumns = `'', '', '', '', '', ''`
 	sqlHistory         = `(SELECT idx, 0 AS n, at FROM decisions WHERE subject = ? {between} ORDER BY at {order}, idx {order} LIMIT ?)`
 	sqlSubjects        = `SELECT id FROM subjects WHERE namespace = ? AND kind = ? AND name = ?`
 

@@ -62,7 +62,7 @@ func testFindings(t *testing.T, open func(*testing.T) Store) {
 				}
 				lines := []string{}
 				for _, h := range have {
-					lines = append(lines, line(h.Time, h.Index, h.N, h.Control, h.Action, h.Value, h.Path, h.Subject.Namespace, h.Actor.Ref, h.Refused))
+					lines = append(lines, line(h.Time, h.Index, h.N, h.Control, h.Action, h.Value, h.Path, h.Waiver, h.Subject.Namespace, h.Actor.Ref, h.Refused))
 				}
 				if newest {
 					slices.Reverse(lines)
@@ -108,7 +108,7 @@ func plain(records []record.Record, f store.FindingFilter) []string {
 			if has(f.Namespaces, b.Subject.Namespace) && has(f.Controls, g.Control) && has(f.Actors, b.Actor.Ref) &&
 				(f.Which == store.All || refused == (f.Which == store.Refused)) &&
 				!r.Time.Before(f.From) && (f.Until.IsZero() || r.Time.Before(f.Until)) {
-				out = append(out, line(r.Time, uint64(i), n, g.Control, g.Action, g.Value, g.Path, b.Subject.Namespace, b.Actor.Ref, refused))
+				out = append(out, line(r.Time, uint64(i), n, g.Control, g.Action, g.Value, g.Path, g.Waiver, b.Subject.Namespace, b.Actor.Ref, refused))
 			}
 		}
 	}
@@ -169,7 +169,7 @@ func testOnce(t *testing.T, open func(*testing.T) Store) {
 // testStanding follows one object.
 func testStanding(t *testing.T, open func(*testing.T) Store) {
 	at := func(i int) time.Time { return Start().Add(time.Duration(i) * time.Minute) }
-	a, b := Fail{"RF-A", "Fail", "Deny", "x", "/a"}, Fail{"RF-B", "Fail", "Warn", "y", "/b"}
+	a, b := Fail{"RF-A", "Fail", "Deny", "x", "/a", ""}, Fail{"RF-B", "Fail", "Warn", "y", "/b", ""}
 	s := open(t)
 	defer s.Close()
 	var all []record.Record
@@ -339,7 +339,7 @@ func testHostile(t *testing.T, open func(*testing.T) Store) {
 	texts := append(hostile(), "\xff\xfe", strings.Repeat("y", 1<<20))
 	for i, text := range texts {
 		if i < len(hostile()) {
-			records = append(records, Request(fmt.Sprint("h", i), uint64(i+1000), Start(), "CREATE", text, text, "eve", true, Fail{text, "Fail", "Deny", text, text}))
+			records = append(records, Request(fmt.Sprint("h", i), uint64(i+1000), Start(), "CREATE", text, text, "eve", true, Fail{text, "Fail", "Deny", text, text, text}))
 		}
 	}
 	s := filled(t, open, records...)
@@ -347,7 +347,7 @@ func testHostile(t *testing.T, open func(*testing.T) Store) {
 	for i, text := range texts {
 		all, _, err := s.Findings(t.Context(), store.FindingFilter{Namespaces: []string{text}, Controls: []string{text}})
 		found := slices.ContainsFunc(all, func(f store.Finding) bool {
-			return f.RecordID == fmt.Sprint("h", i) && f.Value == text && f.Path == text && f.Subject.Name == text
+			return f.RecordID == fmt.Sprint("h", i) && f.Value == text && f.Path == text && f.Waiver == text && f.Subject.Name == text
 		})
 		if err != nil || found != (i < len(hostile())) {
 			t.Errorf("%.40q is found: %v, %v", text, found, err)

@@ -86,6 +86,7 @@ type Fail struct {
 	Action  string `json:"action"`
 	Value   string `json:"value,omitempty"`
 	Path    string `json:"path,omitempty"`
+	Waiver  string `json:"waiver,omitempty"`
 }
 
 // Request is a native-refusal.v1 record of somebody's request for a Deployment.
@@ -104,6 +105,9 @@ func hostile() []string {
 	return []string{`'; DROP TABLE records; --`, `" OR 1=1 --`, `%_*?`, "a\x00b", "\u202e\u0007", `\`, "", strings.Repeat("x", 512), "null", "?", "{where}"}
 }
 
+// oldest is how many records the stores of earlier versions in testdata have: of what came later there is nothing in them.
+const oldest = 40
+
 // Generate makes n records of every kind, always the same for a seed: late ones, ids twice, holes in the numbers, bodies that are not as their
 // kind says, kinds that nobody knows.
 func Generate(seed uint64, n int) []record.Record {
@@ -112,7 +116,7 @@ func Generate(seed uint64, n int) []record.Record {
 	var out []record.Record
 	for i := range n {
 		r := g.record(i)
-		if i >= 40 && i%11 == 3 { // later than all records of the stores of earlier versions in testdata
+		if i >= oldest && i%11 == 3 {
 			scans.scan(&r)
 		}
 		if len(out) > 0 && g.IntN(40) == 0 {
@@ -151,7 +155,12 @@ func (g *generator) record(i int) record.Record {
 	who := map[string]string{"ref": Ref(fmt.Sprint("user", g.IntN(6)))}
 	fails := []Fail{}
 	for range g.IntN(4) {
-		fails = append(fails, Fail{g.text("example-", 6), g.of("Fail", "Fail", "Errored"), g.of("Deny", "Warn", "Audit"), g.text("value", 5), g.text("/spec/", 3)})
+		fails = append(fails, Fail{g.text("example-", 6), g.of("Fail", "Fail", "Errored"), g.of("Deny", "Warn", "Audit"), g.text("value", 5), g.text("/spec/", 3), ""})
+	}
+	for n := range fails {
+		if i >= oldest && (i+n)%3 == 0 {
+			fails[n].Waiver = g.text("waiver-", 3)
+		}
 	}
 	switch g.IntN(16) {
 	case 0:

@@ -146,7 +146,7 @@ func answers(t *testing.T, n int) (dir string, memory *record.Memory) {
 	return dir, memory
 }
 
-// requests: what a control plane has recorded is counted, by workload and who asked, without dry runs and what was refused anyway.
+// requests: what a control plane has recorded is counted, by workload and who asked, without dry runs, what was refused anyway and what a waiver let in.
 func requests(t *testing.T) {
 	dir, memory := answers(t, 0)
 	add := func(namespace, name, user string, change func(*finding.Finding)) {
@@ -160,6 +160,7 @@ func requests(t *testing.T) {
 	add("beta-dev", "batch-5d4f8b7c9d-b2x4z", "jane", plain)
 	add("beta-dev", "batch", "joe", func(f *finding.Finding) { f.Observed.DryRun = true })
 	add("beta-dev", "batch", "joe", func(f *finding.Finding) { f.Observed.Refused = true })
+	add("beta-dev", "batch", "joe", func(f *finding.Finding) { f.Waiver = &finding.Waiver{Name: "by-ticket"} })
 	add("gamma-dev", "job", "jim", plain) // not in the ring
 	r := ask(t, 1, promoted, "--ring", "early", "--dir", dir)
 	g := r.Requests.Groups

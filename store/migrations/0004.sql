@@ -1,0 +1,6 @@
+-- The waiver by which a request was let in, by name; '' where none did. Records had it before this version: it is taken of their bodies.
+ALTER TABLE findings ADD COLUMN waiver TEXT NOT NULL DEFAULT '';
+
+UPDATE findings SET waiver = coalesce(
+  (SELECT json_extract(CAST(r.body AS TEXT), '$.notPassed[' || findings.n || '].waiver') FROM records r WHERE r.idx = findings.idx), '')
+WHERE idx IN (SELECT idx FROM records WHERE unread = 0 AND instr(body, CAST('"waiver"' AS BLOB)) > 0 AND json_valid(CAST(body AS TEXT)));
