@@ -24,9 +24,9 @@ import (
 	"ringfence.dev/ringfence/api/v1alpha1"
 )
 
-// workers is how many tenants, and how many namespaces, are worked on at once. A tenant of three environments is some 40
-// requests one after the other, so that a few in flight keep the API server busy and no more.
-const workers = 4
+// workers is how many tenants, and how many namespaces, are worked on at once. Each has one request under way: where the API server is busy with
+// others, so many are Ringfence's share of it, and by that a rollback reaches every Guard the sooner (docs/benchmarks.md, a roll-out).
+const workers = 16
 
 // slowest is the longest pause between two tries of what cannot be written; controller-runtime's own is 1,000 s, which is
 // long for a team that waits for its namespace.
