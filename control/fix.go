@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -22,10 +23,30 @@ type Fix struct {
 
 // Value is Set as an object holds it, decoded anew at each call so that the caller may keep it.
 func (f Fix) Value() any {
+	dec := json.NewDecoder(bytes.NewReader(f.Set))
+	dec.UseNumber()
 	var v any
-	_ = json.Unmarshal(f.Set, &v) // it was read as JSON
-	if n, ok := v.(float64); ok && n == float64(int64(n)) {
-		return int64(n)
+	_ = dec.Decode(&v) // it was read as JSON
+	return numbered(v)
+}
+
+// numbered is a decoded value with its numbers as objects hold them: int64 where they are whole and fit, else float64.
+func numbered(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, one := range v {
+			v[key] = numbered(one)
+		}
+	case []any:
+		for i, one := range v {
+			v[i] = numbered(one)
+		}
+	case json.Number:
+		if i, err := v.Int64(); err == nil {
+			return i
+		}
+		n, _ := v.Float64() // as above
+		return n
 	}
 	return v
 }

@@ -35,16 +35,20 @@ type converter struct {
 	expanded int // values made while inside one
 }
 
-func (c *converter) value(n *yaml.Node, depth int) (any, error) {
+func (c *converter) value(n *yaml.Node, depth int) (any, error) { return c.named("", n, depth) }
+
+// named is the value of a field with a name, or of what has none.
+func (c *converter) named(name string, n *yaml.Node, depth int) (any, error) {
 	if err := c.count(n, depth); err != nil {
 		return nil, err
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		m := make(map[string]any, len(n.Content)/2)
-		err := c.mapping(n, m, depth)
-		dropNull(m)
-		return m, err
+		if err := c.mapping(n, m, depth); err != nil {
+			return nil, err
+		}
+		return m, settleNull(name, n, m)
 	case yaml.SequenceNode:
 		list := make([]any, len(n.Content))
 		for i, item := range n.Content {
@@ -61,7 +65,7 @@ func (c *converter) value(n *yaml.Node, depth int) (any, error) {
 	case yaml.AliasNode:
 		c.inAlias++
 		defer func() { c.inAlias-- }()
-		return c.value(n.Alias, depth+1)
+		return c.named(name, n.Alias, depth+1)
 	default:
 		v, err := scalar(n)
 		return number(v), err
@@ -109,29 +113,8 @@ func (c *converter) mapping(n *yaml.Node, m map[string]any, depth int) error {
 		if own != nil {
 			own[name] = true
 		}
-		if name == "requests" || name == "limits" {
-			if err := amounts(v); err != nil {
-				return err
-			}
-		}
-		if m[name], err = c.value(v, depth+1); err != nil {
+		if m[name], err = c.named(name, v, depth+1); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// amounts refuses a null among requests or limits: the API server takes null for absent everywhere but there, where it
-// takes it for an amount of 0.
-func amounts(n *yaml.Node) error {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
-		if amount := n.Content[i+1]; amount.Kind == yaml.ScalarNode {
-			if v, err := scalar(amount); err == nil && v == nil {
-				return &nodeError{n.Content[i], "an amount is null, which the API server takes for 0; remove it or give an amount"}
-			}
 		}
 	}
 	return nil
@@ -164,9 +147,30 @@ func (c *converter) merge(n *yaml.Node, m map[string]any, depth int) error {
 	return nil
 }
 
-// dropNull removes fields that are null: the API server takes them for absent.
-func dropNull(m map[string]any) {
-	maps.DeleteFunc(m, func(_ string, v any) bool { return v == nil })
+// settleNull removes the fields of m that are null: the API server takes them for absent. It does not where the map, which
+// n is, holds amounts or labels: there null is 0 or an empty value, which is another thing than none.
+func settleNull(name string, n *yaml.Node, m map[string]any) error {
+	var null []string
+	for key, v := range m {
+		if v == nil {
+			null = append(null, key)
+		}
+	}
+	slices.Sort(null)
+	for _, key := range null {
+		at, _ := field(n, key)
+		switch name {
+		case "requests", "limits":
+			return &nodeError{at, "an amount is null, which the API server takes for 0; remove it or give an amount"}
+		case "nodeSelector", "matchLabels": // custom kinds take it for absent after all
+			return &nodeError{at, "the value of a label is null, which the API server takes for an empty one; remove it or give a value"}
+		case "labels", "annotations":
+			m[key] = ""
+		default:
+			delete(m, key)
+		}
+	}
+	return nil
 }
 
 // isMerge reports whether a key is <<, plain and without another tag.

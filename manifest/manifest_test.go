@@ -149,12 +149,16 @@ func TestItems(t *testing.T) {
 	}
 }
 
-// TestNulls: where the API server does not take null for absent, a null is refused.
+// TestNulls: where the API server does not take null for absent, a null is refused, but for labels and annotations, whose
+// value is then empty.
 func TestNulls(t *testing.T) {
 	for doc, want := range map[string]string{
 		"securityContext: {supplementalGroups: [null]}": "an item of a list is null",
 		"resources: {requests: {cpu: null}}":            "an amount is null",
 		"resources: {limits: {cpu: ~, memory: 1Gi}}":    "an amount is null",
+		"resources: {limits: {<<: {cpu: ~}}}":           "an amount is null",
+		"nodeSelector: {node-role.kubernetes.io/x: }":   "the value of a label is null",
+		"podSelector: {matchLabels: {<<: {app: null}}}": "the value of a label is null",
 	} {
 		var failed error
 		for _, err := range Read(strings.NewReader("apiVersion: v1\nkind: Pod\nspec:\n  "+doc+"\n"), "f.yaml") {
@@ -162,6 +166,12 @@ func TestNulls(t *testing.T) {
 		}
 		if failed == nil || !strings.Contains(failed.Error(), want) || !strings.HasPrefix(failed.Error(), "f.yaml:4:") {
 			t.Errorf("%s: %v, want it refused in line 4: %s", doc, failed, want)
+		}
+	}
+	for o, err := range Read(strings.NewReader("apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {b: , c: d}, annotations: &x {e: ~}, f: *x}\n"), "f.yaml") {
+		want := map[string]any{"name": "a", "labels": map[string]any{"b": "", "c": "d"}, "annotations": map[string]any{"e": ""}, "f": map[string]any{}}
+		if diff := cmp.Diff(want, o.Value["metadata"]); err != nil || diff != "" {
+			t.Errorf("labels without a value: %v (-want +got)\n%s", err, diff)
 		}
 	}
 }

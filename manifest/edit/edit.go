@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -42,8 +43,10 @@ func (u *Unsafe) Error() string { return u.Reason }
 // Document is the text of one document, ready to be edited. It is immutable.
 type Document struct {
 	text    []byte
-	lines   []int // where each begins
+	lines   []int         // where each begins
+	marks   map[int][]int // of a line that is long, where each everyColumn of its columns begins
 	json    bool
+	compact bool            // JSON without a space behind its colons
 	fault   error           // why it is not edited at all
 	aliases map[string]bool // the names of what may be aliases, as far as bytes can tell
 }
@@ -54,11 +57,13 @@ var alias = regexp.MustCompile(`\*[0-9A-Za-z_-]+`)
 // New reads what is to be known of a text.
 func New(text []byte) *Document {
 	d := &Document{text: text, lines: []int{0}, json: json.Valid(text)}
+	d.compact = d.json && !bytes.Contains(text, []byte(`": `))
 	for i, c := range text {
 		if c == '\n' {
 			d.lines = append(d.lines, i+1)
 		}
 	}
+	d.markLong()
 	d.fault = d.odd()
 	if bytes.IndexByte(text, '&') >= 0 {
 		d.aliases = map[string]bool{}
@@ -216,6 +221,45 @@ func (d *Document) nextLine(at int) int {
 		return d.lines[n]
 	}
 	return len(d.text)
+}
+
+// everyColumn is how far the marks of a long line are apart, in columns.
+const everyColumn = 1024
+
+// markLong marks the long lines: what programs write stands on one line whole.
+func (d *Document) markLong() {
+	for i, at := range d.lines {
+		end := d.nextLine(at)
+		if end-at <= 2*everyColumn {
+			continue
+		}
+		var marks []int
+		for column := 0; at < end; column++ {
+			if column%everyColumn == 0 {
+				marks = append(marks, at)
+			}
+			_, size := utf8.DecodeRune(d.text[at:])
+			at += size
+		}
+		if d.marks == nil {
+			d.marks = map[int][]int{}
+		}
+		d.marks[i] = marks
+	}
+}
+
+// offset is where a line and column are, both 1-based.
+func (d *Document) offset(line, column int) int {
+	at, left := d.lines[line-1], column-1
+	if marks := d.marks[line-1]; len(marks) > 0 {
+		mark := max(min(left/everyColumn, len(marks)-1), 0)
+		at, left = marks[mark], left-mark*everyColumn
+	}
+	for range left {
+		_, size := utf8.DecodeRune(d.text[at:])
+		at += size
+	}
+	return at
 }
 
 // newline is the line end in use where a text is put in.

@@ -107,7 +107,7 @@ func (e *editor) flowDrop(n *yaml.Node, x entries, spans []span, all span, last 
 // flowAdd adds fields after the last that stays, on lines of their own where the others are.
 func (e *editor) flowAdd(x entries, spans []span, all span, last int) {
 	s := style{quoted: e.json, colon: ": ", comma: ", "}
-	if e.json && !bytes.Contains(e.text, []byte(`": `)) {
+	if e.compact {
 		s.colon, s.comma = ":", ","
 	}
 	if len(x.list) > 0 {
@@ -129,11 +129,11 @@ func (e *editor) flowAdd(x entries, spans []span, all span, last int) {
 		e.splice(spans[0].from, spans[0].from, strings.TrimSuffix(strings.TrimPrefix(flow(x.add, s), "{"), "}"))
 		return
 	}
-	lead := e.lead(spans[last].from)
-	if strings.TrimLeft(lead, " \t") != "" {
+	if e.skip(e.lineStart(spans[last].from), " \t") < spans[last].from {
 		e.splice(spans[last].to, spans[last].to, s.comma+strings.TrimSuffix(strings.TrimPrefix(flow(x.add, s), "{"), "}"))
 		return
 	}
+	lead := e.lead(spans[last].from)
 	newline := e.newline(spans[last].from) + lead
 	step := strings.TrimPrefix(lead, e.indentOf(all.from))
 	if step == lead && lead != "" || step == "" {

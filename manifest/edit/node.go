@@ -3,7 +3,6 @@ package edit
 import (
 	"bytes"
 	"strings"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -13,14 +12,10 @@ func (e *editor) start(n *yaml.Node) (int, error) {
 	if n.Line < 1 || n.Line > len(e.lines) {
 		return 0, unsafe(n, "its place in the text is not plain")
 	}
-	at := e.lines[n.Line-1]
 	if n.Line == 1 && bytes.HasPrefix(e.text, []byte("\ufeff")) {
 		return 0, unsafe(n, "the document begins with a byte order mark in the middle of its file")
 	}
-	for range n.Column - 1 {
-		_, size := utf8.DecodeRune(e.text[at:])
-		at += size
-	}
+	at := e.offset(n.Line, n.Column)
 	if n.Style&yaml.TaggedStyle != 0 {
 		return 0, unsafe(n, "it has a tag (%s)", n.ShortTag())
 	}

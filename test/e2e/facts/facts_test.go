@@ -218,6 +218,23 @@ func TestExplicitFalseVanishes(t *testing.T) {
 	}
 }
 
+// A null among labels is an empty value, not none: package manifest reads it so.
+func TestNullLabelIsEmpty(t *testing.T) {
+	l := newLab(t)
+	null := func() map[string]any { return map[string]any{"bank.example/a": nil} }
+	pod := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "p", "namespace": l.ns, "labels": null(), "annotations": null()},
+		"spec": map[string]any{"nodeSelector": null(), "securityContext": nil, "containers": []any{map[string]any{"name": "c", "image": "i"}}},
+	}}
+	eventually(t, "the pod to be let in", func() error { return l.Create(t.Context(), pod, client.DryRunAll) }, func(err error) bool { return err == nil })
+	for _, field := range [][]string{{"metadata", "labels"}, {"metadata", "annotations"}, {"spec", "nodeSelector"}} {
+		labels, _, _ := unstructured.NestedStringMap(pod.Object, field...)
+		if value, there := labels["bank.example/a"]; !there || value != "" {
+			t.Errorf("%v is %v; manifest no longer needs to tell a null of it from absence", field, labels)
+		}
+	}
+}
+
 // Ten destinations looked up in a list of 10,000 networks exceed the cost budget where a map of as many names answers at
 // once.
 func TestListsCostAndMapsDoNot(t *testing.T) {
