@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -114,7 +113,7 @@ Exit codes: 0 none would be refused, or each workload of those has waivers; 1 at
 			code := finding.ExitAllowed
 			for _, i := range l.Images {
 				switch {
-				case !refused(i) || i.waived():
+				case !refused(i) || waivedAll(i.Workloads):
 				case *i.Outcome == image.Deny:
 					code = finding.ExitRefused
 				case code == finding.ExitAllowed:
@@ -222,11 +221,7 @@ func (i *listedImage) judge(f image.Facts, j *judgedImages, rule image.Rule, rul
 	v := image.Judge(f, rule, j.known, j.at)
 	outcome := v.Outcome()
 	i.Outcome = &outcome
-	for fact, reasons := range map[*regexp.Regexp][]image.Reason{factScan: v.Scan, factVulnerabilities: v.Vulnerabilities} {
-		if slices.ContainsFunc(reasons, refuses) {
-			i.refusing = append(i.refusing, imageControls(j.catalogue, fact)...)
-		}
-	}
+	i.refusing = j.refusing(v)
 	for _, r := range slices.Concat(v.Scan, v.Vulnerabilities) {
 		if r.Outcome != image.Allow {
 			i.Why = append(i.Why, r.Text)

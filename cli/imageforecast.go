@@ -38,6 +38,8 @@ type (
 		Why          string        `json:"why"`
 		// Instead are digests of the same repository that may run then.
 		Instead []string `json:"instead"`
+		// Workloads run it, each with the waivers by which it may start again then; null without --tenant.
+		Workloads []runningWorkload `json:"workloads"`
 	}
 )
 
@@ -51,10 +53,11 @@ func newImageForecast(env Env) *cobra.Command {
 or the grace of a vulnerability ends. Where another digest of the same repository may run then, it is named.
 
 With --tenant only images are told that pods of that tenant run in the cluster of the kubeconfig, in its namespaces or in that of
---namespace; one that no report names is told as refused already. Whose a namespace is says its label, or the Tenants of --platform. The
-cluster is only read.
+--namespace, and which workloads those are; one that no report names is told as refused already. Which workload has waivers by which it may start
+again all the same is shown: the Guards say so, as they are now. Whose a namespace is says its label, or the Tenants of --platform. The cluster is
+only read.
 
-Exit codes: 0 nothing becomes refused; 1 something does; 2 the cluster, a report or a setting cannot be read.`,
+Exit codes: 0 nothing becomes refused, or each workload of what does has waivers; 1 something does; 2 the cluster, a report or a setting cannot be read.`,
 		Example: "  ringfence image forecast reports/*.json --days 30 --platform platform.yaml --advisories advisories.gz\n" +
 			"  ringfence image forecast reports/*.json --tenant payments --platform settings/ --advisories advisories.gz",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,15 +72,16 @@ Exit codes: 0 nothing becomes refused; 1 something does; 2 the cluster, a report
 				return err
 			}
 			var told []toldImage
+			var waived waivers
 			if of == "" {
 				j.judgeIn(env, "", "--tenant")
 				for _, f := range j.facts {
-					told = append(told, toldImage{f, j.rule})
+					told = append(told, toldImage{f, j.rule, nil})
 				}
-			} else if told, err = o.runBy(cmd.Context(), env, command, j, of); err != nil {
+			} else if told, waived, err = o.runBy(cmd.Context(), env, command, j, of); err != nil {
 				return err
 			}
-			f := j.forecast(told, time.Duration(days)*24*time.Hour)
+			f := j.forecast(told, waived, time.Duration(days)*24*time.Hour)
 			if of != "" {
 				f.Tenant = &of
 			}
@@ -87,7 +91,7 @@ Exit codes: 0 nothing becomes refused; 1 something does; 2 the cluster, a report
 			switch {
 			case j.invalid > 0:
 				return exit(finding.ExitUsage)
-			case len(f.Changes) > 0:
+			case slices.ContainsFunc(f.Changes, func(c imageChange) bool { return !waivedAll(c.Workloads) }):
 				return exit(finding.ExitRefused)
 			}
 			return nil
@@ -99,26 +103,31 @@ Exit codes: 0 nothing becomes refused; 1 something does; 2 the cluster, a report
 	return cmd
 }
 
-// toldImage is an image that is told of, and a rule that holds where it runs.
+// toldImage is an image that is told of, a rule that holds where it runs, and what runs it there; nil where no cluster is asked.
 type toldImage struct {
 	image.Facts
-	rule image.Rule
+	rule      image.Rule
+	workloads []fleet.Workload
 }
 
-// runBy are the images that pods of a tenant run; of what no report names the facts are empty but for its digest or reference.
-func (o *fleetOptions) runBy(ctx context.Context, env Env, command string, j *judgedImages, of string) ([]toldImage, error) {
+// runBy are the images that pods of a tenant run, and what is waived; of what no report names the facts are empty but for its digest or reference.
+func (o *fleetOptions) runBy(ctx context.Context, env Env, command string, j *judgedImages, of string) ([]toldImage, waivers, error) {
 	whose, err := o.owners(ctx, env, command, j.settings)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !whose.know(of) {
-		return nil, usagef(command, "--tenant %q: no namespace has the label %s with it, and no Tenant of --platform has that name; want a tenant's name", finding.Value(of), v1alpha1.LabelTenant)
+		return nil, nil, usagef(command, "--tenant %q: no namespace has the label %s with it, and no Tenant of --platform has that name; want a tenant's name", finding.Value(of), v1alpha1.LabelTenant)
+	}
+	waived, err := o.waivers(ctx, env, command)
+	if err != nil {
+		return nil, nil, err
 	}
 	running, err := o.running(ctx, env, command)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	known, seen, told := j.byDigest(), map[[2]string]bool{}, []toldImage{}
+	known, at, told := j.byDigest(), map[[2]string]int{}, []toldImage{} // at is one higher
 	rules := &placedRules{whose, j.settings.platform}
 	for _, r := range running.Running() {
 		f, scanned := known[r.Digest]
@@ -127,16 +136,20 @@ func (o *fleetOptions) runBy(ctx context.Context, env Env, command string, j *ju
 		}
 		own := slices.DeleteFunc(r.Workloads, func(w fleet.Workload) bool { return whose.of(w.Namespace).Tenant != of })
 		for _, part := range rules.split(own) {
-			if is := [2]string{f.Digests[0], part.rule.Name}; !seen[is] {
-				seen[is], told = true, append(told, toldImage{f, part.rule})
+			is := [2]string{f.Digests[0], part.rule.Name}
+			if at[is] == 0 {
+				told = append(told, toldImage{Facts: f, rule: part.rule})
+				at[is] = len(told)
 			}
+			one := &told[at[is]-1]
+			one.workloads = append(one.workloads, part.workloads...)
 		}
 	}
-	return told, nil
+	return told, waived, nil
 }
 
 // forecast finds those of images that become refused.
-func (j *judgedImages) forecast(told []toldImage, span time.Duration) *imageForecast {
+func (j *judgedImages) forecast(told []toldImage, waived waivers, span time.Duration) *imageForecast {
 	out := &imageForecast{SchemaVersion: "ringfence.dev/image-forecast/v1", From: j.at, To: j.at.Add(span), Changes: []imageChange{}}
 	for _, f := range told {
 		course := image.Forecast(f.Facts, f.rule, j.known, j.at, out.To)
@@ -149,7 +162,11 @@ func (j *judgedImages) forecast(told []toldImage, span time.Duration) *imageFore
 			out.Steady++
 		default:
 			_, why := course[at-1].Until()
-			out.Changes = append(out.Changes, imageChange{At: course[at].At, Digests: nonNil(f.Digests), Repositories: nonNil(f.Repositories),
+			var workloads []runningWorkload
+			for _, w := range f.workloads {
+				workloads = append(workloads, runningWorkload{w, waived.of(w, j.refusing(course[at]), course[at].At)})
+			}
+			out.Changes = append(out.Changes, imageChange{Workloads: workloads, At: course[at].At, Digests: nonNil(f.Digests), Repositories: nonNil(f.Repositories),
 				Rule: ruleName(f.rule), Was: now, Becomes: image.Deny, Why: why.Text, Instead: j.instead(f.Facts, course[at].At, f.rule)})
 		}
 	}
@@ -187,6 +204,9 @@ func (f *imageForecast) write(env Env, output string) error {
 		}
 		if len(c.Instead) > 0 {
 			text += "  may run then: " + strings.Join(c.Instead[:min(3, len(c.Instead))], ", ") + "\n"
+		}
+		for _, w := range c.Workloads {
+			text += "  run by " + w.line() + "\n"
 		}
 		if _, err := io.WriteString(env.Stdout, text); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/image"
 	"ringfence.dev/ringfence/image/fleet"
 	"ringfence.dev/ringfence/report"
 	"ringfence.dev/ringfence/tenant"
@@ -29,6 +30,17 @@ func imageControls(cat *control.Catalogue, fact *regexp.Regexp) (ids []string) {
 			ids = append(ids, c.ID)
 		}
 	}
+	return ids
+}
+
+// refusing are the ids of the controls that refuse an image by a verdict, in order.
+func (j *judgedImages) refusing(v image.Verdict) (ids []string) {
+	for fact, reasons := range map[*regexp.Regexp][]image.Reason{factScan: v.Scan, factVulnerabilities: v.Vulnerabilities} {
+		if slices.ContainsFunc(reasons, refuses) {
+			ids = append(ids, imageControls(j.catalogue, fact)...)
+		}
+	}
+	slices.Sort(ids)
 	return ids
 }
 
@@ -83,9 +95,9 @@ func (all waivers) of(w fleet.Workload, refusing []string, at time.Time) []image
 	return found
 }
 
-// waived tells whether all that run an image may start again by waivers.
-func (i *listedImage) waived() bool {
-	return len(i.Workloads) > 0 && !slices.ContainsFunc(i.Workloads, func(w runningWorkload) bool { return len(w.Waived) == 0 })
+// waivedAll tells whether all that run an image may start again by waivers.
+func waivedAll(by []runningWorkload) bool {
+	return len(by) > 0 && !slices.ContainsFunc(by, func(w runningWorkload) bool { return len(w.Waived) == 0 })
 }
 
 // line is what the text says of it.
