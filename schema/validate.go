@@ -55,7 +55,7 @@ func (k *kind) validate(obj map[string]any) (faults []fault.Fault) {
 	t := translator{kind: k, original: obj, work: work, lengths: c.lengths}
 	errs := validation.ValidateCustomResource(nil, work, v.whole)
 	for _, p := range v.parts {
-		errs = append(errs, p.judge(work)...)
+		errs = append(errs, p.judge(work, nil)...)
 	}
 	if len(metaFaults) == 0 {
 		errs = append(errs, meta...)
