@@ -47,18 +47,19 @@ func hungry(items, levels int) string {
 
 // TestManyWrong: lists without a bound, with faults in every item, are judged in time that grows with them.
 func TestManyWrong(t *testing.T) {
-	c := newCustom(t, strings.Replace(widgets, "port: {x-kubernetes-int-or-string: true}", "ports: {type: array, items: {type: integer}}\n              hosts: {type: array, items: {type: object, properties: {paths: {type: array, items: {type: object, required: [a], properties: {a: {type: string}}}}}}}", 1))
-	ports, paths := make([]any, 20_000), make([]any, 20_000)
+	c := newCustom(t, strings.Replace(widgets, "port: {x-kubernetes-int-or-string: true}", "ports: {type: array, items: {type: integer}}\n              once: {type: array, uniqueItems: true, items: {type: integer}}\n              hosts: {type: array, items: {type: object, properties: {paths: {type: array, items: {type: object, required: [a], properties: {a: {type: string}}}}}}}", 1))
+	ports, paths, once := make([]any, 40_000), make([]any, 40_000), make([]any, 40_000)
 	for i := range ports {
-		ports[i], paths[i] = "x", map[string]any{}
+		ports[i], paths[i], once[i] = "x", map[string]any{}, int64(i)
 	}
 	for name, spec := range map[string]map[string]any{
 		"ports": {"size": int64(1), "ports": ports},
+		"once":  {"size": "no", "once": once},
 		"paths": {"size": int64(1), "hosts": []any{map[string]any{"paths": paths}}},
 	} {
 		start := time.Now()
 		faults := c.Judge("bank.example", "bank.example/v1", "Widget", map[string]any{"apiVersion": "bank.example/v1", "kind": "Widget", "metadata": map[string]any{"name": "a"}, "spec": spec})
-		if took := time.Since(start); len(faults) < 100 || took > 10*time.Second {
+		if took := time.Since(start); len(faults) == 0 || took > 10*time.Second {
 			t.Errorf("%s: %d faults after %v", name, len(faults), took)
 		} else {
 			t.Log(name, took)

@@ -32,6 +32,7 @@ func compile(props *apiextensions.JSONSchemaProps) (whole validation.SchemaValid
 }
 
 func takeParts(props *apiextensions.JSONSchemaProps, path []string) (parts []part, err error) {
+	props.UniqueItems = false // which no server stores: it compares every item with every other
 	var items **apiextensions.JSONSchemaProps
 	var most *int64
 	list := props.Items != nil && props.Items.Schema != nil
