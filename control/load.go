@@ -118,11 +118,28 @@ func load(tree fs.FS, dir string) (Control, error) {
 	return c, manifest.Decode(text, path.Join(dir, "mapping.yaml"), &c.Mapping)
 }
 
-// knownKinds refuses a kind that is in none of the control's groups.
+// knownKinds refuses a kind that is in none of the control's groups, and beside kinds a group that has none of them: of
+// that all would be judged.
 func knownKinds(c Control) error {
+	if len(c.Kinds) == 0 {
+		return nil
+	}
+	known := map[string]bool{}
+	for _, g := range Groups() {
+		if !g.Holds(c) {
+			continue
+		}
+		listed := false
+		for _, k := range g.Kinds {
+			known[k.Kind] = true
+			listed = listed || slices.Contains(c.Kinds, k.Kind)
+		}
+		if !listed {
+			return fmt.Errorf("%s/control.yaml: groups: found %s, of which kinds lists none; add a kind of it, or remove the group", c.Dir, g.Name)
+		}
+	}
 	for _, name := range c.Kinds {
-		is := func(k Kind) bool { return k.Kind == name }
-		if !slices.ContainsFunc(Groups(), func(g Group) bool { return g.Holds(c) && slices.ContainsFunc(g.Kinds, is) }) {
+		if !known[name] {
 			return fmt.Errorf("%s/control.yaml: kinds: found %q; want kinds of the control's groups", c.Dir, name)
 		}
 	}

@@ -48,5 +48,6 @@ func worse(a, b finding.Finding) int {
 	}
 	outcome := func(f finding.Finding) int { return place(policyOutcome(&f), "fail", "error", "warn") }
 	return cmp.Or(cmp.Compare(severity(a), severity(b)), cmp.Compare(outcome(a), outcome(b)), strings.Compare(a.Rule, b.Rule), strings.Compare(a.Subject.Kind, b.Subject.Kind),
-		strings.Compare(a.Subject.Name, b.Subject.Name), strings.Compare(a.Subject.APIVersion, b.Subject.APIVersion), strings.Compare(a.Path, b.Path))
+		strings.Compare(a.Subject.Name, b.Subject.Name), strings.Compare(a.Subject.APIVersion, b.Subject.APIVersion), strings.Compare(a.Path, b.Path),
+		strings.Compare(a.Control, b.Control), strings.Compare(a.Fingerprint, b.Fingerprint), strings.Compare(Told(&a), Told(&b)))
 }

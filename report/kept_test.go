@@ -21,6 +21,7 @@ func TestKeep(t *testing.T) {
 		}
 	}
 	add(3, finding.Low, finding.Deny, finding.Fail)
+	all[0].Message, all[1].Message, all[1].Subject = "found a at /spec", "found b at /spec", all[0].Subject // one place, two values
 	add(2, finding.Critical, finding.Warn, finding.Fail)
 	add(1, finding.Critical, finding.Deny, finding.Errored)
 	add(2, finding.Critical, finding.Deny, finding.Fail)
@@ -45,9 +46,13 @@ func TestKeep(t *testing.T) {
 		}
 		at = now
 	}
+	whole, _ := write(100)
 	slices.Reverse(all)
 	if again, _ := write(4); again != text {
 		t.Errorf("in another order the same findings are\n%s", again)
+	}
+	if again, _ := write(100); again != whole {
+		t.Errorf("in another order all findings are\n%s\nnot\n%s", again, whole)
 	}
 	if text, left := write(100); left != 0 || strings.Count(text, "- source: ") != 8 {
 		t.Errorf("with room for all, %d are left out of\n%s", left, text)

@@ -13,10 +13,12 @@ import (
 // every other, which for a thousand items is a million comparisons and for ten thousand takes longer than a user waits.
 const large = 100
 
-// part is a list or map of the schema that may be large, taken out of it to be judged item by item.
+// part is a list or map of the schema that may be large, or holds one that may, taken out of it to be judged item by item.
 type part struct {
 	path  []string
+	list  bool
 	items validation.SchemaValidator
+	parts []part // of each item
 }
 
 // compile makes the server's validator of a schema, with its large lists and maps as parts.
@@ -30,22 +32,26 @@ func compile(props *apiextensions.JSONSchemaProps) (whole validation.SchemaValid
 }
 
 func takeParts(props *apiextensions.JSONSchemaProps, path []string) (parts []part, err error) {
-	anything, yes := apiextensions.JSONSchemaProps{}, true
-	anything.XPreserveUnknownFields = &yes
-	var items *apiextensions.JSONSchemaProps
+	props.UniqueItems = false // which no server stores: it compares every item with every other
+	var items **apiextensions.JSONSchemaProps
+	var most *int64
+	list := props.Items != nil && props.Items.Schema != nil
 	switch {
-	case len(path) == 0: // an object is no list, and has no entries but its fields
-	case props.Items != nil && props.MaxItems != nil && *props.MaxItems >= large:
-		items, props.Items.Schema = props.Items.Schema, &anything
-	case props.AdditionalProperties != nil && props.MaxProperties != nil && *props.MaxProperties >= large:
-		items, props.AdditionalProperties.Schema = props.AdditionalProperties.Schema, &anything
+	case list:
+		items, most = &props.Items.Schema, props.MaxItems
+	case props.AdditionalProperties != nil && props.AdditionalProperties.Schema != nil:
+		items, most = &props.AdditionalProperties.Schema, props.MaxProperties
 	}
 	if items != nil {
-		v, _, err := validation.NewSchemaValidator(items)
+		each, below, err := compile(*items)
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, part{path, v})
+		if most == nil || *most >= large || len(below) > 0 {
+			yes := true
+			*items = &apiextensions.JSONSchemaProps{XPreserveUnknownFields: &yes}
+			parts = append(parts, part{path, list, each, below})
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(props.Properties)) {
 		below := props.Properties[name]
@@ -59,20 +65,31 @@ func takeParts(props *apiextensions.JSONSchemaProps, path []string) (parts []par
 	return parts, nil
 }
 
-// judge judges the items of one part until there are more errors than anyone is told.
-func (p part) judge(work map[string]any) (errs field.ErrorList) {
-	path := field.NewPath(p.path[0], p.path[1:]...)
-	switch v := lookup(work, p.path).(type) {
+// judge judges the items of one part of a value until there are more errors than anyone is told.
+func (p part) judge(value any, at *field.Path) (errs field.ErrorList) {
+	if len(p.path) > 0 {
+		at = at.Child(p.path[0], p.path[1:]...)
+	}
+	one := func(item any, at *field.Path) {
+		errs = append(errs, validation.ValidateCustomResource(at, item, p.items)...)
+		for _, below := range p.parts {
+			errs = append(errs, below.judge(item, at)...)
+		}
+	}
+	switch v := lookup(value, p.path).(type) {
 	case []any:
-		for i := 0; i < len(v) && len(errs) <= manyErrors; i++ {
-			errs = append(errs, validation.ValidateCustomResource(path.Index(i), v[i], p.items)...)
+		for i := 0; p.list && i < len(v) && len(errs) <= manyErrors; i++ {
+			one(v[i], at.Index(i))
 		}
 	case map[string]any:
+		if p.list {
+			break
+		}
 		for _, key := range sortedKeys(v) {
 			if len(errs) > manyErrors {
 				break
 			}
-			errs = append(errs, validation.ValidateCustomResource(path.Child(key), v[key], p.items)...)
+			one(v[key], at.Child(key))
 		}
 	}
 	return errs

@@ -50,12 +50,15 @@ func (k *kind) validate(obj map[string]any) (faults []fault.Fault) {
 	}
 	meta, metaFaults := k.metadata(work)
 	faults = append(faults, metaFaults...)
+	if room := maxBytes; !fits(work, k.structural, &room) {
+		return []fault.Fault{{Path: "", Message: "with its defaults the object is larger than 3 MiB, more than the API server stores; state the fields, or shorten the defaults in the definition of " + k.name}}
+	}
 	fill(work, k)
 
 	t := translator{kind: k, original: obj, work: work, lengths: c.lengths}
 	errs := validation.ValidateCustomResource(nil, work, v.whole)
 	for _, p := range v.parts {
-		errs = append(errs, p.judge(work)...)
+		errs = append(errs, p.judge(work, nil)...)
 	}
 	if len(metaFaults) == 0 {
 		errs = append(errs, meta...)

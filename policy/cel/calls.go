@@ -29,10 +29,6 @@ func (p *planner) call(e ast.Expr) expr {
 		if p.isOptional(args[0]) {
 			return p.unwrap(name, args)
 		}
-	case overloads.Matches:
-		if of, re := p.plan(args[0]), pattern(args[1]); of != nil && re != nil {
-			return text(of, func(s string) any { return re.MatchString(s) })
-		}
 	case operators.Index:
 		if of, key := p.plan(args[0]), p.key(args[1]); of != nil && key != nil {
 			return binary(index, of, key, nil)
@@ -129,17 +125,6 @@ func binary(fast func(a, b any) (any, bool), left, right, other expr) expr {
 			return out, ok
 		}
 		return other(f)
-	}
-}
-
-func text(of expr, do func(string) any) expr {
-	return func(f *frame) (any, bool) {
-		v, sure := of(f)
-		s, ok := v.(string)
-		if !sure || !ok {
-			return nil, false
-		}
-		return do(s), true
 	}
 }
 

@@ -1,8 +1,6 @@
 package cel
 
 import (
-	"regexp"
-
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/decls"
 	"github.com/google/cel-go/common/operators"
@@ -449,15 +447,4 @@ func (p *planner) quantifier(c ast.ComprehensionExpr, over expr, test ast.Expr, 
 		}
 	})
 	return out
-}
-
-// pattern compiles the constant pattern of a matches call, nil where it is none.
-func pattern(e ast.Expr) *regexp.Regexp {
-	text, _ := constant(e)
-	if s, ok := text.(string); ok {
-		if re, err := regexp.Compile(s); err == nil {
-			return re
-		}
-	}
-	return nil
 }
