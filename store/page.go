@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"ringfence.dev/ringfence/finding"
 )
 
 const (
@@ -176,9 +174,4 @@ func wrap(what string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("ask the store for %s: %w", what, err)
-}
-
-// subjectOf is the object of which changes are asked.
-func subjectOf(f ChangeFilter) finding.Subject {
-	return finding.Subject{Kind: f.Kind, Namespace: f.Namespace, Name: f.Name}
 }
