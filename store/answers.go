@@ -63,8 +63,6 @@ type FindingFilter struct {
 	Which      Which
 	Namespaces []string
 	Controls   []string
-	// Actors are references.
-	Actors []string
 	Page
 }
 

@@ -238,7 +238,7 @@ func (f *filling) decide(v envelope, d *decision) error {
 		if err != nil {
 			return err
 		}
-		if err := f.exec(sqlAddFinding, v.idx, i, v.at, d.refused, ids[0], control, ids[1], n.Outcome, n.Action, n.Value, n.Path, n.Waiver); err != nil {
+		if err := f.exec(sqlAddFinding, v.idx, i, v.at, d.refused, ids[0], control, n.Outcome, n.Action, n.Value, n.Path, n.Waiver); err != nil {
 			return err
 		}
 	}

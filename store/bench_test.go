@@ -118,7 +118,7 @@ func questions(b *testing.B, s *store.Store, n int) []question {
 	find := func(name string, f store.FindingFilter) question {
 		return question{name, func(i int) error { f.Range = since(i); _, _, err := s.Findings(ctx, f); return err }}
 	}
-	ns, rare, robot := []string{"ns-0"}, []string{"ns-7"}, []string{storetest.Ref("p0")}
+	ns, rare := []string{"ns-0"}, []string{"ns-7"}
 	var controls []string
 	for i := range 30 {
 		controls = append(controls, fmt.Sprint("example-", i))
@@ -128,8 +128,6 @@ func questions(b *testing.B, s *store.Store, n int) []question {
 		find("Findings: refusals, newest 1,000", store.FindingFilter{Which: store.Refused, Page: store.Page{Newest: true, Limit: 1000}}),
 		find("Findings: of a large namespace", store.FindingFilter{Namespaces: ns}),
 		find("Findings: of a small namespace, one control", store.FindingFilter{Namespaces: rare, Controls: controls[:1]}),
-		find("Findings: of a robot in a namespace where it never was", store.FindingFilter{Namespaces: rare, Actors: robot}),
-		find("Findings: namespace, control and actor", store.FindingFilter{Namespaces: ns, Controls: controls[:1], Actors: robot}),
 		find("Findings: of a severity (30 controls)", store.FindingFilter{Controls: controls}),
 		{"RecordAt", func(i int) error { _, err := s.RecordAt(ctx, uint64(i*991%n)); return err }},
 		{"Records: of a kind in a month", func(i int) error {

@@ -76,7 +76,7 @@ func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]Finding, strin
 
 // places are where the findings of a page, and more, are. They stand in an index, so that many lanes cost little.
 func (s *Store) places(ctx context.Context, f FindingFilter) ([]place, error) {
-	lanes, err := s.lanes(ctx, []string{"namespace", "control", "actor"}, f.Namespaces, f.Controls, f.Actors)
+	lanes, err := s.lanes(ctx, []string{"namespace", "control"}, f.Namespaces, f.Controls)
 	if err != nil {
 		return nil, err
 	}

@@ -156,7 +156,7 @@ func (s *Store) lanes(ctx context.Context, columns []string, values ...[]string)
 }
 
 func tooMany(n int) error {
-	return fmt.Errorf("%w: found %d combinations of namespaces, controls and actors; want at most %d", ErrQuery, n, maxLanes)
+	return fmt.Errorf("%w: found %d combinations of namespaces and controls; want at most %d", ErrQuery, n, maxLanes)
 }
 
 // wordOf is the number of a text, sql.ErrNoRows where there is none.

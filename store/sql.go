@@ -33,8 +33,8 @@ const (
 	sqlSubject     = `SELECT id FROM subjects WHERE namespace = ? AND kind = ? AND name = ? AND cluster = ? AND api = ?`
 	sqlAddSubject  = `INSERT INTO subjects (namespace, kind, name, cluster, api) VALUES (?, ?, ?, ?, ?) RETURNING id`
 	sqlAddDecision = `INSERT INTO decisions (idx, kind, refused, operation, subject, actor, behalf) VALUES (?, ?, ?, ?, ?, ?, ?)`
-	sqlAddFinding  = `INSERT INTO findings (idx, n, at, refused, namespace, control, actor, outcome, action, value, path, waiver)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	sqlAddFinding  = `INSERT INTO findings (idx, n, at, refused, namespace, control, outcome, action, value, path, waiver)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	sqlScanStays = `UPDATE scanned SET last = ?, latest = ?, outcome = ?, action = ?, value = ?, waiver = ?, expires = ?
 		WHERE subject = ? AND control = ? AND path = ? AND state > 0`
 	sqlScanClose = `UPDATE scanned SET state = 0, moment = ?, last = ?, latest = ?, why = ? WHERE subject = ? AND control = ? AND path = ? AND state > 0`

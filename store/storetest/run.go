@@ -105,7 +105,7 @@ func plain(records []record.Record, f store.FindingFilter) []string {
 			b.NotPassed = []Fail{{Action: "Deny"}}
 		}
 		for n, g := range b.NotPassed {
-			if has(f.Namespaces, b.Subject.Namespace) && has(f.Controls, g.Control) && has(f.Actors, b.Actor.Ref) &&
+			if has(f.Namespaces, b.Subject.Namespace) && has(f.Controls, g.Control) &&
 				(f.Which == store.All || refused == (f.Which == store.Refused)) &&
 				!r.Time.Before(f.From) && (f.Until.IsZero() || r.Time.Before(f.Until)) {
 				out = append(out, line(r.Time, uint64(i), n, g.Control, g.Action, g.Value, g.Path, g.Waiver, b.Subject.Namespace, b.Actor.Ref, refused))
@@ -300,7 +300,7 @@ func everywhere(t *testing.T, s Store, text string) []error {
 	ctx, list := t.Context(), []string{text}
 	var errs [6]error
 	_, _, errs[0] = s.Records(ctx, store.RecordFilter{Kind: text})
-	_, _, errs[1] = s.Findings(ctx, store.FindingFilter{Namespaces: list, Controls: list, Actors: list})
+	_, _, errs[1] = s.Findings(ctx, store.FindingFilter{Namespaces: list, Controls: list})
 	_, _, errs[2] = s.Scanned(ctx, store.ScannedFilter{Namespaces: list, Controls: list})
 	_, errs[3] = s.Person(ctx, text)
 	_, _, errs[4] = s.Gaps(ctx, store.Range{}, store.Page{After: text})

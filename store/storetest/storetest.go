@@ -289,16 +289,13 @@ func (a *asking) ranged(name string, r store.Range, p store.Page) {
 // filters are all sets of filters.
 func filters() []store.FindingFilter {
 	var out []store.FindingFilter
-	for i := range 8 {
+	for i := range 12 {
 		f := store.FindingFilter{Which: store.Which(i % 3)}
 		if i&1 > 0 {
 			f.Namespaces = []string{"ns-1", "ns-2", "nowhere", "", "ns-1"}
 		}
 		if i&2 > 0 {
 			f.Controls = []string{"example-1", "example-2"}
-		}
-		if i&4 > 0 {
-			f.Actors = []string{Ref("user1"), Ref("user2")}
 		}
 		out = append(out, f)
 	}
