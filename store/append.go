@@ -4,11 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 
+	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/record"
 )
 
@@ -165,8 +165,6 @@ func (f *filling) add(e Entry) error {
 	switch {
 	case fs.decision != nil:
 		return f.decide(v, fs.decision)
-	case fs.change != nil:
-		return f.change(v, fs.change)
 	case fs.gap != nil:
 		return f.gap(v, 0, fs.gap)
 	case fs.scan != nil:
@@ -179,11 +177,6 @@ func (f *filling) add(e Entry) error {
 func (f *filling) count(v envelope, r record.Record, unread int) error {
 	if err := f.exec(sqlAddTotal, v.kind, v.at, v.at, unread); err != nil {
 		return err
-	}
-	if r.CatalogueDigest != "" {
-		if err := f.exec(sqlAddDigest, dayOf(v.at), v.cluster, v.digest, v.at, v.at); err != nil {
-			return err
-		}
 	}
 	var seq, heard int64
 	if _, err := f.row(sqlProducer, []any{v.cluster, v.producer}, []any{&seq, &heard}); err != nil {
@@ -207,78 +200,49 @@ func (f *filling) count(v envelope, r record.Record, unread int) error {
 	return f.exec(sqlSetProducer, v.cluster, v.producer, int64(max(r.Seq, last)), v.at, v.idx, whole(missing))
 }
 
-// decide adds a decision with its findings.
+// subject is the number of an object.
+func (f *filling) subject(v envelope, of finding.Subject, namespace int64) (id int64, err error) {
+	args := []any{namespace, of.Kind, of.Name, v.cluster, of.APIVersion}
+	found, err := f.row(sqlSubject, args, []any{&id})
+	if err == nil && !found {
+		_, err = f.row(sqlAddSubject, args, []any{&id})
+	}
+	return id, err
+}
+
+// decide adds a decision with its findings; of one without any there is nothing to ask.
 func (f *filling) decide(v envelope, d *decision) error {
-	namespace, err := f.word(d.subject.Namespace)
-	if err != nil {
-		return err
-	}
-	actor, err := f.word(d.actor)
-	if err != nil {
-		return err
-	}
-	behalf, err := f.word(d.behalf)
-	if err != nil {
-		return err
-	}
-	var subject, last int64
-	args := []any{v.cluster, namespace, d.subject.Kind, d.subject.Name, d.subject.APIVersion, v.at}
-	if _, err := f.row(sqlSubject, args, []any{&subject, &last}); err != nil {
-		return err
-	}
-	if err := f.exec(sqlAddDecision, v.idx, v.at, v.kind, d.refused, d.operation, subject, actor, behalf); err != nil {
-		return err
-	}
 	found := d.notPassed
 	if len(found) == 0 && d.refused {
 		found = []notPassed{{Outcome: "Errored", Action: "Deny"}} // by what, the record does not say
 	}
-	controls := make([]int64, len(found))
-	for i, n := range found {
-		if controls[i], err = f.word(n.Control); err != nil {
-			return err
-		}
-		if err := f.exec(sqlAddFinding, v.idx, i, v.at, d.refused, namespace, controls[i], actor, n.Outcome, n.Action, n.Value, n.Path, n.Waiver); err != nil {
-			return err
-		}
-		for _, ns := range []int64{0, namespace} {
-			if err := f.exec(sqlAddDaily, ns, dayOf(v.at), controls[i], n.Action, d.refused); err != nil {
-				return err
-			}
-		}
-	}
-	if !d.stands || v.at < last { // a record that comes late says nothing of now
+	if len(found) == 0 {
 		return nil
 	}
-	if err := f.exec(sqlSubjectSeen, v.at, subject); err != nil {
-		return err
+	var ids [3]int64 // of the namespace, of who asked, and in whose name
+	for i, text := range []string{d.subject.Namespace, d.actor, d.behalf} {
+		var err error
+		if ids[i], err = f.word(text); err != nil {
+			return err
+		}
 	}
-	return f.stand(v, standingOf{subject, namespace}, d, controls)
-}
-
-// change adds a change.
-func (f *filling) change(v envelope, c *change) error {
-	namespace, err := f.word(c.subject.Namespace)
+	subject, err := f.subject(v, d.subject, ids[0])
 	if err != nil {
 		return err
 	}
-	actor, err := f.word(c.actor)
-	if err != nil {
+	if err := f.exec(sqlAddDecision, v.idx, v.kind, d.refused, d.operation, subject, ids[1], ids[2]); err != nil {
 		return err
 	}
-	var subject, last int64
-	args := []any{v.cluster, namespace, c.subject.Kind, c.subject.Name, c.subject.APIVersion, v.at}
-	if _, err := f.row(sqlSubject, args, []any{&subject, &last}); err != nil {
-		return err
+	for i, n := range found {
+		control, err := f.word(n.Control)
+		if err != nil {
+			return err
+		}
+		if err := f.exec(sqlAddFinding, v.idx, i, v.at, d.refused, ids[0], control, n.Outcome, n.Action, n.Value, n.Path, n.Waiver); err != nil {
+			return err
+		}
 	}
-	if c.fields == nil {
-		c.fields = []string{}
-	}
-	fields, err := json.Marshal(c.fields)
-	if err != nil {
-		return err
-	}
-	return f.exec(sqlAddChange, v.idx, v.at, c.operation, c.subject.Kind, subject, actor, c.before, c.after, string(fields))
+	return nil
 }
 
 // gap adds a gap, or the end of one that is there.

@@ -118,57 +118,23 @@ func questions(b *testing.B, s *store.Store, n int) []question {
 	find := func(name string, f store.FindingFilter) question {
 		return question{name, func(i int) error { f.Range = since(i); _, _, err := s.Findings(ctx, f); return err }}
 	}
-	ns, rare, robot := []string{"ns-0"}, []string{"ns-7"}, []string{storetest.Ref("p0")}
+	ns, rare := []string{"ns-0"}, []string{"ns-7"}
 	var controls []string
 	for i := range 30 {
 		controls = append(controls, fmt.Sprint("example-", i))
 	}
-	qs := []question{
+	return []question{
 		find("Findings: all of a month, first 100", store.FindingFilter{}),
 		find("Findings: refusals, newest 1,000", store.FindingFilter{Which: store.Refused, Page: store.Page{Newest: true, Limit: 1000}}),
 		find("Findings: of a large namespace", store.FindingFilter{Namespaces: ns}),
 		find("Findings: of a small namespace, one control", store.FindingFilter{Namespaces: rare, Controls: controls[:1]}),
-		find("Findings: of a robot in a namespace where it never was", store.FindingFilter{Namespaces: rare, Actors: robot}),
-		find("Findings: namespace, control and actor", store.FindingFilter{Namespaces: ns, Controls: controls[:1], Actors: robot}),
 		find("Findings: of a severity (30 controls)", store.FindingFilter{Controls: controls}),
-		{"Standing: open, of a severity", func(i int) error {
-			_, _, err := s.Standing(ctx, store.StandingFilter{Controls: controls, Range: since(i)})
-			return err
-		}},
-		{"Standing: open, of a namespace", func(i int) error { _, _, err := s.Standing(ctx, store.StandingFilter{Namespaces: ns}); return err }},
-		{"StandingCounts", func(int) error { _, err := s.StandingCounts(ctx); return err }},
-		{"Record", func(i int) error { _, err := s.Record(ctx, fmt.Sprint("b:", i*991%n)); return err }},
 		{"RecordAt", func(i int) error { _, err := s.RecordAt(ctx, uint64(i*991%n)); return err }},
 		{"Records: of a kind in a month", func(i int) error {
 			_, _, err := s.Records(ctx, store.RecordFilter{Range: since(i), Kind: "change.v1"})
 			return err
 		}},
-		{"FindingsOf", func(i int) error { _, err := s.FindingsOf(ctx, fmt.Sprint("b:", i*991%n)); return err }},
-		{"History", func(i int) error {
-			_, _, err := s.History(ctx, finding.Subject{Kind: "Deployment", Namespace: "ns-0", Name: fmt.Sprint("app-", i*10)}, store.Range{}, store.Page{})
-			return err
-		}},
-		{"Daily: a month, first 1,000", func(i int) error {
-			_, _, err := s.Daily(ctx, store.DailyFilter{From: at(i), Until: at(i).Add(30 * 24 * time.Hour), Page: store.Page{Limit: 1000}})
-			return err
-		}},
-		{"Daily: a control, all days", func(int) error { _, _, err := s.Daily(ctx, store.DailyFilter{Control: "example-3"}); return err }},
-	}
-	return append(qs, others(b, s, since)...)
-}
-
-// others are the queries that ask no findings.
-func others(b *testing.B, s *store.Store, since func(int) store.Range) []question {
-	ctx := b.Context()
-	return []question{
-		{"Changes: a month", func(i int) error { _, _, err := s.Changes(ctx, store.ChangeFilter{Range: since(i)}); return err }},
-		{"Changes: of somebody", func(int) error {
-			_, _, err := s.Changes(ctx, store.ChangeFilter{Actor: storetest.Ref("p200")})
-			return err
-		}},
 		{"Gaps: a month", func(i int) error { _, _, err := s.Gaps(ctx, since(i), store.Page{}); return err }},
-		{"Catalogues: a month", func(i int) error { _, err := s.Catalogues(ctx, since(i)); return err }},
-		{"InForce", func(i int) error { _, err := s.InForce(ctx, "example-3", nil, since(i).From); return err }},
 		{"Producers", func(int) error { _, err := s.Producers(ctx); return err }},
 		{"Totals", func(int) error { _, err := s.Totals(ctx); return err }},
 		{"Horizons", func(int) error { _, err := s.Horizons(ctx); return err }},

@@ -13,7 +13,6 @@ import (
 // facts are what a store keeps of a record beside the record itself. They are made of the record alone.
 type facts struct {
 	decision *decision
-	change   *change
 	gap      *gap
 	scan     []record.ScanChange
 }
@@ -24,9 +23,7 @@ type decision struct {
 	operation     string
 	refused       bool
 	actor, behalf string
-	// stands says that the findings are about an object that lies, or was to lie, in the cluster.
-	stands    bool
-	notPassed []notPassed
+	notPassed     []notPassed
 }
 
 type notPassed struct {
@@ -36,15 +33,6 @@ type notPassed struct {
 	Value   string `json:"value"`
 	Path    string `json:"path"`
 	Waiver  string `json:"waiver"` // native-refusal.v1 and admission-decision.v1 alone have it
-}
-
-type change struct {
-	subject   finding.Subject
-	operation string
-	actor     string
-	before    string
-	after     string
-	fields    []string
 }
 
 // gap is time of which something is not known.
@@ -66,7 +54,6 @@ type requestBody struct {
 	Operation string          `json:"operation"`
 	Refused   bool            `json:"refused"`
 	Allowed   *bool           `json:"allowed"`
-	DryRun    bool            `json:"dryRun"`
 	Actor     person          `json:"actor"`
 	InTheName person          `json:"inTheNameOf"`
 	NotPassed []notPassed     `json:"notPassed"`
@@ -78,16 +65,6 @@ type runBody struct {
 	ExitCode   int         `json:"exitCode"`
 	Actor      person      `json:"actor"`
 	NotPassed  []notPassed `json:"notPassed"`
-}
-
-// changeBody is change.v1.
-type changeBody struct {
-	Subject   finding.Subject `json:"subject"`
-	Operation string          `json:"operation"`
-	Actor     person          `json:"actor"`
-	Before    string          `json:"before"`
-	After     string          `json:"after"`
-	Fields    []string        `json:"fields"`
 }
 
 // gapBody is what silence.v1, overflow.v1 and policy-gap.v1 have.
@@ -111,20 +88,14 @@ func read(r record.Record) (facts, bool) {
 			return facts{}, false
 		}
 		refused := b.Refused || b.Allowed != nil && !*b.Allowed
-		return facts{decision: &decision{b.Subject, b.Operation, refused, b.Actor.Ref, b.InTheName.Ref, !b.DryRun, b.NotPassed}}, true
+		return facts{decision: &decision{b.Subject, b.Operation, refused, b.Actor.Ref, b.InTheName.Ref, b.NotPassed}}, true
 	case "check-run.v1":
 		var b runBody
 		if json.Unmarshal(r.Body, &b) != nil {
 			return facts{}, false
 		}
 		s := finding.Subject{Kind: "Repository", Name: b.Repository}
-		return facts{decision: &decision{s, "CHECK", b.ExitCode == finding.ExitRefused, b.Actor.Ref, "", false, b.NotPassed}}, true
-	case "change.v1":
-		var b changeBody
-		if json.Unmarshal(r.Body, &b) != nil {
-			return facts{}, false
-		}
-		return facts{change: &change{b.Subject, b.Operation, b.Actor.Ref, b.Before, b.After, b.Fields}}, true
+		return facts{decision: &decision{s, "CHECK", b.ExitCode == finding.ExitRefused, b.Actor.Ref, "", b.NotPassed}}, true
 	case "scan-finding.v1":
 		return readScan(r)
 	case "silence.v1", "overflow.v1", "policy-gap.v1":
@@ -157,15 +128,6 @@ func instant(at int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(at).UTC()
-}
-
-// dayOf is the day in UTC, counted from 1970.
-func dayOf(at int64) int64 {
-	d := at / day
-	if at%day < 0 {
-		d--
-	}
-	return d
 }
 
 // whole is a count that SQLite can hold.

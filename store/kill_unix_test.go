@@ -144,13 +144,12 @@ func same(t *testing.T, s, fresh *store.Store, records []record.Record) {
 		func(s *store.Store) (any, error) { return s.State(t.Context()) },
 		func(s *store.Store) (any, error) { return s.Totals(t.Context()) },
 		func(s *store.Store) (any, error) { return s.Producers(t.Context()) },
-		func(s *store.Store) (any, error) { return s.StandingCounts(t.Context()) },
 		func(s *store.Store) (any, error) {
 			all, _, err := s.Findings(t.Context(), store.FindingFilter{Page: store.Page{Limit: 200, Newest: true}})
 			return all, err
 		},
 		func(s *store.Store) (any, error) {
-			all, _, err := s.Daily(t.Context(), store.DailyFilter{Page: store.Page{Limit: 1000}})
+			all, _, err := s.Scanned(t.Context(), store.ScannedFilter{State: store.ScanOpen, Page: store.Page{Limit: 1000}})
 			return all, err
 		},
 	} {

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"ringfence.dev/ringfence/finding"
 )
 
 const (
@@ -158,7 +156,7 @@ func (s *Store) lanes(ctx context.Context, columns []string, values ...[]string)
 }
 
 func tooMany(n int) error {
-	return fmt.Errorf("%w: found %d combinations of namespaces, controls and actors; want at most %d", ErrQuery, n, maxLanes)
+	return fmt.Errorf("%w: found %d combinations of namespaces and controls; want at most %d", ErrQuery, n, maxLanes)
 }
 
 // wordOf is the number of a text, sql.ErrNoRows where there is none.
@@ -176,9 +174,4 @@ func wrap(what string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("ask the store for %s: %w", what, err)
-}
-
-// subjectOf is the object of which changes are asked.
-func subjectOf(f ChangeFilter) finding.Subject {
-	return finding.Subject{Kind: f.Kind, Namespace: f.Namespace, Name: f.Name}
 }

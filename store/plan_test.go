@@ -17,33 +17,24 @@ func TestNoFullScan(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	texts := map[string]string{"record": strings.Replace(sqlRecord, "{from}", sqlRecordByID, 1), "record at": strings.Replace(sqlRecord, "{from}", sqlRecordByIndex, 1),
-		"findings of": seen(sqlFindingsOf, sqlFindingColumns, sqlFindingJoin) + " ORDER BY f.n", "findings at": findingsAtSQL(3), "standing at": standingAtSQL(3), "daily": sqlDaily, "daily of": sqlDailyOf,
-		"digests": sqlDigests, "gaps": sqlGaps, "subjects": sqlSubjects, "word": sqlWord, "producers": sqlProducers, "totals": sqlTotals, "person": sqlPerson,
-		"state": sqlMeta, "horizons": sqlHorizons, "old": sqlOld, "old standing": sqlOldStanding, "open of": sqlOpenOf, "end gap": sqlEndGap,
-		"scan stays": sqlScanStays, "scan close": sqlScanClose, "old scanned": sqlOldScanned, "seen again": sqlSeenAgain, "standing counts": sqlStandingCounts}
+	texts := map[string]string{"record at": recordAtSQL(), "findings at": findingsAtSQL(3), "gaps": sqlGaps, "subject": sqlSubject, "word": sqlWord,
+		"producers": sqlProducers, "totals": sqlTotals, "person": sqlPerson, "state": sqlMeta, "horizons": sqlHorizons, "old": sqlOld, "end gap": sqlEndGap,
+		"scan stays": sqlScanStays, "scan close": sqlScanClose, "old scanned": sqlOldScanned}
 	for _, newest := range []bool{false, true} {
-		for i := range 8 {
+		for i := range 4 {
 			var columns []string
-			for bit, c := range []string{"namespace", "control", "actor"} {
+			for bit, c := range []string{"namespace", "control"} {
 				if i&(1<<bit) > 0 {
 					columns = append(columns, c)
 				}
 			}
 			name := strings.Join(columns, " ") + map[bool]string{true: " newest"}[newest]
 			texts["findings "+name] = findingsSQL(columns, newest)
-			if i < 4 {
-				texts["standing "+name] = standingSQL(columns, newest)
-				texts["scanned "+name] = scannedSQL(columns, newest)
-			}
+			texts["scanned "+name] = scannedSQL(columns, newest)
 		}
-		texts["history"+map[bool]string{true: " newest"}[newest]] = historySQL(newest)
-		for _, c := range []string{"subject", "kind", "actor"} {
-			texts["changes "+c] = changesSQL([]string{c}, newest)
-		}
-		texts["changes"], texts["records"], texts["records kind"] = changesSQL(nil, newest), recordsSQL(nil, newest), recordsSQL([]string{"kind"}, newest)
+		texts["records"], texts["records kind"] = recordsSQL(nil, newest), recordsSQL([]string{"kind"}, newest)
 	}
-	small := []string{"SCAN p", "SCAN t", "SCAN c", "SCAN meta", "SCAN horizons"} // producers, kinds, controls by namespaces
+	small := []string{"SCAN p", "SCAN t", "SCAN meta", "SCAN horizons"} // producers, kinds
 	for name, text := range texts {
 		args := make([]any, strings.Count(text, "?"))
 		for i := range args {

@@ -19,8 +19,8 @@ var kindForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 // the ledger keeps all of them.
 type Retention map[string]time.Duration
 
-// Retain removes records that happened before their kind's time, with their findings and changes, and what was closed
-// before every time given. Counts, what stands open, catalogues, gaps and people stay. It says how many records it removed, also
+// Retain removes records that happened before their kind's time, with their findings, and what was closed before every
+// time given. Totals, what stands open, gaps and people stay. It says how many records it removed, also
 // with an error.
 func (s *Store) Retain(ctx context.Context, keep Retention, now time.Time) (removed int, err error) {
 	var oldest time.Time
@@ -38,19 +38,14 @@ func (s *Store) Retain(ctx context.Context, keep Retention, now time.Time) (remo
 			}
 		}
 	}
-	for _, text := range []string{sqlOldStanding, sqlOldScanned} {
-		if err := s.removeClosed(ctx, text, oldest, len(keep) > 0); err != nil {
-			return removed, err
-		}
-	}
-	return removed, nil
+	return removed, s.removeClosed(ctx, oldest, len(keep) > 0)
 }
 
 // removeClosed removes what closed before an instant, some at a time.
-func (s *Store) removeClosed(ctx context.Context, text string, before time.Time, wanted bool) error {
+func (s *Store) removeClosed(ctx context.Context, before time.Time, wanted bool) error {
 	for n := int64(removeAtOnce); n == removeAtOnce && wanted; {
 		err := s.change(ctx, func(tx *sql.Tx) error {
-			result, err := tx.ExecContext(ctx, text, micros(before), removeAtOnce)
+			result, err := tx.ExecContext(ctx, sqlOldScanned, micros(before), removeAtOnce)
 			if err == nil {
 				n, err = result.RowsAffected()
 			}

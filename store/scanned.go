@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"math"
 	"strings"
 	"time"
 
@@ -94,10 +93,8 @@ func (f *filling) scan(v envelope, changes []record.ScanChange) error {
 		if err != nil {
 			return err
 		}
-		var subject, last int64
-		// What a request did to the object is another question: when it was last asked for is not touched.
-		args := []any{v.cluster, namespace, c.Subject.Kind, c.Subject.Name, c.Subject.APIVersion, int64(math.MinInt64)}
-		if _, err := f.row(sqlSubject, args, []any{&subject, &last}); err != nil {
+		subject, err := f.subject(v, c.Subject, namespace)
+		if err != nil {
 			return err
 		}
 		if err := f.scanned(v, n, c, subject, namespace, control); err != nil {

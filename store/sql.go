@@ -26,39 +26,21 @@ const (
 		n = totals.n + 1, unread = totals.unread + excluded.unread,
 		first = CASE WHEN excluded.first < totals.first THEN excluded.first ELSE totals.first END,
 		last = CASE WHEN excluded.last > totals.last THEN excluded.last ELSE totals.last END`
-	sqlAddDigest = `INSERT INTO digests (day, cluster, digest, n, first, last) VALUES (?, ?, ?, 1, ?, ?)
-		ON CONFLICT (day, cluster, digest) DO UPDATE SET n = digests.n + 1,
-		first = CASE WHEN excluded.first < digests.first THEN excluded.first ELSE digests.first END,
-		last = CASE WHEN excluded.last > digests.last THEN excluded.last ELSE digests.last END`
 	sqlProducer    = `SELECT seq, at FROM producers WHERE cluster = ? AND producer = ?`
 	sqlSetProducer = `INSERT INTO producers (cluster, producer, seq, at, idx, n, missing) VALUES (?, ?, ?, ?, ?, 1, ?)
 		ON CONFLICT (cluster, producer) DO UPDATE SET seq = excluded.seq, idx = excluded.idx, n = producers.n + 1,
 		at = CASE WHEN excluded.at > producers.at THEN excluded.at ELSE producers.at END, missing = producers.missing + excluded.missing`
-	sqlSubject = `INSERT INTO subjects (cluster, namespace, kind, name, api, last) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (namespace, kind, name, cluster, api) DO UPDATE SET last = subjects.last RETURNING id, last`
-	sqlSubjectSeen = `UPDATE subjects SET last = ? WHERE id = ?`
-	sqlAddDecision = `INSERT INTO decisions (idx, at, kind, refused, operation, subject, actor, behalf) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
-	sqlAddFinding  = `INSERT INTO findings (idx, n, at, refused, namespace, control, actor, outcome, action, value, path, waiver)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	sqlAddDaily = `INSERT INTO daily (namespace, day, control, action, refused, n) VALUES (?, ?, ?, ?, ?, 1)
-		ON CONFLICT (namespace, day, control, action, refused) DO UPDATE SET n = daily.n + 1`
-	sqlSeenAgain = `UPDATE standing SET last = ?, latest = ?, times = times + 1, refused = ?, outcome = ?, action = ?, value = ?
-		WHERE subject = ? AND control = ? AND path = ? AND open = 1`
-	sqlOpen = `INSERT INTO standing (subject, control, path, open, namespace, since, first, n, last, latest, times, refused, outcome, action, value)
-		VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?) ON CONFLICT (subject, control, path) DO UPDATE SET open = 1,
-		since = excluded.since, first = excluded.first, n = excluded.n, last = excluded.last, latest = excluded.latest, times = 1,
-		refused = excluded.refused, outcome = excluded.outcome, action = excluded.action, value = excluded.value`
-	sqlOpenOf        = `SELECT control, path FROM standing WHERE subject = ? AND +open = 1`
-	sqlClose         = `UPDATE standing SET open = 0, last = ?, latest = ? WHERE subject = ? AND control = ? AND path = ?`
-	sqlCountStanding = `INSERT INTO standing_counts (control, namespace, n) VALUES (?, ?, ?)
-		ON CONFLICT (control, namespace) DO UPDATE SET n = standing_counts.n + excluded.n`
+	sqlSubject     = `SELECT id FROM subjects WHERE namespace = ? AND kind = ? AND name = ? AND cluster = ? AND api = ?`
+	sqlAddSubject  = `INSERT INTO subjects (namespace, kind, name, cluster, api) VALUES (?, ?, ?, ?, ?) RETURNING id`
+	sqlAddDecision = `INSERT INTO decisions (idx, kind, refused, operation, subject, actor, behalf) VALUES (?, ?, ?, ?, ?, ?, ?)`
+	sqlAddFinding  = `INSERT INTO findings (idx, n, at, refused, namespace, control, outcome, action, value, path, waiver)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	sqlScanStays = `UPDATE scanned SET last = ?, latest = ?, outcome = ?, action = ?, value = ?, waiver = ?, expires = ?
 		WHERE subject = ? AND control = ? AND path = ? AND state > 0`
 	sqlScanClose = `UPDATE scanned SET state = 0, moment = ?, last = ?, latest = ?, why = ? WHERE subject = ? AND control = ? AND path = ? AND state > 0`
 	sqlScanOpen  = `INSERT INTO scanned (subject, control, path, since, state, was, moment, namespace, first, n, last, latest, outcome, action, value, why, waiver, expires)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?)`
-	sqlAddChange = `INSERT INTO changes (idx, at, operation, kind, subject, actor, before, after, fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	sqlAddGap    = `INSERT INTO gaps (idx, n, what, cluster, producer, why, since, until, wide, lost, detail)
+	sqlAddGap = `INSERT INTO gaps (idx, n, what, cluster, producer, why, since, until, wide, lost, detail)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	sqlEndGap = `UPDATE gaps SET until = ?, wide = ? WHERE cluster = ? AND producer = ? AND what = ? AND why = ? AND since = ?`
 )
@@ -68,58 +50,26 @@ const (
 	sqlRecord = `SELECT r.idx, r.id, wc.text, wp.text, r.seq, r.at, r.ns, wk.text, wd.text, r.unread, r.body FROM {from} r
 		JOIN words wc ON wc.id = r.cluster JOIN words wp ON wp.id = r.producer JOIN words wk ON wk.id = r.kind
 		JOIN words wd ON wd.id = r.digest`
-	sqlRecordByID    = `(SELECT * FROM records WHERE id = ?)`
 	sqlRecordByIndex = `(SELECT * FROM records WHERE idx = ?)`
 	sqlRecords       = `(SELECT * FROM records {index} WHERE{where}{between} ORDER BY at {order}, idx {order} LIMIT ?)`
 
-	sqlSeen = `SELECT f.idx, f.n, f.at, r.ns, r.id, wk.text, wc.text, d.operation, d.refused, s.api, s.kind, wn.text, s.name,
+	sqlFindings   = `SELECT at, idx, n FROM findings {index} WHERE refused = ?{where}{between} ORDER BY at {order}, idx {order}, n {order} LIMIT ?`
+	sqlFindingsAt = `SELECT f.idx, f.n, f.at, r.ns, r.id, wk.text, wc.text, d.operation, d.refused, s.api, s.kind, wn.text, s.name,
 		wa.text, coalesce(pa.name, ''), pa.ref IS NOT NULL AND pa.name IS NULL, wb.text, coalesce(pb.name, ''), pb.ref IS NOT NULL AND pb.name IS NULL,
-		{columns} FROM {from} f
+		w.text, f.outcome, f.action, f.value, f.path, f.waiver FROM (SELECT * FROM findings WHERE (idx, n) IN (VALUES {values})) f
 		JOIN records r ON r.idx = f.idx JOIN decisions d ON d.idx = f.idx JOIN subjects s ON s.id = d.subject
 		JOIN words wk ON wk.id = d.kind JOIN words wc ON wc.id = s.cluster JOIN words wn ON wn.id = s.namespace
 		JOIN words wa ON wa.id = d.actor LEFT JOIN people pa ON pa.ref = wa.text
-		JOIN words wb ON wb.id = d.behalf LEFT JOIN people pb ON pb.ref = wb.text {join}`
-	sqlFindingColumns  = `w.text, f.outcome, f.action, f.value, f.path, f.waiver`
-	sqlFindingJoin     = `JOIN words w ON w.id = f.control`
-	sqlFindings        = `SELECT at, idx, n FROM findings {index} WHERE refused = ?{where}{between} ORDER BY at {order}, idx {order}, n {order} LIMIT ?`
-	sqlFindingsAt      = `(SELECT * FROM findings WHERE (idx, n) IN (VALUES {values}))`
-	sqlFindingsOf      = `(SELECT * FROM findings WHERE idx = (SELECT idx FROM records WHERE id = ?))`
-	sqlDecisionColumns = `'', '', '', '', '', ''`
-	sqlHistory         = `(SELECT idx, 0 AS n, at FROM decisions WHERE subject = ? {between} ORDER BY at {order}, idx {order} LIMIT ?)`
-	sqlSubjects        = `SELECT id FROM subjects WHERE namespace = ? AND kind = ? AND name = ?`
+		JOIN words wb ON wb.id = d.behalf LEFT JOIN people pb ON pb.ref = wb.text JOIN words w ON w.id = f.control`
 
-	sqlStanding = `SELECT f.first, f.n, f.since, f.last, f.times, f.open, f.refused, wc.text, s.api, s.kind, wn.text, s.name,
-		w.text, f.outcome, f.action, f.value, f.path, coalesce(ra.id, ''), coalesce(rl.id, '') FROM
-		(SELECT * FROM standing WHERE (subject, control, path) IN (VALUES {values})) f
-		JOIN subjects s ON s.id = f.subject JOIN words wc ON wc.id = s.cluster JOIN words wn ON wn.id = f.namespace
-		JOIN words w ON w.id = f.control LEFT JOIN records ra ON ra.idx = f.first LEFT JOIN records rl ON rl.idx = f.latest`
-	sqlStandingPlaces = `SELECT since, first, n, subject, control, path FROM standing {index} WHERE open = ?{where}{between}
-		ORDER BY since {order}, first {order}, n {order} LIMIT ?`
 	sqlScannedRows = `SELECT * FROM scanned {index} WHERE state = ?{where}{between} ORDER BY moment {order}, first {order}, n {order} LIMIT ?`
 	sqlScanned     = `SELECT f.moment, f.first, f.n, f.since, f.state, f.was, f.last, wc.text, s.api, s.kind, wn.text, s.name,
 		w.text, f.outcome, f.action, f.value, f.path, f.why, f.waiver, f.expires, coalesce(ra.id, ''), coalesce(rl.id, '') FROM ({from}) f
 		JOIN subjects s ON s.id = f.subject JOIN words wc ON wc.id = s.cluster JOIN words wn ON wn.id = f.namespace
 		JOIN words w ON w.id = f.control LEFT JOIN records ra ON ra.idx = f.first LEFT JOIN records rl ON rl.idx = f.latest`
-	sqlStandingCounts = `SELECT w.text, wn.text, c.n FROM standing_counts c JOIN words w ON w.id = c.control
-		JOIN words wn ON wn.id = c.namespace WHERE c.n > 0`
-
-	sqlDaily = `SELECT d.day, w.text, d.action, d.refused, d.n FROM daily d JOIN words w ON w.id = d.control
-		WHERE d.namespace = ? AND d.day >= ? AND d.day <= ? AND (d.day, d.control) > (?, ?) ORDER BY d.day, d.control, d.action, d.refused LIMIT ?`
-	sqlDailyOf = `SELECT d.day, w.text, d.action, d.refused, d.n FROM daily d JOIN words w ON w.id = d.control
-		WHERE d.namespace = ? AND d.control = ? AND d.day >= ? AND d.day <= ? ORDER BY d.day, d.action, d.refused LIMIT ?`
-
-	sqlChanges = `SELECT f.idx, f.at, r.ns, r.id, wc.text, f.operation, s.api, s.kind, wn.text, s.name,
-		wa.text, coalesce(pa.name, ''), pa.ref IS NOT NULL AND pa.name IS NULL, f.before, f.after, f.fields, wd.text FROM
-		(SELECT * FROM changes {index} WHERE{where}{between} ORDER BY at {order}, idx {order} LIMIT ?) f
-		JOIN records r ON r.idx = f.idx JOIN subjects s ON s.id = f.subject JOIN words wc ON wc.id = s.cluster
-		JOIN words wn ON wn.id = s.namespace JOIN words wd ON wd.id = r.digest
-		JOIN words wa ON wa.id = f.actor LEFT JOIN people pa ON pa.ref = wa.text`
-
 	sqlGaps = `SELECT g.idx, g.n, g.what, wc.text, g.producer, g.why, g.since, g.until, g.lost, g.detail FROM gaps g
 		JOIN words wc ON wc.id = g.cluster WHERE g.wide = ? AND g.since >= ? AND g.since < ? AND g.until >= ?
 		AND (g.since, g.idx, g.n) > (?, ?, ?) ORDER BY g.since, g.idx, g.n LIMIT ?`
-	sqlDigests = `SELECT d.day, wc.text, w.text, d.n, d.first, d.last FROM digests d JOIN words w ON w.id = d.digest
-		JOIN words wc ON wc.id = d.cluster WHERE d.day >= ? AND d.day <= ? ORDER BY d.day, d.first, w.text LIMIT ?`
 	sqlProducers = `SELECT wc.text, wp.text, p.seq, p.at, p.idx, p.n, p.missing FROM producers p
 		JOIN words wc ON wc.id = p.cluster JOIN words wp ON wp.id = p.producer`
 	sqlTotals = `SELECT w.text, t.n, t.first, t.last, t.unread FROM totals t JOIN words w ON w.id = t.kind`
@@ -141,14 +91,11 @@ const (
 	sqlOld        = `SELECT idx FROM records WHERE kind = ? AND at < ? ORDER BY at, idx LIMIT ?`
 	sqlOldScanned = `DELETE FROM scanned WHERE (subject, control, path, since, first, n) IN
 		(SELECT subject, control, path, since, first, n FROM scanned WHERE state = 0 AND moment < ? LIMIT ?)`
-	sqlOldStanding = `DELETE FROM standing WHERE (subject, control, path) IN
-		(SELECT subject, control, path FROM standing WHERE open = 0 AND last < ? LIMIT ?)`
 )
 
 // sqlRemove removes what a store holds of one record. Counts stay.
 func sqlRemove() []string {
-	return []string{`DELETE FROM findings WHERE idx = ?`, `DELETE FROM decisions WHERE idx = ?`, `DELETE FROM changes WHERE idx = ?`,
-		`DELETE FROM records WHERE idx = ?`}
+	return []string{`DELETE FROM findings WHERE idx = ?`, `DELETE FROM decisions WHERE idx = ?`, `DELETE FROM records WHERE idx = ?`}
 }
 
 // ranged gives a text its direction: from a place on, up to an instant. keys are the columns of the order, the time first.

@@ -1,4 +1,4 @@
-// Package store answers questions about evidence: what was refused, what stands open, what changed, what is not known. It
+// Package store answers questions about evidence: what was refused, what stands open, what is not known. It
 // is an index over the ledger in one SQLite file, made by following the ledger and made anew from it at any time; the
 // only thing in it that the ledger does not hold is whom a reference means.
 //

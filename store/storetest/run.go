@@ -19,7 +19,7 @@ import (
 // Run holds an implementation to what a store must do. open opens an empty one.
 func Run(t *testing.T, open func(t *testing.T) Store) {
 	for name, test := range map[string]func(*testing.T, func(*testing.T) Store){
-		"findings": testFindings, "batches": testBatches, "once": testOnce, "standing": testStanding, "gaps": testGaps, "force": testForce,
+		"findings": testFindings, "batches": testBatches, "once": testOnce, "gaps": testGaps,
 		"people": testPeople, "retain": testRetain, "scanned": testScanned, "hostile": testHostile, "bounds": testBounds,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
@@ -105,7 +105,7 @@ func plain(records []record.Record, f store.FindingFilter) []string {
 			b.NotPassed = []Fail{{Action: "Deny"}}
 		}
 		for n, g := range b.NotPassed {
-			if has(f.Namespaces, b.Subject.Namespace) && has(f.Controls, g.Control) && has(f.Actors, b.Actor.Ref) &&
+			if has(f.Namespaces, b.Subject.Namespace) && has(f.Controls, g.Control) &&
 				(f.Which == store.All || refused == (f.Which == store.Refused)) &&
 				!r.Time.Before(f.From) && (f.Until.IsZero() || r.Time.Before(f.Until)) {
 				out = append(out, line(r.Time, uint64(i), n, g.Control, g.Action, g.Value, g.Path, g.Waiver, b.Subject.Namespace, b.Actor.Ref, refused))
@@ -166,49 +166,6 @@ func testOnce(t *testing.T, open func(*testing.T) Store) {
 	}
 }
 
-// testStanding follows one object.
-func testStanding(t *testing.T, open func(*testing.T) Store) {
-	at := func(i int) time.Time { return Start().Add(time.Duration(i) * time.Minute) }
-	a, b := Fail{"RF-A", "Fail", "Deny", "x", "/a", ""}, Fail{"RF-B", "Fail", "Warn", "y", "/b", ""}
-	s := open(t)
-	defer s.Close()
-	var all []record.Record
-	for i, step := range []struct {
-		record record.Record
-		open   string
-	}{
-		{Request("1", 1, at(1), "CREATE", "ns", "app", "eve", true, a, b), "RF-A RF-B"},
-		{Request("2", 2, at(2), "CREATE", "ns", "app", "eve", false, b), "RF-B"}, // judged whole: RF-A is gone
-		{Request("3", 3, at(0), "CREATE", "ns", "app", "eve", true, a), "RF-B"},  // late: says nothing of now
-		{Request("4", 4, at(3), "UPDATE", "ns", "app", "eve", true, a), "RF-A RF-B"},
-		{Request("5", 5, at(4), "UPDATE", "ns", "app", "eve", false), "RF-A RF-B"}, // judged by what is new: closes nothing
-		{Request("6", 6, at(5), "CREATE", "ns2", "app", "eve", false), "RF-A RF-B"},
-		{Request("7", 7, at(6), "DELETE", "ns", "app", "eve", true), "RF-A RF-B"},
-		{Request("8", 8, at(7), "DELETE", "ns", "app", "eve", false), ""},
-		{Request("9", 9, at(8), "CREATE", "ns", "app", "eve", true, b), "RF-B"},
-	} {
-		all = append(all, step.record)
-		Fill(t, s, all, 100)
-		got, _, err := s.Standing(t.Context(), store.StandingFilter{Namespaces: []string{"ns"}})
-		var names []string
-		for _, g := range got {
-			names = append(names, g.Control)
-		}
-		slices.Sort(names)
-		if strings.Join(names, " ") != step.open || err != nil {
-			t.Errorf("after step %d %q stands open, %v; want %q", i+1, names, err, step.open)
-		}
-		counts, err := s.StandingCounts(t.Context())
-		if len(counts) != len(names) || err != nil {
-			t.Errorf("after step %d the counts are %v, %v; want %q", i+1, counts, err, names)
-		}
-	}
-	got, _, err := s.History(t.Context(), finding.Subject{Kind: "Deployment", Namespace: "ns", Name: "app"}, store.Range{}, store.Page{})
-	if err != nil || len(got) != 8 || got[0].RecordID != "3" || got[7].RecordID != "9" {
-		t.Errorf("History = %v, %v; want 3 first, of 8", got, err)
-	}
-}
-
 // testGaps tells of silence, loss and holes.
 func testGaps(t *testing.T, open func(*testing.T) Store) {
 	at := func(hours int) time.Time { return time.Date(2026, 5, 1, hours, 0, 0, 0, time.UTC) }
@@ -244,32 +201,6 @@ func testGaps(t *testing.T, open func(*testing.T) Store) {
 	}
 }
 
-// testForce asks of days with and without proof.
-func testForce(t *testing.T, open func(*testing.T) Store) {
-	noon := time.Date(2026, 5, 2, 12, 0, 0, 0, time.UTC)
-	a := Fail{Control: "RF-A", Outcome: "Fail", Action: "Deny"}
-	s := filled(t, open, Request("1", 1, noon, "CREATE", "ns", "app", "eve", true, a), Request("2", 2, noon.Add(time.Hour), "CREATE", "ns", "b", "eve", true, a),
-		Request("3", 3, noon.Add(72*time.Hour), "CREATE", "ns", "b", "eve", true))
-	ns, other := "ns", "elsewhere"
-	for _, c := range []struct {
-		control   string
-		namespace *string
-		days      int
-		seen      uint64
-		unknown   bool
-	}{{"RF-A", nil, 0, 2, false}, {"RF-A", &ns, 0, 2, false}, {"RF-A", &other, 0, 0, false}, {"RF-B", nil, 0, 0, false},
-		{"RF-A", nil, 1, 0, true}, {"RF-A", nil, 3, 0, true}} { // the last day may not be whole yet
-		got, err := s.InForce(t.Context(), c.control, c.namespace, noon.Add(time.Duration(c.days)*24*time.Hour))
-		var seen uint64
-		for _, d := range got.Seen {
-			seen += d.N
-		}
-		if err != nil || seen != c.seen || got.Unknown != c.unknown {
-			t.Errorf("%s on day %d: seen %d, unknown %v, %v; want %d, %v", c.control, c.days, seen, got.Unknown, err, c.seen, c.unknown)
-		}
-	}
-}
-
 // testPeople remembers and forgets.
 func testPeople(t *testing.T, open func(*testing.T) Store) {
 	s := filled(t, open, Request("1", 1, Start(), "CREATE", "ns", "app", "eve", true))
@@ -301,7 +232,7 @@ func testPeople(t *testing.T, open func(*testing.T) Store) {
 	}
 }
 
-// testRetain removes old records and keeps counts.
+// testRetain removes old records and keeps totals.
 func testRetain(t *testing.T, open func(*testing.T) Store) {
 	records := Generate(5, 900)
 	s := filled(t, open, records...)
@@ -320,7 +251,7 @@ func testRetain(t *testing.T, open func(*testing.T) Store) {
 		}
 	}
 	after := Answers(t, s, records)
-	for _, name := range []string{"totals", "standing counts", "gaps0 newest=false", "daily 00 newest=false", "catalogues", "state", "records no-such.v10 newest=true"} {
+	for _, name := range []string{"totals", "producers", "gaps0 newest=false", "state", "records no-such.v10 newest=true"} {
 		if _, ok := before[name]; !ok || before[name] != after[name] {
 			t.Errorf("%s changed: %.300s; want %.300s", name, after[name], before[name])
 		}
@@ -367,22 +298,15 @@ func testHostile(t *testing.T, open func(*testing.T) Store) {
 // everywhere asks with a text wherever one can be given.
 func everywhere(t *testing.T, s Store, text string) []error {
 	ctx, list := t.Context(), []string{text}
-	var errs [14]error
-	_, errs[0] = s.Record(ctx, text)
-	_, errs[1] = s.FindingsOf(ctx, text)
-	_, _, errs[2] = s.Records(ctx, store.RecordFilter{Kind: text})
-	_, _, errs[3] = s.Findings(ctx, store.FindingFilter{Namespaces: list, Controls: list, Actors: list})
-	_, _, errs[4] = s.History(ctx, finding.Subject{Namespace: text, Kind: text, Name: text}, store.Range{}, store.Page{})
-	_, _, errs[5] = s.Standing(ctx, store.StandingFilter{Namespaces: list, Controls: list})
-	_, _, errs[6] = s.Daily(ctx, store.DailyFilter{Namespace: &text, Control: text})
-	_, _, errs[7] = s.Changes(ctx, store.ChangeFilter{Kind: text, Name: text, Namespace: text})
-	_, _, errs[8] = s.Changes(ctx, store.ChangeFilter{Actor: text})
-	_, errs[9] = s.InForce(ctx, text, &text, Start())
-	_, errs[10] = s.Person(ctx, text)
-	_, _, errs[11] = s.Gaps(ctx, store.Range{}, store.Page{After: text})
-	errs[12] = s.Forget(ctx, text, Start())
-	_, errs[13] = s.Retain(ctx, store.Retention{text: time.Hour}, Start())
-	return errs[:]
+	var errs [6]error
+	_, _, errs[0] = s.Records(ctx, store.RecordFilter{Kind: text})
+	_, _, errs[1] = s.Findings(ctx, store.FindingFilter{Namespaces: list, Controls: list})
+	_, _, errs[2] = s.Scanned(ctx, store.ScannedFilter{Namespaces: list, Controls: list})
+	_, errs[3] = s.Person(ctx, text)
+	_, _, errs[4] = s.Gaps(ctx, store.Range{}, store.Page{After: text})
+	errs[5] = s.Forget(ctx, text, Start())
+	_, err := s.Retain(ctx, store.Retention{text: time.Hour}, Start())
+	return append(errs[:], err)
 }
 
 // testBounds asks for too much.
@@ -400,11 +324,11 @@ func testBounds(t *testing.T, open func(*testing.T) Store) {
 	if _, _, err := s.Findings(t.Context(), store.FindingFilter{Namespaces: many}); !errors.Is(err, store.ErrQuery) {
 		t.Errorf("300 namespaces: %v; want ErrQuery", err)
 	}
-	kept, err := s.Record(t.Context(), got[0].ID)
+	kept, err := s.RecordAt(t.Context(), got[0].Index)
 	if err != nil || kept == nil || !reflect.DeepEqual(kept.Record, records[kept.Index]) {
-		t.Errorf("Record = %+v, %v; want %+v", kept, err, records[got[0].Index])
+		t.Errorf("RecordAt = %+v, %v; want %+v", kept, err, records[got[0].Index])
 	}
-	if kept, err := s.Record(t.Context(), "nobody"); kept != nil || err != nil {
-		t.Errorf("Record(nobody) = %v, %v; want nil", kept, err)
+	if kept, err := s.RecordAt(t.Context(), 1<<40); kept != nil || err != nil {
+		t.Errorf("RecordAt where there is none = %v, %v; want nil", kept, err)
 	}
 }

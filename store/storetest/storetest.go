@@ -25,20 +25,11 @@ type Store interface {
 	Forget(ctx context.Context, ref string, now time.Time) error
 	Close() error
 
-	Record(ctx context.Context, id string) (*store.Kept, error)
 	RecordAt(ctx context.Context, index uint64) (*store.Kept, error)
 	Records(ctx context.Context, f store.RecordFilter) ([]store.Kept, string, error)
 	Findings(ctx context.Context, f store.FindingFilter) ([]store.Finding, string, error)
-	FindingsOf(ctx context.Context, id string) ([]store.Finding, error)
-	History(ctx context.Context, of finding.Subject, r store.Range, p store.Page) ([]store.Decision, string, error)
-	Standing(ctx context.Context, f store.StandingFilter) ([]store.Standing, string, error)
 	Scanned(ctx context.Context, f store.ScannedFilter) ([]store.Scanned, string, error)
-	StandingCounts(ctx context.Context) ([]store.StandingCount, error)
-	Daily(ctx context.Context, f store.DailyFilter) ([]store.DayCount, string, error)
-	Changes(ctx context.Context, f store.ChangeFilter) ([]store.Change, string, error)
 	Gaps(ctx context.Context, r store.Range, p store.Page) ([]store.Gap, string, error)
-	Catalogues(ctx context.Context, r store.Range) ([]store.DayDigest, error)
-	InForce(ctx context.Context, control string, namespace *string, on time.Time) (store.Force, error)
 	Producers(ctx context.Context) ([]store.Producer, error)
 	Totals(ctx context.Context) ([]store.Total, error)
 	Horizons(ctx context.Context) ([]store.Horizon, error)
@@ -214,31 +205,15 @@ func Answers(t testing.TB, s Store, records []record.Record) map[string]string {
 			a.ranged(fmt.Sprintf("%d newest=%v", i, newest), r, store.Page{Limit: 97, Newest: newest})
 		}
 	}
-	for i, r := range records {
+	for i := range records {
 		if i%17 == 0 {
-			one, err := s.Record(t.Context(), r.ID)
-			a.note("record "+r.ID, one, err)
-			fs, err := s.FindingsOf(t.Context(), r.ID)
-			a.note("findings of "+r.ID, fs, err)
 			at, err := s.RecordAt(t.Context(), uint64(i))
 			a.note(fmt.Sprint("record at ", i), at, err)
-		}
-	}
-	for d := range 5 {
-		for _, ns := range []*string{nil, ptr("ns-1"), ptr(""), ptr("nowhere")} {
-			name := "-"
-			if ns != nil {
-				name = "in " + *ns
-			}
-			force, err := s.InForce(t.Context(), "example-1", ns, Start().Add(time.Duration(d)*24*time.Hour))
-			a.note(fmt.Sprint("in force ", d, name), force, err)
 		}
 	}
 	a.whole()
 	return a.out
 }
-
-func ptr(s string) *string { return &s }
 
 type asking struct {
 	t   testing.TB
@@ -258,8 +233,6 @@ func (a *asking) note(name string, answer any, err error) {
 // whole asks what has no pages.
 func (a *asking) whole() {
 	ctx := a.t.Context()
-	counts, err := a.s.StandingCounts(ctx)
-	a.note("standing counts", counts, err)
 	producers, err := a.s.Producers(ctx)
 	a.note("producers", producers, err)
 	totals, err := a.s.Totals(ctx)
@@ -268,8 +241,6 @@ func (a *asking) whole() {
 	a.note("horizons", horizons, err)
 	state, err := a.s.State(ctx)
 	a.note("state", state, err)
-	catalogues, err := a.s.Catalogues(ctx, store.Range{})
-	a.note("catalogues", catalogues, err)
 	person, err := a.s.Person(ctx, Ref("user1"))
 	a.note("person", person, err)
 }
@@ -307,48 +278,24 @@ func (a *asking) ranged(name string, r store.Range, p store.Page) {
 			f.After = after
 			return a.s.Findings(ctx, f)
 		})
-		pages(a, fmt.Sprint("standing ", i, name), func(after string) ([]store.Standing, string, error) {
-			p.After = after
-			return a.s.Standing(ctx, store.StandingFilter{Closed: i%2 == 1, Namespaces: f.Namespaces, Controls: f.Controls, Range: r, Page: p})
-		})
 		pages(a, fmt.Sprint("scanned ", i, name), func(after string) ([]store.Scanned, string, error) {
 			p.After = after
 			return a.s.Scanned(ctx, store.ScannedFilter{State: store.ScanState(i % 3), Namespaces: f.Namespaces, Controls: f.Controls, Range: r, Page: p})
 		})
 	}
-	for i, f := range []store.ChangeFilter{{}, {Kind: "Tenant"}, {Kind: "Tenant", Name: "app-1"}, {Actor: Ref("user1")}} {
-		pages(a, fmt.Sprint("changes ", i, name), func(after string) ([]store.Change, string, error) {
-			f.Range, f.Page = r, p
-			f.After = after
-			return a.s.Changes(ctx, f)
-		})
-	}
 	pages(a, "gaps"+name, func(after string) ([]store.Gap, string, error) { p.After = after; return a.s.Gaps(ctx, r, p) })
-	pages(a, "history"+name, func(after string) ([]store.Decision, string, error) {
-		p.After = after
-		return a.s.History(ctx, finding.Subject{Kind: "Deployment", Namespace: "ns-1", Name: "app-1"}, r, p)
-	})
-	for i, f := range []store.DailyFilter{{}, {Control: "example-1"}, {Namespace: ptr("ns-1")}, {Namespace: ptr("ns-2"), Control: "example-2"}} {
-		pages(a, fmt.Sprint("daily ", i, name), func(after string) ([]store.DayCount, string, error) {
-			f.From, f.Until, f.Page = r.From, r.Until, store.Page{After: after, Limit: 7}
-			return a.s.Daily(ctx, f)
-		})
-	}
 }
 
 // filters are all sets of filters.
 func filters() []store.FindingFilter {
 	var out []store.FindingFilter
-	for i := range 8 {
+	for i := range 12 {
 		f := store.FindingFilter{Which: store.Which(i % 3)}
 		if i&1 > 0 {
 			f.Namespaces = []string{"ns-1", "ns-2", "nowhere", "", "ns-1"}
 		}
 		if i&2 > 0 {
 			f.Controls = []string{"example-1", "example-2"}
-		}
-		if i&4 > 0 {
-			f.Actors = []string{Ref("user1"), Ref("user2")}
 		}
 		out = append(out, f)
 	}

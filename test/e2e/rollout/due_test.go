@@ -1,19 +1,23 @@
 package rollout
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/cli"
 	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/local"
 	"ringfence.dev/ringfence/rollout"
@@ -51,19 +55,30 @@ func TestDue(t *testing.T) {
 	if err := admin.Patch(t.Context(), platform(t, admin), client.RawPatch(types.MergePatchType, []byte(rules))); err != nil {
 		t.Fatal(err)
 	}
-	bad := cronJob("messy-dev", "tried")
-	create(t, admin, bad)
-	if err := admin.Delete(t.Context(), bad); err != nil {
-		t.Fatal(err)
+	waive(t, admin, "messy-dev", "let")
+	for _, name := range []string{"let", "tried"} {
+		bad := cronJob("messy-dev", name)
+		create(t, admin, bad)
+		if err := admin.Delete(t.Context(), bad); err != nil {
+			t.Fatal(err)
+		}
 	}
-	ringfencetest.Eventually(t, "what was tried to be recorded", func() error {
+	ringfencetest.Eventually(t, "what was tried to be recorded, and after it what a waiver let in", func() error {
 		var r rollout.Report
 		got := control(t, "preflight", promoted, "--ring", "messy", "--dir", dir, "-o", "json")
-		if err := json.Unmarshal([]byte(got.stdout), &r); err != nil || r.Requests.Times == 0 {
+		if err := json.Unmarshal([]byte(got.stdout), &r); err != nil || r.Requests.Times != 1 || len(r.Requests.Groups) != 1 || r.Requests.Groups[0].Name != "tried" {
 			return fmt.Errorf("%v: %+v", err, got)
 		}
 		return nil
 	})
+	var told, prose bytes.Buffer
+	cli.Main(t.Context(), []string{"findings", "--dir", dir, "--namespace", "messy-dev"}, cli.Env{Stdout: &told, Stderr: &prose, Now: time.Now})
+	for name, ends := range map[string]bool{"let": true, "tried": false} {
+		line := regexp.MustCompile(`(?m)warned   messy-dev/CronJob/` + name + ` .*: ` + promoted + ` .*$`).FindString(told.String())
+		if line == "" || strings.HasSuffix(line, "; waived by let") != ends {
+			t.Errorf("of %s ringfence findings shows %q among\n%s%s", name, line, told.String(), prose.String())
+		}
+	}
 	if got := due(0); got.stdout != "" || strings.Count(got.stderr, "not due: ") != 3 || !strings.Contains(got.stderr, "requests were not observed from") || len(rings()) > 0 {
 		t.Errorf("on the first day: %+v, rings %v", got, rings())
 	}
@@ -103,6 +118,30 @@ func TestDue(t *testing.T) {
 	if err := admin.Patch(t.Context(), platform(t, admin), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"promotion":null,"controls":null}}`))); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// waive has a CronJob let in although it fails what is promoted: one person asks and another approves.
+func waive(t *testing.T, admin client.Client, namespace, name string) {
+	t.Helper()
+	engineers(t, admin)
+	got := ringfenceAs(t, jane, "waiver", "request", promoted, "cj/"+name, "-n", namespace, "--name", name, "--reason", "the vendor moves on Friday", "--ticket", "CHG-4711",
+		"--expires", time.Now().Add(72*time.Hour).Format(time.DateOnly))
+	if got.code == 0 {
+		got = ringfenceAs(t, joan, "waiver", "approve", name, "-n", namespace)
+	}
+	if got.code != 0 {
+		t.Fatalf("to waive %s: %+v", name, got)
+	}
+	var warned said
+	config := rest.CopyConfig(cluster.Config)
+	config.WarningHandler = rest.NewWarningWriter(&warned, rest.WarningWriterOptions{})
+	c := ringfencetest.Client(t, config)
+	ringfencetest.Eventually(t, "the API server to know the waiver "+name, func() error {
+		if err := c.Create(t.Context(), cronJob(namespace, name), client.DryRunAll); err != nil || !strings.Contains(warned.String(), "; waived by "+name+" until ") {
+			return fmt.Errorf("it warns of %s, %v", &warned, err)
+		}
+		return nil
+	})
 }
 
 // member makes a tenant of one environment, alone in the ring of its name, and waits until it is there.

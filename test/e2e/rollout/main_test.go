@@ -166,6 +166,11 @@ func engineers(t *testing.T, admin client.Client) {
 // controlAs runs `ringfence control` as a person.
 func controlAs(t *testing.T, p ringfencetest.Person, args ...string) ran {
 	t.Helper()
+	return ringfenceAs(t, p, append([]string{"control"}, args...)...)
+}
+
+func ringfenceAs(t *testing.T, p ringfencetest.Person, args ...string) ran {
+	t.Helper()
 	config, err := clientcmd.LoadFromFile(cluster.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +182,7 @@ func controlAs(t *testing.T, p ringfencetest.Person, args ...string) ran {
 	if err := clientcmd.WriteToFile(*config, file); err != nil {
 		t.Fatal(err)
 	}
-	return ringfence(t, file, append([]string{"control"}, args...)...)
+	return ringfence(t, file, args...)
 }
 
 // insists has Jane insist and Joan approve.
