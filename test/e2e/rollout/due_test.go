@@ -132,12 +132,18 @@ func waive(t *testing.T, admin client.Client, namespace, name string) {
 	if got.code != 0 {
 		t.Fatalf("to waive %s: %+v", name, got)
 	}
+	warns(t, namespace, name, "; waived by "+name+" until ")
+}
+
+// warns waits until the API server itself warns of a CronJob: it takes up each policy, and each Guard, when it comes to it.
+func warns(t *testing.T, namespace, name, words string) {
+	t.Helper()
 	var warned said
 	config := rest.CopyConfig(cluster.Config)
 	config.WarningHandler = rest.NewWarningWriter(&warned, rest.WarningWriterOptions{})
 	c := ringfencetest.Client(t, config)
-	ringfencetest.Eventually(t, "the API server to know the waiver "+name, func() error {
-		if err := c.Create(t.Context(), cronJob(namespace, name), client.DryRunAll); err != nil || !strings.Contains(warned.String(), "; waived by "+name+" until ") {
+	ringfencetest.Eventually(t, "the API server to warn of "+name+": "+words, func() error {
+		if err := c.Create(t.Context(), cronJob(namespace, name), client.DryRunAll); err != nil || !strings.Contains(warned.String(), words) {
 			return fmt.Errorf("it warns of %s, %v", &warned, err)
 		}
 		return nil

@@ -76,6 +76,7 @@ func TestPromotesByItself(t *testing.T) {
 	stop()
 	lease := leadsElsewhere(t, admin)
 	prose := runsServe(t, dir, "--promote-as", promoter(t, admin), "--promote-every", "300ms")
+	warns(t, "foul-dev", "tried", promoted)
 	bad := cronJob("foul-dev", "tried")
 	create(t, admin, bad)
 	if err := admin.Delete(t.Context(), bad); err != nil {
