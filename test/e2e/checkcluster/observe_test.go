@@ -129,9 +129,11 @@ func checkObserved(t *testing.T, r observe.Report) {
 // TestObserveWithoutRights: what cannot be read is not observed, and a cluster of which nothing can be read is no observation.
 func TestObserveWithoutRights(t *testing.T) {
 	create(t, "shop-dev", estate)
-	part := ringfence(t, "observe", "--kubeconfig", reader(t, "blind", []rbacv1.PolicyRule{{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"list"}}}))
-	if part.code != 0 || !strings.Contains(part.stdout, "Not observed") || !strings.Contains(part.stdout, "list pods: the API server answers 403") {
-		t.Errorf("%d %s %s", part.code, part.stdout, part.stderr)
+	blind := reader(t, "blind", []rbacv1.PolicyRule{{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"list"}}})
+	for words, args := range map[string][]string{"Not observed, and so unknown": nil, "list pods: the API server answers 403": {"-o", "json"}} { // the text cuts the list
+		if part := ringfence(t, append([]string{"observe", "--kubeconfig", blind}, args...)...); part.code != 0 || !strings.Contains(part.stdout, words) {
+			t.Errorf("want %q: %d %s %s", words, part.code, part.stdout, part.stderr)
+		}
 	}
 	none := ringfence(t, "observe", "--kubeconfig", reader(t, "blinder", nil))
 	if none.code != 2 || !strings.Contains(none.stderr, "nothing was seen") {
