@@ -66,8 +66,11 @@ type Reconciler struct {
 	// facts tell the two controllers that the facts changed; each holds one event at most, for more say nothing more.
 	facts [2]chan event.GenericEvent
 
+	asking   sync.Mutex // guards the two below
+	cilium   bool       // CiliumNetworkPolicy is watched
+	noCilium time.Time  // when the cluster was found to know none; zero before
+
 	mu       sync.Mutex                    // guards the fields below
-	cilium   bool                          // CiliumNetworkPolicy is watched
 	reported map[string]types.UID          // namespaces that Report was told of, by name
 	lost     map[string]v1alpha1.GuardSpec // what Guards said that went with their kind, by namespace
 }

@@ -179,19 +179,24 @@ func namingTenants() handler.EventHandler {
 	}
 }
 
-// watchCilium reports whether the cluster knows CiliumNetworkPolicy, and begins to watch it once it does.
+// watchCilium reports whether the cluster knows CiliumNetworkPolicy, and begins to watch it once it does. Of a kind that is absent the mapper asks the
+// API server each time, one caller after the other; so that is asked once a Poll.
 func (r *Reconciler) watchCilium(context.Context) (bool, error) {
+	r.asking.Lock()
+	defer r.asking.Unlock()
+	if r.cilium {
+		return true, nil
+	}
+	if !r.noCilium.IsZero() && time.Since(r.noCilium) < r.cfg.Poll {
+		return false, nil
+	}
 	_, err := r.mapper.RESTMapping(ciliumKind.GroupKind(), ciliumKind.Version)
 	if apimeta.IsNoMatchError(err) {
+		r.noCilium = time.Now()
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("ask for CiliumNetworkPolicy: %w", err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.cilium {
-		return true, nil
 	}
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(ciliumKind)
