@@ -185,9 +185,9 @@ func (j *judgedImages) tell(env Env, output, admission string) error {
 		v := image.Judge(f, j.rule, j.known, j.at)
 		answer.add(f, v, j.rule)
 		for _, rule := range tenant.ImageRules(j.settings.platform) {
-			v := image.Judge(f, rule, j.known, j.at)
+			by := image.Judge(f, rule, j.known, j.at)
 			for _, digest := range f.Digests {
-				admitted = append(admitted, v.Admits(digest))
+				admitted = append(admitted, by.Admits(digest))
 			}
 		}
 	}

@@ -20,9 +20,8 @@ type Trust struct {
 	Name string
 	// Repositories are hosts, or hosts and paths, that it covers with all below. Empty: all.
 	Repositories []string
-	// Tenants and Environments are the names of those it is for. Empty: everybody's, all. Production leaves those that are no production out.
-	Tenants, Environments []string
-	Production            bool
+	// Place says where it counts.
+	Place
 	// Keys are public keys in PEM, by what the bank calls them.
 	Keys []TrustedKey
 	// Identities are whom certificates name, and Root the trusted root (trusted_root.json) that says which certificates and logs count.
@@ -54,9 +53,16 @@ func (t Trust) ID() string {
 	return t.Name + "-" + hex.EncodeToString(sum[:6])
 }
 
-// For tells whether the rule is for an environment of a tenant; both are "" where a namespace is nobody's.
-func (t Trust) For(tenant, environment string, production bool) bool {
-	return (production || !t.Production) && (len(t.Tenants) == 0 || slices.Contains(t.Tenants, tenant)) && (len(t.Environments) == 0 || slices.Contains(t.Environments, environment))
+// Place says for whose namespaces a rule is, by the names of tenants and environments. Empty: everybody's, all. Production leaves out what is no
+// production.
+type Place struct {
+	Tenants, Environments []string
+	Production            bool
+}
+
+// For tells whether a rule is for an environment of a tenant; both are "" where a namespace is nobody's.
+func (p Place) For(tenant, environment string, production bool) bool {
+	return (production || !p.Production) && (len(p.Tenants) == 0 || slices.Contains(p.Tenants, tenant)) && (len(p.Environments) == 0 || slices.Contains(p.Environments, environment))
 }
 
 // Prefixes are the beginnings of references that the rule covers: of a repository itself, and of all below it. A host without a path

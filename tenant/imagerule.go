@@ -62,7 +62,7 @@ func ImageRuleOf(platform *v1alpha1.Platform, owner Owner) image.Rule {
 		return own
 	}
 	for _, r := range platform.Spec.Images.Rules {
-		if (image.Trust{Tenants: r.Tenants, Environments: r.Environments, Production: r.Production}).For(owner.Tenant, owner.Environment, owner.Production) {
+		if (image.Place{Tenants: r.Tenants, Environments: r.Environments, Production: r.Production}).For(owner.Tenant, owner.Environment, owner.Production) {
 			return placedRule(own, r)
 		}
 	}
@@ -117,7 +117,7 @@ func TrustRules(platform *v1alpha1.Platform) (all []image.Trust) {
 	}
 	rules := platform.Spec.Images
 	for _, r := range rules.Trust {
-		t := image.Trust{Name: r.Name, Tenants: r.Tenants, Environments: r.Environments, Production: r.Production, Minimum: int(r.Minimum), Attestations: r.Attestations,
+		t := image.Trust{Name: r.Name, Place: image.Place{Tenants: r.Tenants, Environments: r.Environments, Production: r.Production}, Minimum: int(r.Minimum), Attestations: r.Attestations,
 			AdmitUnknown: r.UnknownAs == "admitted", Root: rules.TrustedRoot, Age: cmp.Or(rules.MaxSignatureAge.Duration, 30*24*time.Hour)}
 		for _, p := range r.Repositories {
 			t.Repositories = append(t.Repositories, string(p))

@@ -24,6 +24,8 @@ func TestBuilt(t *testing.T) {
 			"ImageConfig":{"history":[{"created_by":"x"}],"config":{"Env":["A=b"],"Labels":` + labels + `}}},"Results":[]}`, whole},
 		"grype": {`{"matches":[],"source":{"type":"image","target":{"userInput":"r/a","layers":[{"digest":"` + one + `"},{"digest":"` + two + `"}],"labels":` + labels + `}},
 			"distro":{"name":"debian","version":"12.5"},"descriptor":{"name":"grype","version":"0.1"}}`, whole},
+		"grype, a base without a name": {`{"matches":[],"source":{"type":"image","target":{"userInput":"r/a","labels":{"org.opencontainers.image.base.digest":"` + two + `"}}},"descriptor":{"name":"grype"}}`,
+			image.Built{Base: two}},
 		"grype without": {`{"matches":[],"source":{"type":"image","target":{"userInput":"r/a","layers":[{"digest":"none"}]}},"descriptor":{"name":"grype"}}`, image.Built{}},
 		"trivy-operator": {`{"apiVersion":"aquasecurity.github.io/v1alpha1","kind":"VulnerabilityReport","report":{"os":{"family":"debian","name":"12.5"},"artifact":{"repository":"a"},"vulnerabilities":[]}}`,
 			image.Built{System: "debian 12.5"}},

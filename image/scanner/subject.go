@@ -35,7 +35,7 @@ func (s *subject) base(labels *node) {
 	const annotation = "org.opencontainers.image.base."
 	s.built.Base = labels.str(annotation + "name")
 	if d, err := asDigest(labels.str(annotation + "digest")); err == nil && d != "" {
-		s.built.Base += "@" + d
+		s.built.Base = strings.TrimPrefix(s.built.Base+"@"+d, "@")
 	}
 }
 
