@@ -35,7 +35,9 @@ const patience = 4 * time.Minute
 // Start makes a Ringfence of cfg and runs it on the cluster, until stop is called or the test ends. It logs from level on.
 func Start(t *testing.T, on *rest.Config, cfg server.Config, level slog.Level) (srv *server.Server, stop func()) {
 	t.Helper()
-	srv, err := server.New(cfg, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level})))
+	out := &output{to: t.Output()}
+	t.Cleanup(out.end)
+	srv, err := server.New(cfg, slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +52,25 @@ func Start(t *testing.T, on *rest.Config, cfg server.Config, level slog.Level) (
 	})
 	t.Cleanup(stop)
 	return srv, stop
+}
+
+// output is a test's, until the test ends: who ends later, as some of a manager's goroutines do, must not write to it, for that is a panic.
+type output struct {
+	mu sync.Mutex // guards to
+	to io.Writer
+}
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.to.Write(p)
+}
+
+func (o *output) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.to = io.Discard
 }
 
 // As is a client of a user in groups, and in those that everybody is in.
