@@ -23,6 +23,8 @@ type step struct {
 type Page struct {
 	// File is the page, as the repository's root names it, and Dir the folder in which its commands are run.
 	File, Dir string
+	// Section is the heading below which they stand; empty for the whole page.
+	Section string
 	// Env is what commands find in their environment beside the test's own.
 	Env []string
 	// Before and After are told of each command; nil for nothing.
@@ -41,7 +43,15 @@ func Walk(t *testing.T, p Page) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := steps(string(text))
+	part := string(text)
+	if p.Section != "" {
+		_, rest, found := strings.Cut(part, "\n## "+p.Section+"\n")
+		if !found {
+			t.Fatalf("%s has no section %s", p.File, p.Section)
+		}
+		part, _, _ = strings.Cut(rest, "\n## ")
+	}
+	all := steps(part)
 	ahead := time.Now().AddDate(0, 2, 0).Format(time.DateOnly)
 	for _, s := range all {
 		if p.Before != nil {

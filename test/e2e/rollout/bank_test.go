@@ -53,7 +53,7 @@ func size(t *testing.T, name string, usual int) int {
 	return n
 }
 
-// TestBank walks docs/rollout.md, from an estate that nobody guards to controls that deny, on an API server of its own; after each change of
+// TestBank walks the README's way on a cluster that runs money, from an estate that nobody guards to controls that deny, on an API server of its own; after each change of
 // what is refused every workload is restarted, and each must come back. RINGFENCE_ROLLOUT_TEAMS and RINGFENCE_ROLLOUT_WORKLOADS are
 // how large it is: 50 and 2000 are a bank.
 func TestBank(t *testing.T) {
@@ -74,7 +74,7 @@ func TestBank(t *testing.T) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	restarts := 0
-	page := ringfencetest.Page{File: "docs/rollout.md", Dir: dir, Env: []string{"KUBECONFIG=" + b.Kubeconfig},
+	page := ringfencetest.Page{File: "README.md", Section: "On a cluster that runs money", Dir: dir, Env: []string{"KUBECONFIG=" + b.Kubeconfig},
 		Before: func(command string) {
 			switch {
 			case strings.Contains(command, "ringfence install"):
