@@ -99,12 +99,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	deadline, cancel := context.WithTimeout(r.Context(), patience(r))
 	defer cancel()
 	text, release, fault := h.read(w, r)
-	defer release()
 	a := &answer{verdict: invalid}
 	if fault != nil {
+		release()
 		a.verdict = fault.verdict
 		http.Error(w, fault.text, fault.code)
-	} else if a = h.answer(deadline, text); a.response == nil {
+	} else if a = h.answer(deadline, text, release); a.response == nil {
 		http.Error(w, a.text, http.StatusBadRequest)
 	} else {
 		a.tag()
@@ -183,18 +183,20 @@ func (m *metered) Read(p []byte) (int, error) {
 // release gives back the room.
 func (m *metered) release() { m.held.Add(-m.mine) }
 
-// answer decodes and judges, and says so where that cannot be done in time.
-func (h *Handler) answer(ctx context.Context, text []byte) *answer {
+// answer decodes and judges, and says so where that cannot be done in time. release gives back the room of the text once nothing of it is held:
+// a review that asks for an answer at once is held as long as any other.
+func (h *Handler) answer(ctx context.Context, text []byte, release func()) *answer {
 	select {
 	case h.turns <- struct{}{}:
 	default:
+		defer release()
 		return h.overloaded(text)
 	}
 	h.cfg.Metrics.inFlight.Inc()
 	var uid atomic.Pointer[types.UID] // known as soon as the review is decoded
 	done := make(chan *answer, 1)
 	go func() { // judging does not hear of ctx; its turn ends when it does
-		defer func() { h.cfg.Metrics.inFlight.Dec(); <-h.turns }()
+		defer func() { h.cfg.Metrics.inFlight.Dec(); release(); <-h.turns }()
 		defer func() {
 			if fault := recover(); fault != nil { // of a rule or a library: the door stays open, the request is refused
 				h.cfg.Log.Error("a review could not be judged", "id", idOf(uid.Load()), "err", fmt.Errorf("panic: %v", fault), "stack", string(debug.Stack()))

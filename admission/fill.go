@@ -78,13 +78,13 @@ func (f *Filler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	deadline, cancel := context.WithTimeout(r.Context(), patience(r))
 	defer cancel()
 	text, release, fault := f.door.read(w, r)
-	defer release()
 	if fault != nil {
+		release()
 		f.door.cfg.Metrics.count(&answer{verdict: fault.verdict}, begun)
 		http.Error(w, fault.text, fault.code)
 		return
 	}
-	a := f.door.answer(deadline, text)
+	a := f.door.answer(deadline, text, release)
 	f.door.cfg.Metrics.count(a, begun)
 	if said := a.response; said == nil || !said.Allowed { // a review that says no would refuse, whatever the failure policy is
 		code, why := http.StatusBadRequest, a.text

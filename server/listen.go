@@ -129,5 +129,6 @@ func (s *Server) serve(l net.Listener, h http.Handler) {
 	s.listeners = append(s.listeners, listener{l, &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ConnState: newNewcomers(maxNewcomers).changed,
 	}})
 }

@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// maxNewcomers is how many connections may be without a whole request at once. An API server has a handful, each for a
-// moment; at 5 seconds each (ReadHeaderTimeout) this many take 200 new ones a second, and 30 MB with their TLS state.
+// maxNewcomers is how many connections of one listener may be without a whole request at once. An API server has a handful, each
+// for a moment; at 5 seconds each (ReadHeaderTimeout) this many take 200 new ones a second, and 30 MB with their TLS state.
 const maxNewcomers = 1024
 
 // newcomers are the connections on which no request has come whole yet. When there are more than may be, the oldest is
 // closed: whoever opens connections and says nothing takes room from its own kind, not from an API server, which speaks at
-// once, and never all files of the process, which the ledger needs.
+// once, and never all files and all memory of the process, which the ledger needs.
 type newcomers struct {
 	most int
 

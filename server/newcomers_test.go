@@ -1,10 +1,12 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 )
@@ -48,4 +50,26 @@ func TestNewcomers(t *testing.T) {
 		}
 	}
 	ask() // on the connection of before
+}
+
+// TestNewcomersAtTheDoors: whoever reaches the address of the doors, and proves nothing, cannot hold as many connections as they like: of
+// those that say nothing the oldest is closed, long before its time to speak is over.
+func TestNewcomersAtTheDoors(t *testing.T) {
+	s := withDoors(t, makeAuthority(t))
+	defer startEvidence(t, s)()
+	var oldest net.Conn
+	for range maxNewcomers + 1 {
+		c, err := net.Dial("tcp", s.DoorsAddress())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if oldest == nil {
+			oldest = c
+		}
+	}
+	_ = oldest.SetReadDeadline(time.Now().Add(2 * time.Second)) // silence ends after five
+	if _, err := oldest.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("of %d silent connections the oldest is still there: %v", maxNewcomers+1, err)
+	}
 }

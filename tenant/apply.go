@@ -110,9 +110,9 @@ func (r *Reconciler) create(ctx context.Context, o client.Object) error {
 	if err := r.live.Get(ctx, client.ObjectKeyFromObject(fresh), old); err != nil {
 		return err
 	}
-	if was, ok := old.(*rbacv1.RoleBinding); ok && was.RoleRef != fresh.(*rbacv1.RoleBinding).RoleRef {
-		uid := was.UID
-		if err := r.client.Delete(ctx, was, client.Preconditions{UID: &uid}); err != nil {
+	if roleOf(old) != roleOf(fresh) {
+		uid := old.GetUID()
+		if err := r.client.Delete(ctx, old, client.Preconditions{UID: &uid}); err != nil {
 			return err
 		}
 		return r.client.Create(ctx, fresh, client.FieldOwner(FieldManager))
@@ -123,6 +123,17 @@ func (r *Reconciler) create(ctx context.Context, o client.Object) error {
 		fresh.SetFinalizers(finalizers)
 	}
 	return r.client.Update(ctx, fresh, client.FieldOwner(FieldManager))
+}
+
+// roleOf is the role that a binding gives, which cannot be changed in place; the zero value for what is no binding.
+func roleOf(o client.Object) rbacv1.RoleRef {
+	switch b := o.(type) {
+	case *rbacv1.RoleBinding:
+		return b.RoleRef
+	case *rbacv1.ClusterRoleBinding:
+		return b.RoleRef
+	}
+	return rbacv1.RoleRef{}
 }
 
 // free takes all finalizers off an object as it was seen. That it is gone is as good.

@@ -45,3 +45,12 @@ func TestWatchClock(t *testing.T) {
 		cancel()
 	})
 }
+
+// TestPatience: a namespace that ends at once is let go at once, and one that never ends is not asked about every second.
+func TestPatience(t *testing.T) {
+	for ending, want := range map[time.Duration]time.Duration{-time.Hour: time.Second, 0: time.Second, 9 * time.Second: time.Second, 5 * time.Minute: 30 * time.Second, 240 * time.Hour: time.Minute} {
+		if got := patience(ending); got != want {
+			t.Errorf("patience(%s) = %s, want %s", ending, got, want)
+		}
+	}
+}

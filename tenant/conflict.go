@@ -78,6 +78,26 @@ func groupsNamed(t *v1alpha1.Tenant) []namedGroup {
 	return all
 }
 
+// claims are the groups, pipelines and namespaces that a tenant names, and whether it claims each for itself: readers, and the namespaces of
+// pipelines' accounts, are shared with who does not.
+func claims(t *v1alpha1.Tenant) map[string]bool {
+	all := map[string]bool{}
+	for _, g := range groupsNamed(t) {
+		all["group "+fold(g.group)] = all["group "+fold(g.group)] || g.admin
+	}
+	for _, p := range t.Spec.Pipelines {
+		if p.ServiceAccount != nil {
+			all["namespace "+string(p.ServiceAccount.Namespace)] = false
+		} else {
+			all["pipeline "+PipelineUser(p)] = true
+		}
+	}
+	for _, env := range t.Spec.Environments {
+		all["namespace "+NamespaceOf(t, env)] = true
+	}
+	return all
+}
+
 // fold is a group as identity providers compare names: Entra ID and Active Directory know no difference of case.
 func fold(group string) string { return strings.ToLower(group) }
 
@@ -146,21 +166,35 @@ func pipelineFaults(tenants []v1alpha1.Tenant, t *v1alpha1.Tenant, add func(path
 				add(fmt.Sprintf("%s/environments/%d", path, j), "there is no environment %s in tenant %s; name one of its environments", name, t.Name)
 			}
 		}
-		if p.ServiceAccount != nil {
-			if of := Of(tenants, string(p.ServiceAccount.Namespace)); of != nil && of.Name != t.Name {
-				add(path+"/serviceAccount/namespace", "namespace %s is tenant %s's, whose people make tokens and pods of its accounts; name an account of tenant %s or of the platform", p.ServiceAccount.Namespace, of.Name, t.Name)
-			}
-		}
-		for k := range tenants {
-			other := &tenants[k]
-			if other.Name == t.Name || !older(other, t) {
-				continue
-			}
-			if slices.ContainsFunc(other.Spec.Pipelines, func(o v1alpha1.Pipeline) bool { return PipelineUser(o) == PipelineUser(p) && p.OIDC != nil }) {
-				add(path+"/oidc/subject", "subject %s deploys for tenant %s too; give each tenant a pipeline of its own", finding.Value(p.OIDC.Subject), other.Name)
-			}
+		switch other := pipelineOf(tenants, t, p); {
+		case other == "":
+		case p.OIDC != nil:
+			add(path+"/oidc/subject", "subject %s deploys for tenant %s too; give each tenant a pipeline of its own", finding.Value(p.OIDC.Subject), other)
+		default:
+			add(path+"/serviceAccount/namespace", "namespace %s is tenant %s's, whose people make tokens and pods of its accounts; name an account of tenant %s or of the platform", p.ServiceAccount.Namespace, other, t.Name)
 		}
 	}
+}
+
+// pipelineOf is another tenant whose pipeline p of t is: an older one that names the same subject, or the one in whose namespace its account
+// is. Through it the people of that tenant would deploy here. "" is none.
+func pipelineOf(tenants []v1alpha1.Tenant, t *v1alpha1.Tenant, p v1alpha1.Pipeline) string {
+	if p.ServiceAccount != nil {
+		if of := Of(tenants, string(p.ServiceAccount.Namespace)); of != nil && of.Name != t.Name {
+			return of.Name
+		}
+		return ""
+	}
+	for i := range tenants {
+		other := &tenants[i]
+		if other.Name == t.Name || !older(other, t) || other.DeletionTimestamp != nil {
+			continue
+		}
+		if slices.ContainsFunc(other.Spec.Pipelines, func(o v1alpha1.Pipeline) bool { return PipelineUser(o) == PipelineUser(p) }) {
+			return other.Name
+		}
+	}
+	return ""
 }
 
 // explain says in the status of an environment what keeps its tenant from being as asked although its namespace is: the reason that
@@ -175,7 +209,7 @@ func (in Input) explain(plan *EnvironmentPlan) {
 	}
 	switch {
 	case ends(t):
-		say(v1alpha1.EnvironmentCordoned, ReasonOffboarding, in.offboardingMessage())
+		say(v1alpha1.EnvironmentCordoned, ReasonOffboarding, in.offboardingMessage(plan.elevated))
 	case t.Spec.Cordon != nil:
 		say(v1alpha1.EnvironmentCordoned, ReasonCordoned, fmt.Sprintf("cordoned under %s: %s; what runs stays and nothing new comes; to undo it: ringfence tenant uncordon %s", t.Spec.Cordon.Ticket, t.Spec.Cordon.Reason, t.Name))
 	}

@@ -103,6 +103,32 @@ func TestGroupOfAnother(t *testing.T) {
 	}
 }
 
+// TestPipelineOfAnother: a pipeline that an older tenant has, or whose account lies with another tenant, deploys for that one alone; the other
+// binds it nowhere and says so.
+func TestPipelineOfAnother(t *testing.T) {
+	oidc := v1alpha1.Pipeline{Name: "ci", Environments: []string{"dev"}, OIDC: &v1alpha1.PipelineOIDC{Issuer: "https://ci", Subject: "repo:one"}}
+	theirs := v1alpha1.Pipeline{Name: "ci", Environments: []string{"dev"}, ServiceAccount: &v1alpha1.PipelineAccount{Namespace: "z-dev", Name: "ci"}}
+	platforms := v1alpha1.Pipeline{Name: "ci", Environments: []string{"dev"}, ServiceAccount: &v1alpha1.PipelineAccount{Namespace: "ci", Name: "runner"}}
+	for _, tc := range []struct {
+		what     string
+		pipeline v1alpha1.Pipeline
+		bound    bool // by the younger; the older has it anyway
+	}{{"one subject", oidc, false}, {"an account of the other", theirs, false}, {"an account of the platform", platforms, true}} {
+		young, old := tenantNamed("a", nil), tenantNamed("z", nil)
+		young.Spec.Pipelines, old.Spec.Pipelines = []v1alpha1.Pipeline{tc.pipeline}, []v1alpha1.Pipeline{tc.pipeline}
+		young.CreationTimestamp, old.CreationTimestamp = metav1.NewTime(time.Unix(20, 0)), metav1.NewTime(time.Unix(10, 0))
+		for _, o := range []v1alpha1.Tenant{young, old} {
+			in := world{}.input(newPlatform(nil), &o)
+			in.Tenants = []v1alpha1.Tenant{young, old}
+			plan := Plan(in)[0]
+			bound := slices.ContainsFunc(plan.Changes, func(c Change) bool { return strings.HasSuffix(c.String(), "/"+pipelinePrefix+"ci") })
+			if want := o.Name == "z" || tc.bound; bound != want || (plan.Reason == ReasonMistaken) == want {
+				t.Errorf("%s, tenant %s: bound %t, reason %q: %s", tc.what, o.Name, bound, plan.Reason, plan.Status.Message)
+			}
+		}
+	}
+}
+
 // TestSights: each set of groups sees its own namespaces, the groups of the tenant its Tenant too, and no two tenants share a name.
 func TestSights(t *testing.T) {
 	o := tenantNamed("a", func(t *v1alpha1.Tenant) { t.Spec.Environments[1].Groups = &v1alpha1.EnvironmentGroups{Admin: "ops"} })

@@ -11,9 +11,10 @@ import (
 // This file gives an environment to another tenant: its namespace stays, with all that is in it, and changes hands. A native policy of
 // ours sees to who asks and who approves; see moves.yaml.
 
-// moving is the approved move of a namespace that its tenant no longer asks for; nil where there is none.
+// moving is the approved move of a namespace that its tenant no longer asks for; nil where there is none. One that a single person asked
+// for and approved, while no policy was there to refuse it, is none.
 func moving(t *v1alpha1.Tenant, namespace string) *v1alpha1.Move {
-	if m := t.Spec.Move; m != nil && m.Approver != "" && string(m.Namespace) == namespace && t.DeletionTimestamp == nil && !ends(t) {
+	if m := t.Spec.Move; m != nil && m.Approver != "" && m.Approver != m.Requester && string(m.Namespace) == namespace && t.DeletionTimestamp == nil && !ends(t) {
 		return m
 	}
 	return nil

@@ -32,9 +32,12 @@ func offboardingOf(t *v1alpha1.Tenant, done bool, now time.Time) *v1alpha1.Offbo
 	return &v1alpha1.OffboardingStatus{AccessRemoved: metav1.NewTime(now), Deletes: metav1.NewTime(now.Add(t.Spec.Offboarding.Keep.Duration))}
 }
 
-// offboardingMessage says what happens to an environment of a tenant that ends.
-func (in Input) offboardingMessage() string {
+// offboardingMessage says what happens to an environment of a tenant that ends. elevated says that somebody has an elevation there.
+func (in Input) offboardingMessage(elevated bool) string {
 	o := in.Tenant.Spec.Offboarding
+	if elevated {
+		return fmt.Sprintf("the tenant ends under %s: nobody has rights here any more but by an elevation, and what runs is kept for %s from its end; to end it: ringfence access end", o.Ticket, o.Keep.Duration)
+	}
 	end := in.Now.Add(o.Keep.Duration)
 	if s := in.Tenant.Status.Offboarding; s != nil {
 		end = s.Deletes.Time

@@ -114,8 +114,8 @@ type EnvironmentPlan struct {
 	// Next is when something here ends by itself; zero for never.
 	Next time.Time
 
-	// wanted says that the tenant asks for the namespace and has it.
-	wanted bool
+	// wanted says that the tenant asks for the namespace and has it, elevated that somebody has an elevation there.
+	wanted, elevated bool
 }
 
 // Plan decides what is to be written for one tenant: an EnvironmentPlan for each environment it asks for, in its order,
@@ -164,6 +164,7 @@ func planActive(in Input, env v1alpha1.Environment) EnvironmentPlan {
 		plan.Changes = append(plan.Changes, Change{Create, newNamespace(name, in.Tenant.Name)})
 	}
 	plan.wanted = true
+	plan.elevated = slices.ContainsFunc(live.Elevations, func(e v1alpha1.Elevation) bool { return e.Status.Phase == v1alpha1.ElevationActive })
 	furnish(in, in.Tenant, env, live, stopped(in.Tenant), &plan)
 	in.explain(&plan)
 	rights := changeBindings(live, bindings(in, env))

@@ -218,6 +218,14 @@ func TestOffboarding(t *testing.T) {
 		t.Error("rights end although the approver is the requester")
 	}
 	o.Spec.Offboarding.Approver = "ben"
+	elevated := w["payments-dev"]
+	elevated.Elevations = []v1alpha1.Elevation{{Status: v1alpha1.ElevationStatus{Phase: v1alpha1.ElevationActive}}}
+	w["payments-dev"] = elevated
+	if run(); len(w["payments-dev"].Bindings) != 0 || o.Status.Offboarding != nil || !strings.Contains(o.Status.Environments[0].Message, "elevation") {
+		t.Errorf("somebody has an elevation: status %+v, want nobody to be told that access is removed", o.Status)
+	}
+	elevated = w["payments-dev"]
+	elevated.Elevations[0].Status.Phase = v1alpha1.ElevationEnded
 	if run(); len(w["payments-dev"].Bindings) != 0 || o.Status.Offboarding == nil || w["payments-dev"].Guard == nil {
 		t.Errorf("approved: bindings %v, status %v", w["payments-dev"].Bindings, o.Status.Offboarding)
 	}

@@ -264,9 +264,15 @@ func (r *Reconciler) reconcileNamespace(ctx context.Context, req reconcile.Reque
 	}
 	r.report(ns, in)
 	if waiting {
-		return reconcile.Result{RequeueAfter: time.Second}, nil
+		return reconcile.Result{RequeueAfter: patience(in.Now.Sub(ns.DeletionTimestamp.Time))}, nil
 	}
 	return untilEnd(guard, in.Now), nil
+}
+
+// patience is how long it is waited before it is asked again whether something in a namespace needs its Guard, which has been ending for so
+// long: a tenth of that. Asking takes a list of every kind, and a finalizer that nobody takes off keeps a namespace for ever.
+func patience(ending time.Duration) time.Duration {
+	return min(max(ending/10, time.Second), time.Minute)
 }
 
 // kubernetesNamespaces are in every cluster and nobody's; reporting them would be noise that nobody can act on.

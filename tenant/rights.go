@@ -14,7 +14,7 @@ import (
 const pipelinePrefix = "ringfence-pipeline-"
 
 // bindings give the two groups and the pipelines their rights in one namespace. Those of groups bear the name of the ClusterRole. In a
-// cordoned tenant everybody looks, and in one that ends nobody has any right. A group that another tenant named first has none here.
+// cordoned tenant everybody looks, and in one that ends nobody has any right. A group or a pipeline that is another tenant's has none here.
 func bindings(in Input, env v1alpha1.Environment) []rbacv1.RoleBinding {
 	if ends(in.Tenant) {
 		return nil
@@ -48,7 +48,7 @@ func bindings(in Input, env v1alpha1.Environment) []rbacv1.RoleBinding {
 		bind(RoleDebug, RoleDebug, rbacv1.GroupKind, groups.Admin)
 	}
 	for _, p := range in.Tenant.Spec.Pipelines {
-		if slices.Contains(p.Environments, env.Name) {
+		if slices.Contains(p.Environments, env.Name) && pipelineOf(in.Tenants, in.Tenant, p) == "" {
 			bind(pipelinePrefix+p.Name, RolePipeline, rbacv1.UserKind, PipelineUser(p))
 		}
 	}

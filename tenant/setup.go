@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,6 +56,7 @@ func (r *Reconciler) SetupWithManager(mgr manager.Manager) error {
 	}
 	to := handler.EnqueueRequestsFromMapFunc
 	watch(r.tenant, &v1alpha1.Tenant{}, &handler.EnqueueRequestForObject{})
+	watch(r.tenant, &v1alpha1.Tenant{}, r.sharing())
 	watch(r.tenant, &v1alpha1.Platform{}, to(r.allTenants))
 	watch(r.tenant, &corev1.Namespace{}, to(r.tenantsOfNamespace))
 	for _, o := range []client.Object{&v1alpha1.Guard{}, &v1alpha1.Waiver{}, &v1alpha1.Elevation{}, &corev1.ServiceAccount{}, &corev1.ResourceQuota{}, &corev1.LimitRange{},
@@ -158,6 +160,47 @@ func namespacesOfTenant(_ context.Context, o client.Object) (all []reconcile.Req
 		all = append(all, named(NamespaceOf(t, env)))
 	}
 	return all
+}
+
+// sharing looks at the tenants that claim something which a tenant claimed or claims now, when that one changes or goes: whose it is may be
+// another's by now. A new tenant is younger than those that are there, and takes nothing from them.
+func (r *Reconciler) sharing() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	look := func(ctx context.Context, q queue, changed ...client.Object) {
+		var theirs []map[string]bool
+		for _, o := range changed {
+			if t, ok := o.(*v1alpha1.Tenant); ok {
+				theirs = append(theirs, claims(t))
+			}
+		}
+		tenants, err := r.tenants(ctx)
+		if err != nil {
+			r.cfg.Log.Error("a change of a tenant reaches those that claim the same at their next event only", "tenant", changed[0].GetName(), "err", err)
+		}
+		for i := range tenants {
+			if t := &tenants[i]; t.Name != changed[0].GetName() && contend(claims(t), theirs) {
+				q.Add(named(t.Name))
+			}
+		}
+	}
+	return handler.Funcs{
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { look(ctx, q, e.Object) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() {
+				look(ctx, q, e.ObjectOld, e.ObjectNew)
+			}
+		},
+	}
+}
+
+// contend reports whether a tenant claims something that others claim, one of them for itself.
+func contend(mine map[string]bool, theirs []map[string]bool) bool {
+	for name, alone := range mine {
+		if slices.ContainsFunc(theirs, func(all map[string]bool) bool { also, both := all[name]; return both && (alone || also) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // gathering is how long the Guard that names all tenants waits for more of them: an estate that is onboarded at once does not write it

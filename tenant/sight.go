@@ -118,6 +118,8 @@ func changeSights(wanted map[string]sight, roles []rbacv1.ClusterRole, binds []r
 		switch live := liveBinds[name]; {
 		case live == nil:
 			changes = append(changes, Change{Create, want.binding})
+		case live.RoleRef != want.binding.RoleRef: // cannot be changed in place
+			changes = append(changes, Change{Delete, live}, Change{Create, want.binding})
 		case !equality.Semantic.DeepEqual(live.Subjects, want.binding.Subjects):
 			changes = append(changes, Change{Update, adopt(want.binding, live)})
 		}

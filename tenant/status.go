@@ -81,7 +81,8 @@ func statusOf(t *v1alpha1.Tenant, outcomes []outcome, now time.Time) v1alpha1.Te
 		names = append(names, entry.Namespace)
 	}
 	status.Namespaces = strings.Join(names, ",")
-	status.Offboarding = offboardingOf(t, errorsOf(outcomes) == nil, now)
+	elevated := slices.ContainsFunc(outcomes, func(o outcome) bool { return o.elevated })
+	status.Offboarding = offboardingOf(t, errorsOf(outcomes) == nil && !elevated, now)
 	for _, reason := range reasonOrder {
 		if reasons[reason] {
 			setReady(&status, metav1.ConditionFalse, reason, strings.Join(messages, " | "), now)

@@ -84,7 +84,7 @@ func New() *Review { return &Review{roles: map[string]*object{}} }
 func key(kind, namespace, name string) string { return kind + "\x00" + namespace + "\x00" + name }
 
 // Add takes a role or a binding and reports whether the object is one. All of them come before the first request. Bindings of
-// Kubernetes itself (system:) are counted and not reviewed.
+// Kubernetes itself are counted and not reviewed; see kubernetes.
 func (r *Review) Add(value map[string]any) (bool, error) {
 	version, _ := value["apiVersion"].(string)
 	kind, _ := value["kind"].(string)
@@ -104,12 +104,34 @@ func (r *Review) Add(value map[string]any) (bool, error) {
 		return true, fmt.Errorf("%s without a name", kind)
 	case strings.HasSuffix(kind, "Role"):
 		r.roles[key(kind, o.Metadata.Namespace, o.Metadata.Name)] = o
-	case strings.HasPrefix(o.Metadata.Name, "system:"):
+	case o.kubernetes():
 		r.own++
 	default:
 		r.bindings = append(r.bindings, o)
 	}
 	return true, nil
+}
+
+// kubernetes reports whether a binding is one of Kubernetes itself: by its name, which anybody may choose, and because it binds nobody
+// but Kubernetes' own users and accounts, to a role of Kubernetes.
+func (o *object) kubernetes() bool {
+	own := func(s subject) bool {
+		switch s.Kind {
+		case "ServiceAccount":
+			return cmp.Or(s.Namespace, o.Metadata.Namespace) == "kube-system"
+		case "Group": // of everybody only what everybody has
+			everybody := s.Name == "system:authenticated" || s.Name == "system:unauthenticated" || strings.HasPrefix(s.Name, "system:serviceaccounts")
+			return strings.HasPrefix(s.Name, "system:") && (!everybody || slices.Contains(forEverybody(), o.RoleRef.Name))
+		}
+		return strings.HasPrefix(s.Name, "system:") && s.Name != "system:anonymous" && !strings.HasPrefix(s.Name, "system:serviceaccount:")
+	}
+	role := strings.HasPrefix(o.RoleRef.Name, "system:") || o.Metadata.Namespace == "kube-system" && o.RoleRef.Name == "extension-apiserver-authentication-reader"
+	return role && strings.HasPrefix(o.Metadata.Name, "system:") && !slices.ContainsFunc(o.Subjects, func(s subject) bool { return !own(s) })
+}
+
+// forEverybody are the roles of Kubernetes that it binds to everybody.
+func forEverybody() []string {
+	return []string{"system:basic-user", "system:cluster-trust-bundle-discovery", "system:discovery", "system:public-info-viewer", "system:service-account-issuer-discovery"}
 }
 
 // roleOf is the role that a binding gives; nil where it is not known.

@@ -24,7 +24,7 @@ const estate = `
 {"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"readers","namespace":"pay"},"roleRef":{"kind":"Role","name":"reader"},"subjects":[{"kind":"Group","name":"oidc:look"}]}
 {"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"lost","namespace":"pay"},"roleRef":{"kind":"Role","name":"gone"},"subjects":[{"kind":"User","name":"bob"}]}
 {"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"root"},"roleRef":{"kind":"ClusterRole","name":"all"},"subjects":[{"kind":"User","name":"root"}]}
-{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"system:basic-user"},"roleRef":{"kind":"ClusterRole","name":"all"},"subjects":[{"kind":"Group","name":"system:authenticated"}]}
+{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"system:basic-user"},"roleRef":{"kind":"ClusterRole","name":"system:basic-user"},"subjects":[{"kind":"Group","name":"system:authenticated"}]}
 {"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"}}`
 
 func review(t testing.TB, requests ...Request) *Review {
@@ -103,6 +103,36 @@ func TestStates(t *testing.T) {
 		}
 		if !found || report.Kubernetes != 1 || len(report.Rights) != 5 {
 			t.Errorf("%s: %d rights, %d of Kubernetes, found %v", name, len(report.Rights), report.Kubernetes, found)
+		}
+	}
+}
+
+// TestKubernetesOwn: a binding is not passed over for its name, which anybody may choose, but for whom it binds to what.
+func TestKubernetesOwn(t *testing.T) {
+	binding := func(name, role, kind, subject, namespace string) map[string]any {
+		return map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": map[string]any{"name": name}, "roleRef": map[string]any{"kind": "ClusterRole", "name": role},
+			"subjects": []any{map[string]any{"kind": "Group", "name": "system:nodes"}, map[string]any{"kind": kind, "name": subject, "namespace": namespace}}}
+	}
+	for what, c := range map[string]struct {
+		binding map[string]any
+		own     int
+	}{
+		"a controller's":             {binding("system:controller:x", "system:controller:x", "ServiceAccount", "x", "kube-system"), 1},
+		"the scheduler's":            {binding("system:kube-scheduler", "system:kube-scheduler", "User", "system:kube-scheduler", ""), 1},
+		"everybody's":                {binding("system:discovery", "system:discovery", "Group", "system:authenticated", ""), 1},
+		"a person's":                 {binding("system:node-proxier", "system:node-proxier", "User", "eve", ""), 0},
+		"a group's":                  {binding("system:monitoring", "system:monitoring", "Group", "oidc:eve", ""), 0},
+		"an account's, elsewhere":    {binding("system:controller:x", "system:controller:x", "ServiceAccount", "x", "pay"), 0},
+		"an account's, by its user":  {binding("system:controller:x", "system:controller:x", "User", "system:serviceaccount:pay:x", ""), 0},
+		"another role than its own":  {binding("system:kube-dns", "cluster-admin", "ServiceAccount", "kube-dns", "kube-system"), 0},
+		"everybody's, more than all": {binding("system:x", "system:x", "Group", "system:authenticated", ""), 0},
+	} {
+		r := New()
+		if _, err := r.Add(c.binding); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Report(90, now); got.Kubernetes != c.own || len(got.Rights) != 2-2*c.own {
+			t.Errorf("%s: %d of Kubernetes, %d rights; want %d and %d", what, got.Kubernetes, len(got.Rights), c.own, 2-2*c.own)
 		}
 	}
 }

@@ -116,7 +116,7 @@ func (d *Desk) AskMove(ctx context.Context, plan *Move) (*v1alpha1.Tenant, error
 	}
 	m := plan.Move
 	m.Requester, m.RequesterObject, m.Approver = who.Name, who.Object, ""
-	return d.change(ctx, plan.From.Name, "move an environment of", func(t *v1alpha1.Tenant) { t.Spec.Move = &m })
+	return d.write(ctx, plan.From, "move an environment of", func(t *v1alpha1.Tenant) { t.Spec.Move = &m })
 }
 
 // ApproveMove approves in the user's own name what another person asked for. The tenant that gets the environment is written first: until
@@ -146,6 +146,8 @@ func (d *Desk) ApproveMove(ctx context.Context, from string) (*v1alpha1.Move, er
 	switch {
 	case err != nil:
 		return nil, err
+	case plan.From.Generation != t.Generation:
+		return refuse("somebody changed the tenant at the same time; look at what is asked for and approve again")
 	case len(plan.Faults) > 0:
 		return refuse("it would make %s of tenant %s wrong: %s", plan.Faults[0].Path, plan.Faults[0].Tenant, plan.Faults[0].Text)
 	case len(plan.Elevations) > 0:
@@ -160,10 +162,11 @@ func (d *Desk) ApproveMove(ctx context.Context, from string) (*v1alpha1.Move, er
 	if err := d.client.Patch(ctx, dry, client.MergeFromWithOptions(plan.From, client.MergeFromWithOptimisticLock{}), client.DryRunAll); err != nil {
 		return nil, fmt.Errorf("move an environment of tenant %s: %w", from, said(err)) // nothing is written
 	}
-	if _, err := d.change(ctx, plan.To.Name, "give an environment to", func(t *v1alpha1.Tenant) { t.Spec.Environments = plan.Right.Spec.Environments }); err != nil {
+	// Both as the plan saw them: it holds all their environments, and what somebody added to either since would be gone.
+	if _, err := d.write(ctx, plan.To, "give an environment to", func(t *v1alpha1.Tenant) { t.Spec.Environments = plan.Right.Spec.Environments }); err != nil {
 		return nil, err
 	}
-	t, err = d.change(ctx, from, "move an environment of", approve)
+	t, err = d.write(ctx, plan.From, "move an environment of", approve)
 	if err != nil {
 		return nil, err
 	}

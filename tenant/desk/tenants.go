@@ -110,7 +110,7 @@ func (d *Desk) ApproveOffboarding(ctx context.Context, name string) (*v1alpha1.T
 	case o.Approver != "":
 		return nil, fmt.Errorf("offboard tenant %s: %w: %s has approved it", name, ErrRefused, o.Approver)
 	}
-	return d.change(ctx, name, "offboard", func(t *v1alpha1.Tenant) { t.Spec.Offboarding.Approver = user })
+	return d.write(ctx, t, "offboard", func(t *v1alpha1.Tenant) { t.Spec.Offboarding.Approver = user })
 }
 
 // StopOffboarding takes a request or an approval back: rights come again.
@@ -118,18 +118,34 @@ func (d *Desk) StopOffboarding(ctx context.Context, name string) (*v1alpha1.Tena
 	return d.change(ctx, name, "stop offboarding", func(t *v1alpha1.Tenant) { t.Spec.Offboarding = nil })
 }
 
-// change writes a tenant as it was seen, so that nobody's change in between is lost.
+// change reads a tenant and writes it, so that nobody's change in between is lost.
 func (d *Desk) change(ctx context.Context, name, what string, to func(*v1alpha1.Tenant)) (*v1alpha1.Tenant, error) {
 	t, err := d.Tenant(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	next := t.DeepCopy()
-	to(next)
-	if err := d.client.Patch(ctx, next, client.MergeFromWithOptions(t, client.MergeFromWithOptimisticLock{})); err != nil {
-		return nil, fmt.Errorf("%s tenant %s: %w", what, name, said(err))
+	return d.write(ctx, t, what, to)
+}
+
+// write writes a tenant as it was seen, and is refused where somebody changed what it asks for since. Where only its status moved, which
+// Ringfence writes, it is written all the same.
+func (d *Desk) write(ctx context.Context, seen *v1alpha1.Tenant, what string, to func(*v1alpha1.Tenant)) (*v1alpha1.Tenant, error) {
+	for now := seen; ; {
+		next := now.DeepCopy()
+		to(next)
+		err := d.client.Patch(ctx, next, client.MergeFromWithOptions(now, client.MergeFromWithOptimisticLock{}))
+		if err == nil {
+			return next, nil
+		}
+		if apierrors.IsConflict(err) {
+			again, lost := d.Tenant(ctx, seen.Name)
+			if lost == nil && again.UID == seen.UID && again.Generation == seen.Generation && again.ResourceVersion != now.ResourceVersion {
+				now = again
+				continue
+			}
+		}
+		return nil, fmt.Errorf("%s tenant %s: %w", what, seen.Name, said(err))
 	}
-	return next, nil
 }
 
 // Contents counts what a namespace holds by kind, of what a tenant's end would take: workloads, claims and Secrets. What the user may

@@ -135,7 +135,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // bring does what is due, and says when to look again.
 func (r *Reconciler) bring(ctx context.Context, e *v1alpha1.Elevation) (next time.Time, err error) {
-	limits, _, err := r.limits(ctx)
+	limits, platform, err := r.limits(ctx)
 	if err != nil {
 		return next, err
 	}
@@ -160,16 +160,18 @@ func (r *Reconciler) bring(ctx context.Context, e *v1alpha1.Elevation) (next tim
 		return r.end(ctx, e, limits, Step{What: StepWithdrawn, At: now, By: ended.By, Said: ended.Reason})
 	case ended != nil:
 		return r.end(ctx, e, limits, Step{What: StepEnded, At: now, By: ended.By, Said: ended.Reason})
-	case state == approval.Unanswered:
-		return r.end(ctx, e, limits, Step{What: StepUnanswered, At: now})
 	case state == approval.Ended:
 		return r.end(ctx, e, limits, Step{What: StepExpired, At: now})
-	case state == approval.Approved:
+	case platform == nil: // which rights, how long and how soon is the Platform's word: nothing is given, and nothing of it taken away
+		return earlier(ends, now.Add(lookAgain)), nil
+	case state == approval.Unanswered:
+		return r.end(ctx, e, limits, Step{What: StepUnanswered, At: now})
+	case course.Approved && e.Status.Phase == "":
 		if ends, err = r.begin(ctx, e, limits); err != nil {
 			return next, err
 		}
 		fallthrough
-	case state == approval.Active:
+	case course.Approved:
 		if err := r.give(ctx, e, limits); err != nil {
 			return next, err
 		}
@@ -201,7 +203,7 @@ func Approved(e *v1alpha1.Elevation) bool {
 	return a != nil && approval.Two(approval.Person{Name: e.Spec.Requester, Object: e.Spec.RequesterObject}, approval.Person{Name: a.Approver, Object: a.ApproverObject})
 }
 
-// limits are those of the Platform in force, and the Platform itself, which may be nil.
+// limits are those of the Platform in force, and the Platform itself: nil where there is none, or none without a mistake is known.
 func (r *Reconciler) limits(ctx context.Context) (tenant.ElevationLimits, *v1alpha1.Platform, error) {
 	var p v1alpha1.Platform
 	err := r.client.Get(ctx, client.ObjectKey{Name: v1alpha1.PlatformName}, &p)
@@ -215,17 +217,22 @@ func (r *Reconciler) limits(ctx context.Context) (tenant.ElevationLimits, *v1alp
 	return tenant.ElevationOf(accepted), accepted, nil
 }
 
-// begin says in the status that the rights are given, and until when, once the approval is kept.
+// begin says in the status that the rights are given, and until when, once the approval is kept. The end is written before it is told:
+// whoever dies in between goes on with the same one, for the record of an approval is made once and must not say another.
 func (r *Reconciler) begin(ctx context.Context, e *v1alpha1.Elevation, limits tenant.ElevationLimits) (ends time.Time, err error) {
-	now := r.cfg.Now().UTC().Truncate(time.Second)
-	ends = now.Add(min(e.Spec.Lasts.Duration, limits.Longest))
-	a := e.Status.Approval
-	if err := r.tell(ctx, e, Step{What: StepApproved, At: now, By: a.Approver, Until: ends, Rights: limits.Rights}); err != nil {
+	if e.Status.ActiveSince == nil || e.Status.Expires == nil {
+		now, next := r.cfg.Now().UTC().Truncate(time.Second), e.DeepCopy()
+		next.Status.ActiveSince, next.Status.Expires = new(metav1.NewTime(now)), new(metav1.NewTime(now.Add(min(e.Spec.Lasts.Duration, limits.Longest))))
+		if err := r.save(ctx, e, next); err != nil {
+			return ends, err
+		}
+	}
+	ends = e.Status.Expires.Time
+	if err := r.tell(ctx, e, Step{What: StepApproved, At: e.Status.ActiveSince.UTC(), By: e.Status.Approval.Approver, Until: ends, Rights: limits.Rights}); err != nil {
 		return ends, err
 	}
 	next := e.DeepCopy()
 	next.Status.Phase, next.Status.Account = v1alpha1.ElevationActive, tenant.AccountOf(e.Name)
-	next.Status.ActiveSince, next.Status.Expires = new(metav1.NewTime(now)), new(metav1.NewTime(ends))
 	if err := r.save(ctx, e, next); err != nil {
 		return ends, err
 	}
@@ -244,6 +251,9 @@ func (r *Reconciler) end(ctx context.Context, e *v1alpha1.Elevation, limits tena
 	now := r.cfg.Now().UTC().Truncate(time.Second)
 	next := e.DeepCopy()
 	next.Status.Phase, next.Status.Outcome, next.Status.EndedAt = v1alpha1.ElevationEnded, last.What, new(metav1.NewTime(now))
+	if e.Status.Phase == "" { // whoever was about to give the rights never did
+		next.Status.ActiveSince, next.Status.Expires = nil, nil
+	}
 	if next.Status.ActiveSince != nil {
 		reviewBy = now.Add(limits.ReviewWithin)
 		next.Status.ReviewBy = new(metav1.NewTime(reviewBy))

@@ -34,8 +34,9 @@ const (
 
 // Token gives a token of an elevation to the one person who asked for it, while it lives. name is NAMESPACE/NAME, or NAME alone where
 // the person has one of that name. The token is dead at the end of the elevation, also while Ringfence is down: its exp is a minute
-// earlier, because API servers take tokens for a minute longer. What is left of less than 11 minutes gives none. Each token is
-// recorded before it is given. Safe for many goroutines, on every replica.
+// earlier, because API servers take tokens for a minute longer. What is left of less than 11 minutes gives none, nor does a cluster
+// without a Platform in force, which says whether a second factor is wanted. Each token is recorded before it is given. Safe for many
+// goroutines, on every replica.
 func (r *Reconciler) Token(ctx context.Context, who identity.Person, name string) (token string, expires time.Time, err error) {
 	e, err := r.of(ctx, who, name)
 	if err != nil {
@@ -45,7 +46,10 @@ func (r *Reconciler) Token(ctx context.Context, who identity.Person, name string
 	if err != nil {
 		return "", expires, err
 	}
-	if platform != nil && platform.Spec.Identity.MFA != "" && !who.MFA {
+	if platform == nil {
+		return "", expires, fmt.Errorf("%w: there is no Platform in force, which says whether a second factor is wanted; have the platform team look: kubectl describe platform %s", ErrNotLive, v1alpha1.PlatformName)
+	}
+	if platform.Spec.Identity.MFA != "" && !who.MFA {
 		return "", expires, fmt.Errorf("%w; sign in again with one: ringfence login", ErrSecondFactor)
 	}
 	now := r.cfg.Now()

@@ -1,10 +1,12 @@
 package elevate
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -16,9 +18,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/identity"
@@ -268,6 +272,123 @@ func reviews(t *testing.T, b *bed, e *v1alpha1.Elevation) {
 	})
 	if err := as(t, mallory).Delete(t.Context(), e.DeepCopy()); err != nil {
 		t.Errorf("deleted after its review: %v", err)
+	}
+}
+
+// TestWithoutPlatform deletes the Platform while elevations live and wait: nobody gets a right that it did not grant, no elevation begins,
+// and no token is given, for nobody knows whether a second factor is wanted. What somebody ends does end; the rest goes on once it is back.
+func TestWithoutPlatform(t *testing.T) {
+	b, ctx := newBed(t), t.Context()
+	platform := &v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.PlatformName}}
+	if err := b.admin.Patch(ctx, platform, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"elevation":{"rights":["logs"]}}}`))); err != nil {
+		t.Fatal(err)
+	}
+	e, ends := b.live(t, "unruled"), b.live(t, "ends-unruled")
+	b.token(t, e.Name)
+	if err := as(t, dave).Create(ctx, wish("waits-unruled")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.admin.Delete(ctx, platform.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+	back := func() {
+		fresh := &v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.PlatformName}, Spec: platform.Spec}
+		if err := b.admin.Create(context.Background(), fresh); client.IgnoreAlreadyExists(err) != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(func() {
+		back()
+		if err := b.admin.Patch(context.Background(), platform, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"elevation":null}}`))); err != nil {
+			t.Error(err)
+		}
+	})
+	onceFactor := signedIn(dave)
+	onceFactor.MFA = false
+	ringfencetest.Eventually(t, "tokens to end with the Platform", func() error {
+		for _, who := range []identity.Person{signedIn(dave), onceFactor} {
+			if token, _, err := b.srv.Token(ctx, who, namespace+"/"+e.Name); token != "" || !errors.Is(err, elevation.ErrNotLive) || !strings.Contains(err.Error(), "no Platform") {
+				return fmt.Errorf("a token of %d bytes, %v", len(token), err)
+			}
+		}
+		return nil
+	})
+	if err := approve(t, erin, "waits-unruled", erin.Name, erin.Object); err != nil {
+		t.Fatal(err)
+	}
+	done := ends.DeepCopy()
+	done.Spec.Ended = &v1alpha1.ElevationEnd{By: dave.Name, At: metav1.Now()}
+	if err := as(t, dave).Patch(ctx, done, client.MergeFrom(ends)); err != nil {
+		t.Fatal(err)
+	}
+	for by := range 20 {
+		b.later(t, time.Duration(by+1)*time.Second, e.Name)
+		b.later(t, time.Duration(by+1)*time.Second, "waits-unruled")
+		time.Sleep(100 * time.Millisecond)
+	}
+	b.await(t, ends.Name, v1alpha1.ElevationEnded)
+	var bindings rbacv1.RoleBindingList
+	var later v1alpha1.Elevation
+	if err := errors.Join(b.admin.List(ctx, &bindings, client.InNamespace(namespace)), b.admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "waits-unruled"}, &later)); err != nil {
+		t.Fatal(err)
+	}
+	var roles []string
+	for _, one := range bindings.Items {
+		if strings.HasPrefix(one.Name, tenant.AccountOf(e.Name)+"-") {
+			roles = append(roles, one.RoleRef.Name)
+		}
+	}
+	if want := []string{tenant.RoleOfRight(v1alpha1.RightLogs), tenant.RoleReadOnly}; !slices.Equal(slices.Sorted(slices.Values(roles)), want) || later.Status.Phase != "" {
+		t.Errorf("without a Platform an account is bound to %v, want %v; what waited is %q", roles, want, later.Status.Phase)
+	}
+	back()
+	b.later(t, time.Minute, later.Name)
+	b.await(t, later.Name, v1alpha1.ElevationActive)
+}
+
+// TestKilledAsItBegins: whoever dies between the record of an approval and the rights goes on later with the end that the record says, for it is
+// made once.
+func TestKilledAsItBegins(t *testing.T) {
+	b, ctx := newBed(t), t.Context()
+	b.stop()
+	if err := as(t, dave).Create(ctx, wish("killed")); err != nil {
+		t.Fatal(err)
+	}
+	if err := approve(t, erin, "killed", erin.Name, erin.Object); err != nil {
+		t.Fatal(err)
+	}
+	var ahead time.Duration
+	var told []elevation.Step
+	r := elevation.New(elevation.Config{Now: func() time.Time { return time.Now().Add(ahead) }, Log: slog.New(slog.DiscardHandler), OnStep: func(_ context.Context, s elevation.Step) error {
+		if s.What != elevation.StepApproved {
+			return nil
+		}
+		if told = append(told, s); len(told) == 1 {
+			return errors.New("killed")
+		}
+		return nil
+	}}, b.admin, b.admin)
+	look := reconcile.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: "killed"}}
+	if _, err := r.Reconcile(ctx, look); err == nil {
+		t.Fatal("the first look tells of no death")
+	}
+	if phase := b.read(t, "killed").Status.Phase; phase != "" {
+		t.Errorf("it is %s before its approval is kept", phase)
+	}
+	ahead = 10 * time.Minute
+	if _, err := r.Reconcile(ctx, look); err != nil {
+		t.Fatal(err)
+	}
+	e := b.read(t, "killed")
+	if e.Status.Phase != v1alpha1.ElevationActive || len(told) != 2 || !told[0].Until.Equal(told[1].Until) || !told[0].At.Equal(told[1].At) || !e.Status.Expires.Time.Equal(told[0].Until) {
+		t.Errorf("told %+v; status %+v", told, e.Status)
+	}
+	ahead = time.Hour
+	if _, err := r.Reconcile(ctx, look); err != nil {
+		t.Fatal(err)
+	}
+	if e = b.read(t, "killed"); e.Status.Outcome != elevation.StepExpired || e.Status.ReviewBy == nil {
+		t.Errorf("after its end: %+v", e.Status)
 	}
 }
 

@@ -173,6 +173,16 @@ func (b *bed) live(t *testing.T, name string) *v1alpha1.Elevation {
 	return b.await(t, name, v1alpha1.ElevationActive)
 }
 
+// read is an elevation as it is.
+func (b *bed) read(t *testing.T, name string) *v1alpha1.Elevation {
+	t.Helper()
+	e := &v1alpha1.Elevation{}
+	if err := b.admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, e); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 // await waits until an elevation is in a phase.
 func (b *bed) await(t *testing.T, name string, phase v1alpha1.ElevationPhase) *v1alpha1.Elevation {
 	t.Helper()

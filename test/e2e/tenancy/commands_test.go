@@ -33,6 +33,14 @@ type somebody struct {
 // runs is a command of Ringfence with a kubeconfig that speaks as somebody.
 func (s somebody) runs(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	var out, prose bytes.Buffer
+	code = cli.Main(t.Context(), append(args, "--kubeconfig", s.kubeconfig(t)), cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: time.Now})
+	return code, out.String(), prose.String()
+}
+
+// kubeconfig is a file that speaks as somebody.
+func (s somebody) kubeconfig(t *testing.T) string {
+	t.Helper()
 	config, err := clientcmd.LoadFromFile(cluster.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
@@ -44,9 +52,7 @@ func (s somebody) runs(t *testing.T, args ...string) (code int, stdout, stderr s
 	if err := clientcmd.WriteToFile(*config, file); err != nil {
 		t.Fatal(err)
 	}
-	var out, prose bytes.Buffer
-	code = cli.Main(t.Context(), append(args, "--kubeconfig", file), cli.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &prose, Now: time.Now})
-	return code, out.String(), prose.String()
+	return file
 }
 
 func (s somebody) expect(t *testing.T, want int, words string, args ...string) string {
@@ -267,7 +273,14 @@ func TestOffboard(t *testing.T) {
 	anna.expect(t, 2, "no --evidence", "tenant", "offboard", "leaving", "--confirm", "--reason", "sold", "--ticket", "CHG1")
 	anna.expect(t, 2, "nothing was changed", "tenant", "offboard", "leaving", "--confirm", "--evidence", filepath.Join(t.TempDir(), "e.zip"), "--dir", t.TempDir(), "--reason", "sold", "--ticket", "CHG1")
 	ben.expect(t, 1, "nobody asked", "tenant", "offboard", "leaving", "--approve")
+	// A client certificate of anna's, of whose person nobody knows anything, is no other person than she.
+	certificate := somebody{"cert:anna", platform, nil}
+	certificate.expect(t, 0, "nobody lost anything", ask...)
+	anna.expect(t, 1, "must know both", "tenant", "offboard", "leaving", "--approve")
+	anna.expect(t, 0, "goes on", "tenant", "offboard", "leaving", "--stop")
 	anna.expect(t, 0, "nobody lost anything", ask...)
+	certificate.extra = map[string][]string{"ringfence.dev/mfa": mfa}
+	certificate.expect(t, 1, "must know both", "tenant", "offboard", "leaving", "--approve")
 	anna.expect(t, 1, "another person", "tenant", "offboard", "leaving", "--approve")
 	annaToo.expect(t, 1, "another person", "tenant", "offboard", "leaving", "--approve")
 	benWithout.expect(t, 1, "second factor", "tenant", "offboard", "leaving", "--approve")

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/tenant"
 )
 
 // in gives an object a name in the namespace of the drift test.
@@ -58,6 +59,39 @@ func (r right) binding() error {
 		return fmt.Errorf("binding %+v %+v", b.RoleRef, b.Subjects)
 	}
 	return err
+}
+
+func (r right) sight() error {
+	var b rbacv1.ClusterRoleBinding
+	err := admin.Get(r.t.Context(), client.ObjectKey{Name: driftSight}, &b)
+	if err == nil && (b.RoleRef.Name != driftSight || len(b.Subjects) != 2 || b.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy) {
+		return fmt.Errorf("binding %+v %+v", b.RoleRef, b.Subjects)
+	}
+	return err
+}
+
+// driftSight is the binding by which people of the drift test find their namespaces.
+const driftSight = tenant.SightPrefix + "drift"
+
+// swapSight puts one of its name in its place that gives another role to the same people, however quick Ringfence is.
+func swapSight(t *testing.T, labels map[string]string) func() error {
+	return func() error {
+		var was rbacv1.ClusterRoleBinding
+		if err := admin.Get(t.Context(), client.ObjectKey{Name: driftSight}, &was); err != nil {
+			return err
+		}
+		for range 50 {
+			if err := client.IgnoreNotFound(admin.Delete(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: driftSight}})); err != nil {
+				return err
+			}
+			planted := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: driftSight, Labels: labels}, Subjects: was.Subjects,
+				RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"}}
+			if err := admin.Create(t.Context(), planted); !apierrors.IsAlreadyExists(err) {
+				return err
+			}
+		}
+		return errors.New("Ringfence was quicker 50 times")
+	}
 }
 
 func (r right) guard() error {
@@ -119,6 +153,8 @@ func TestDriftIsPutRight(t *testing.T) {
 			}
 			return client.IgnoreAlreadyExists(admin.Create(ctx, binding("drift-dev", "ringfence-tenant-readonly", "view", "oidc:drift-ro")))
 		}, is.binding},
+		{"sight swapped", swapSight(t, nil), is.sight},
+		{"sight swapped and marked", swapSight(t, map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelTenant: "drift"}), is.sight},
 		{"Guard weakened", patch(guard, "guard", `{"spec":{"actions":{"RF-WL-01":"Audit"},"registries":["evil.example","registry.bank.example"]}}`), is.guard},
 		{"Guard without finalizer", patch(guard, "guard", `{"metadata":{"finalizers":null}}`), is.guard},
 		{"Guard deleted", remove(guard, "guard"), is.guard},

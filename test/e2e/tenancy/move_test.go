@@ -1,7 +1,9 @@
 package tenancy
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,10 +11,12 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/tenant"
+	"ringfence.dev/ringfence/tenant/desk"
 )
 
 // TestMove: two people, the second with a second factor, give an environment to another tenant. What is in it stays as it is, people of
@@ -44,10 +48,15 @@ func TestMove(t *testing.T) {
 	anna.expect(t, 1, "the same tenant", "tenant", "move", "giver", "prod", "--to", "giver")
 	anna.expect(t, 2, "no --reason", append(move, "--confirm")...)
 	ben.expect(t, 1, "nobody asked", "tenant", "move", "giver", "--approve")
-	anna.expect(t, 0, "nothing moves yet", append(move, "--confirm", "--reason", "the team moved", "--ticket", "CHG2")...)
+	nobodyKnows := somebody{"cert:anna", platform, map[string][]string{"ringfence.dev/mfa": mfa}}
+	ask := append(move, "--confirm", "--reason", "the team moved", "--ticket", "CHG2")
+	nobodyKnows.expect(t, 0, "nothing moves yet", ask...)
+	approvedPast(t, anna, "where nobody knows who asked")
+	anna.expect(t, 0, "moves", "tenant", "move", "giver", "--stop")
+	anna.expect(t, 0, "nothing moves yet", ask...)
+	approvedPast(t, nobodyKnows, "where nobody knows who approves")
 	anna.expect(t, 1, "another person", "tenant", "move", "giver", "--approve")
 	annaToo.expect(t, 1, "another person", "tenant", "move", "giver", "--approve")
-	nobodyKnows := somebody{"cert:anna", platform, map[string][]string{"ringfence.dev/mfa": mfa}}
 	nobodyKnows.expect(t, 1, "must know both people", "tenant", "move", "giver", "--approve")
 	benWithout.expect(t, 1, "second factor", "tenant", "move", "giver", "--approve")
 	if n := len(get(t, "", "taker", &v1alpha1.Tenant{}).Spec.Environments); n != 2 {
@@ -85,6 +94,58 @@ func TestMove(t *testing.T) {
 	}
 	goneOrGoing(t, "giver-dev")
 	moved(t, before)
+}
+
+// approvedPast approves giver's move as somebody, past the command, and wants the API server to refuse that.
+func approvedPast(t *testing.T, who somebody, what string) {
+	t.Helper()
+	config := rest.CopyConfig(cluster.Config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: who.name, Groups: append([]string{"system:authenticated"}, who.groups...), Extra: who.extra}
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := get(t, "", "giver", &v1alpha1.Tenant{})
+	o := seen.DeepCopy()
+	o.Spec.Move.Approver = who.name
+	if err := c.Patch(t.Context(), o, client.MergeFrom(seen), client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "must know both") {
+		t.Errorf("%s: %s approves a move: %v", what, who.name, err)
+	}
+}
+
+// TestMoveAsSeen: a move is asked for while the tenant asks for what the plan saw, and not past a change of somebody else's.
+func TestMoveAsSeen(t *testing.T) {
+	onboard(t, "seen", nil)
+	onboard(t, "sees", nil)
+	anna := somebody{"oidc:anna", []string{"oidc:platform"}, nil}
+	d, err := desk.Open(anna.kubeconfig(t), "", "test", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := func() *desk.Move {
+		m, err := d.PlanMove(t.Context(), "seen", v1alpha1.Move{Environment: "prod", To: "sees", As: "ledger", Reason: "the team moved", Ticket: "CHG1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	early := plan()
+	edit(t, "seen", func(o *v1alpha1.Tenant) {
+		o.Spec.Environments = append(o.Spec.Environments, v1alpha1.Environment{Name: "uat"})
+	})
+	if _, err := d.AskMove(t.Context(), early); !errors.Is(err, desk.ErrRefused) {
+		t.Errorf("a move is asked for that was planned before the tenant changed: %v", err)
+	}
+	ready(t, "seen")
+	now := plan()
+	o := get(t, "", "seen", &v1alpha1.Tenant{})
+	o.Status.Namespaces += " "
+	if err := admin.Status().Update(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if asked, err := d.AskMove(t.Context(), now); err != nil || len(asked.Spec.Environments) != 3 || asked.Spec.Move.Requester != "oidc:anna" {
+		t.Errorf("only its status moved: %v", err)
+	}
 }
 
 // moved waits until giver-prod is taker's, and looks whether what is in it is as it was.

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/tenant"
 )
 
 func deployment(namespace, name string) *appsv1.Deployment {
@@ -290,5 +291,37 @@ func TestNobodyButRingfenceWritesItsObjects(t *testing.T) {
 	}
 	if p := get(t, "guarded-dev", "guard", &v1alpha1.Guard{}); p.DeletionTimestamp != nil || p.Spec.Actions["RF-WL-01"] != v1alpha1.Deny {
 		t.Errorf("the Guard after that: %+v", p)
+	}
+}
+
+// TestGroupIsTaken: a group, or a pipeline, that an older tenant names from now on is that one's at once, and comes back when it gives it up:
+// nothing else need happen to the younger.
+func TestGroupIsTaken(t *testing.T) {
+	ci := v1alpha1.Pipeline{Name: "ci", Environments: []string{"dev"}, OIDC: &v1alpha1.PipelineOIDC{Issuer: "https://ci.bank.example", Subject: "repo:taken"}}
+	onboard(t, "taken-a", nil)
+	onboard(t, "taken-b", func(o *v1alpha1.Tenant) { o.Spec.Pipelines = []v1alpha1.Pipeline{ci} })
+	for _, tc := range []struct {
+		binding string
+		take    func(*v1alpha1.Tenant)
+		leave   func(*v1alpha1.Tenant)
+	}{
+		{tenant.RoleAdmin, func(o *v1alpha1.Tenant) { o.Spec.Groups.ReadOnly = "taken-b-admin" }, func(o *v1alpha1.Tenant) { o.Spec.Groups.ReadOnly = "taken-a-ro" }},
+		{"ringfence-pipeline-ci", func(o *v1alpha1.Tenant) { o.Spec.Pipelines = []v1alpha1.Pipeline{ci} }, func(o *v1alpha1.Tenant) { o.Spec.Pipelines = nil }},
+	} {
+		bound := func(want bool) func() error {
+			return func() error {
+				err := admin.Get(t.Context(), client.ObjectKey{Namespace: "taken-b-dev", Name: tc.binding}, &rbacv1.RoleBinding{})
+				if client.IgnoreNotFound(err) != nil || (err == nil) != want {
+					return fmt.Errorf("RoleBinding %s of the younger: %v, want it there: %t", tc.binding, err, want)
+				}
+				return nil
+			}
+		}
+		edit(t, "taken-a", tc.take)
+		eventually(t, 10*time.Second, bound(false))
+		awaitReason(t, "taken-b", tenant.ReasonMistaken)
+		edit(t, "taken-a", tc.leave)
+		eventually(t, 10*time.Second, bound(true))
+		ready(t, "taken-b")
 	}
 }
