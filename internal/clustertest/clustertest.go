@@ -32,7 +32,12 @@ const (
 	EnvKubeconfig = "RINGFENCE_TEST_KUBECONFIG"
 	// EnvBinary names the devcluster binary; without it bin/devcluster beside the nearest go.mod above is taken.
 	EnvBinary = "DEVCLUSTER_BIN"
+	// EnvVersion has a devcluster's API server behave as an older one (1.34 to 1.36): kinds, fields and CEL that came later are not there.
+	EnvVersion = "RINGFENCE_TEST_KUBERNETES"
 )
+
+// Emulated is the argument of Start for an API server that behaves as one of an older version, such as 1.34.
+func Emulated(version string) string { return "--apiserver-arg=--emulated-version=" + version }
 
 // ErrUnavailable means that there is no cluster to test on and no way to start one here. Tests skip, with its text.
 var ErrUnavailable = errors.New("no cluster to test on")
@@ -117,6 +122,9 @@ func Start(args ...string) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "rf")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for the cluster: %w", err)
+	}
+	if version := os.Getenv(EnvVersion); version != "" {
+		args = append([]string{Emulated(version)}, args...)
 	}
 	o := &own{binary: binary, dir: dir, args: append([]string{"up", "--dir", filepath.Join(dir, "c")}, args...)}
 	path, err := o.start()

@@ -140,20 +140,29 @@ func (b *bed) start(t *testing.T, deployment, kubeconfig string) {
 		}
 		args = append(args, arg)
 	}
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	version := b.version
 	p := &process{log: b.log, make: func() *exec.Cmd {
-		cmd := exec.Command(program, append(args, "--kubeconfig", kubeconfig)...)
-		cmd.Env = append(os.Environ(), envServe+"="+version)
+		cmd := command(version, append(args, "--kubeconfig", kubeconfig)...)
 		cmd.Stdout, cmd.Stderr = b.log, b.log
 		return cmd
 	}, ended: make(chan error, 1), stopped: make(chan struct{})}
 	b.runs[deployment] = p
 	t.Cleanup(func() { _ = p.stop(os.Kill) })
 	go p.run()
+}
+
+// command is a command of a version of Ringfence. This program ends where its standard input does.
+func command(version string, args ...string) *exec.Cmd {
+	if version == earlier {
+		return exec.Command(os.Getenv(envEarlier), args...)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), envServe+"="+version)
+	return cmd
 }
 
 // process is the one of a Deployment's pod. It is started again where it ends before it is told to, as a kubelet does: a leader that
@@ -230,8 +239,8 @@ func (b *bed) stop(t *testing.T, deployments ...string) {
 	all.Wait()
 }
 
-// newBed installs Ringfence with `ringfence install --apply` and runs what it installed.
-func newBed(t *testing.T) *bed {
+// newBed installs a version of Ringfence with `ringfence install --apply` and more values than every version knows, and runs what it installed.
+func newBed(t *testing.T, version, values string) *bed {
 	if cluster == nil {
 		t.Skip("no cluster to test on")
 	}
@@ -240,11 +249,10 @@ func newBed(t *testing.T) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	b := &bed{admin: ringfencetest.Client(t, cluster.Config), dir: dir, log: &words{}, runs: map[string]*process{}, version: first}
+	b := &bed{admin: ringfencetest.Client(t, cluster.Config), dir: dir, log: &words{}, runs: map[string]*process{}, version: version}
 	b.values = write(t, filepath.Join(dir, "values.yaml"), `image: {repository: registry.bank.example/ringfence, digest: "sha256:`+strings.Repeat("1", 64)+`"}
 audit: {source: self-managed, tlsSecret: ringfence-doors, tokenSecret: ringfence-audit}
-reports: {openReports: true, policyReports: true}
-`)
+`+values)
 	cert := httptest.NewTLSServer(nil) // for its certificate
 	defer cert.Close()
 	key, err := privateKey(cert)
@@ -255,45 +263,73 @@ reports: {openReports: true, policyReports: true}
 	write(t, filepath.Join(dir, "etc/ringfence/doors/tls.key"), key)
 	write(t, filepath.Join(dir, "etc/ringfence/audit/tokens"), auditToken+"\n")
 
-	done := b.install(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("Ringfence says\n%s", b.complaints())
+		}
+	})
+	done := b.install()
 	ringfencetest.Eventually(t, "the account", func() error {
+		select {
+		case e := <-done: // too early: it waits for what is started below
+			t.Fatalf("install --apply: %v %s", e.err, e.out)
+		default:
+		}
 		return b.admin.Get(t.Context(), client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: "ringfence"}, &corev1.ServiceAccount{})
 	})
 	kubeconfig := b.kubeconfig(t)
 	b.start(t, "ringfence-reviews", kubeconfig) // before the one that makes the kinds: it waits
 	b.start(t, "ringfence", kubeconfig)
-	if e := <-done; e.code != 0 || !strings.Contains(e.out, "Nothing is refused before there is a Platform") {
-		t.Fatalf("install --apply: exit %d %s\n%s\nRingfence says\n%s", e.code, e.out, e.stderr, b.complaints())
+	if e := <-done; e.err != nil || !strings.Contains(e.out, "Nothing is refused before there is a Platform") {
+		t.Fatalf("install --apply: %v %s", e.err, e.out)
 	}
 	return b
 }
 
-// ended is what a command came to.
-type ended struct {
-	code        int
-	out, stderr string
+// installed is what `ringfence install --apply` printed, and why it failed.
+type installed struct {
+	out string
+	err error
 }
 
-// install begins `ringfence install --apply`.
-func (b *bed) install(t *testing.T) <-chan ended {
-	t.Helper()
-	done := make(chan ended, 1)
+// install begins `ringfence install --apply` of the version.
+func (b *bed) install() <-chan installed {
+	done := make(chan installed, 1)
 	go func() {
-		code, out, stderr := ringfence(t, "install", "--kubeconfig", cluster.Kubeconfig, "-f", b.values, "--apply")
-		done <- ended{code, out, stderr}
+		out, err := b.run("install", "--kubeconfig", cluster.Kubeconfig, "-f", b.values, "--apply")
+		done <- installed{out, err}
 	}()
 	return done
 }
 
 // TestInstall: what is installed guards a tenant, records a refusal, and puts back what is taken away, with the rights of its account.
 func TestInstall(t *testing.T) {
-	b := newBed(t)
+	b := newBed(t, first, "reports: {openReports: true, policyReports: true}\n")
 	t.Cleanup(func() {
 		if t.Failed() {
 			sufficient(t)
-			t.Logf("Ringfence says\n%s", b.complaints())
 		}
 	})
+	b.guards(t)
+	t.Log("it refuses and records")
+	b.puts(t)
+	t.Log("it puts back")
+	b.ends(t)
+	t.Log("elevation, quarantine and tenant ended")
+	b.reports(t)
+	t.Log("it kept policy reports and removed them")
+	ringfencetest.Eventually(t, "the canary to prove the rules", func() error { return ringfencetest.InForce(t.Context(), b.admin, "Proven") })
+	sufficient(t)
+	minimal(t, b.admin)
+	b.upgrades(t)
+	b.verifies(t)
+	sufficient(t)
+	b.removes(t)
+}
+
+// guards waits until a tenant is guarded and a refusal recorded.
+func (b *bed) guards(t *testing.T) {
+	t.Helper()
 	ctx := t.Context()
 	for _, file := range []string{"platform.yaml", "tenant.yaml"} {
 		ringfencetest.Eventually(t, file, func() error { return cluster.Install(ctx, "../../../samples/"+file) })
@@ -303,27 +339,35 @@ func TestInstall(t *testing.T) {
 	ringfencetest.Eventually(t, "a refusal", func() error {
 		return ringfencetest.RefusedBy(b.admin.Create(ctx, bad.DeepCopy()), "RF-IM-01")
 	})
-	ringfencetest.Eventually(t, "the refusal in the ledger", func() error {
-		code, out, stderr := ringfence(t, "findings", "--dir", filepath.Join(b.dir, "run/ringfence"))
-		if code != 0 || !strings.Contains(out, "RF-IM-01") || !strings.Contains(out, "shell") {
-			return fmt.Errorf("exit %d %s %s", code, out, stderr)
+	b.records(t, "shell")
+}
+
+// records waits until `ringfence findings` of the version tells of a refused object.
+func (b *bed) records(t *testing.T, name string) {
+	t.Helper()
+	ringfencetest.Eventually(t, "the refusal of "+name+" in the store", func() error {
+		out, err := b.run("findings", "--dir", filepath.Join(b.dir, "run/ringfence"))
+		if err == nil && !strings.Contains(out, name) {
+			err = fmt.Errorf("findings lack %s: %s", name, out)
 		}
-		return nil
+		return err
 	})
-	t.Log("it refuses and records")
-	b.puts(t)
-	t.Log("it puts back")
-	b.ends(t)
-	t.Log("elevation, quarantine and tenant ended")
-	b.reports(t)
-	t.Log("it kept policy reports and removed them")
-	ringfencetest.Eventually(t, "the canary to prove the rules", func() error { return ringfencetest.InForce(ctx, b.admin, "Proven") })
-	sufficient(t)
-	minimal(t, b.admin)
-	b.upgrades(t)
-	b.verifies(t)
-	sufficient(t)
-	b.removes(t)
+}
+
+// run runs a command of the version to its end. The error has what it printed.
+func (b *bed) run(args ...string) (stdout string, err error) {
+	var out, prose bytes.Buffer
+	cmd := command(b.version, args...)
+	cmd.Stdout, cmd.Stderr = &out, &prose
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return "", err
+	}
+	defer stdin.Close()
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("ringfence %s: %w %s %s", args[0], err, &out, &prose)
+	}
+	return out.String(), nil
 }
 
 // complaints are the lines of the log that are worth reading.

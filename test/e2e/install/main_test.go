@@ -32,6 +32,9 @@ const (
 	// envCommand makes it the command line, which nothing ends but itself.
 	envCommand  = "RINGFENCE_TEST_COMMAND"
 	first, next = "first", "next"
+	// envEarlier names the program of an earlier release for TestUpgradeFrom, whose version is earlier.
+	envEarlier = "RINGFENCE_TEST_EARLIER"
+	earlier    = "earlier"
 	// account is who Ringfence is.
 	account = "system:serviceaccount:ringfence-system:ringfence"
 	// auditToken is what opens the door for audit events.

@@ -13,7 +13,6 @@ import (
 	"testing/fstest"
 	"time"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/controls"
 	"ringfence.dev/ringfence/internal/ringfencetest"
 	"ringfence.dev/ringfence/samples"
@@ -32,7 +32,6 @@ const (
 	// gone is the folder of a control that the next version does not have, said what it says of another.
 	gone         = "pod/no-mac-override"
 	title, said  = "No privileged containers", "No privileged containers, says the next version"
-	policy       = "ringfence-workloads-deny"
 	pause        = 30 * time.Millisecond
 	triesAtLeast = 30 // of each kind of bad object, in an upgrade and a rollback; far more is usual
 )
@@ -189,20 +188,48 @@ func (s *siege) ends(t *testing.T) {
 func (b *bed) upgrades(t *testing.T) {
 	t.Helper()
 	s := b.besiege(t)
-	b.moves(t, next, "2", said)
-	if code, out, stderr := ringfence(t, "findings", "--dir", filepath.Join(b.dir, "run/ringfence")); code != 0 || !strings.Contains(out, "siege-") {
-		t.Errorf("findings after the upgrade: exit %d %s %s, want refusals of this siege", code, out, stderr)
-	}
-	b.moves(t, first, "1", title+":")
+	b.moves(t, next, "2")
+	b.refusesWith(t, said)
+	b.records(t, "siege-")
+	b.moves(t, first, "1")
+	b.refusesWith(t, title+":")
 	s.ends(t)
-	if code, out, stderr := ringfence(t, "evidence", "verify", "--ledger", filepath.Join(b.dir, "var/lib/ringfence/evidence")); code != 0 {
-		t.Errorf("the ledger after both: exit %d %s %s", code, out, stderr)
+	b.verifiesLedger(t)
+}
+
+// TestUpgradeFrom upgrades from an earlier release to this program and rolls back to it, as upgrades does.
+func TestUpgradeFrom(t *testing.T) {
+	if os.Getenv(envEarlier) == "" {
+		t.Skip(envEarlier + " names the program of an earlier release")
+	}
+	b := newBed(t, earlier, "")
+	b.guards(t)
+	ringfencetest.Eventually(t, "the good workload", func() error { return cluster.Install(t.Context(), "../../../samples/compliant.yaml") })
+	s := b.besiege(t)
+	b.moves(t, first, "2")
+	b.records(t, "siege-")
+	b.moves(t, earlier, "1")
+	evidence := filepath.Join(b.dir, "var/lib/ringfence/evidence")
+	b.stop(t, "ringfence")
+	if out, err := b.run("store", "rebuild", "--ledger", filepath.Join(evidence, "ledger"), "--store", filepath.Join(evidence, "store.db")); err != nil {
+		t.Errorf("make the store anew: %v %s", err, out)
+	}
+	b.start(t, "ringfence", b.kubeconfig(t))
+	b.records(t, "siege-")
+	s.ends(t)
+	b.verifiesLedger(t)
+}
+
+func (b *bed) verifiesLedger(t *testing.T) {
+	t.Helper()
+	if _, err := b.run("evidence", "verify", "--ledger", filepath.Join(b.dir, "var/lib/ringfence/evidence")); err != nil {
+		t.Errorf("the ledger after both: %v", err)
 	}
 }
 
 // moves brings another version as the docs say, and the processes as a cluster would: a new one that answers reviews before the old one
-// goes, and the one that leads anew. It waits until the API server refuses in the words of that version.
-func (b *bed) moves(t *testing.T, version, digit, words string) {
+// goes, and the one that leads anew. It waits until the catalogue of that version is in force.
+func (b *bed) moves(t *testing.T, version, digit string) {
 	t.Helper()
 	text, err := os.ReadFile(b.values)
 	if err != nil {
@@ -214,14 +241,14 @@ func (b *bed) moves(t *testing.T, version, digit, words string) {
 	if err := os.WriteFile(b.values, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if e := <-b.install(t); e.code != 0 {
-		t.Fatalf("install --apply: exit %d %s %s", e.code, e.out, e.stderr)
+	b.version = version
+	if e := <-b.install(); e.err != nil {
+		t.Fatal(e.err)
 	}
 	var d appsv1.Deployment
-	if err := b.admin.Get(t.Context(), client.ObjectKey{Namespace: "ringfence-system", Name: "ringfence"}, &d); err != nil || !strings.HasSuffix(d.Spec.Template.Spec.Containers[0].Image, digest(digit)) {
+	if err := b.admin.Get(t.Context(), client.ObjectKey{Namespace: v1alpha1.SystemNamespace, Name: "ringfence"}, &d); err != nil || !strings.HasSuffix(d.Spec.Template.Spec.Containers[0].Image, digest(digit)) {
 		t.Fatalf("the Deployment has %v, %v, want the image of version %s", d.Spec.Template.Spec.Containers, err, version)
 	}
-	b.version = version
 	kubeconfig := b.kubeconfig(t)
 	old := b.runs["ringfence-reviews"]
 	b.start(t, "ringfence-reviews", kubeconfig)
@@ -230,18 +257,39 @@ func (b *bed) moves(t *testing.T, version, digit, words string) {
 	}
 	b.stop(t, "ringfence")
 	b.start(t, "ringfence", kubeconfig)
+	catalogue := b.catalogue(t)
 	ringfencetest.Eventually(t, "the rules of version "+version, func() error {
-		var now admissionv1.ValidatingAdmissionPolicy
-		if err := b.admin.Get(t.Context(), client.ObjectKey{Name: policy}, &now); err != nil {
+		var now v1alpha1.Platform
+		if err := b.admin.Get(t.Context(), client.ObjectKey{Name: "platform"}, &now); err != nil {
 			return err
 		}
-		if !strings.Contains(fmt.Sprint(now.Spec), words) {
-			return fmt.Errorf("policy %s does not say %q", policy, words)
+		if !strings.HasPrefix(now.Status.CatalogueDigest, catalogue) {
+			return fmt.Errorf("catalogue %s is in force, want %s", now.Status.CatalogueDigest, catalogue)
 		}
 		return ringfencetest.InForce(t.Context(), b.admin)
 	})
+}
+
+// catalogue is the beginning of the digest of the version's catalogue.
+func (b *bed) catalogue(t *testing.T) (digest string) {
+	t.Helper()
+	out, err := b.run("version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(out, "\ncatalogue ")
+	digest, _, _ = strings.Cut(rest, " ")
+	if !found || digest == "" {
+		t.Fatalf("ringfence version names no catalogue: %s", out)
+	}
+	return digest
+}
+
+// refusesWith waits until the API server refuses in these words.
+func (b *bed) refusesWith(t *testing.T, words string) {
+	t.Helper()
 	bad, _ := attempts(t)
-	ringfencetest.Eventually(t, "a refusal in the words of version "+version, func() error {
+	ringfencetest.Eventually(t, "a refusal that says "+words, func() error {
 		return ringfencetest.Refused(b.admin.Create(t.Context(), bad["7-privileged"].DeepCopy(), client.DryRunAll), words)
 	})
 }
