@@ -21,6 +21,9 @@ import (
 // installTimeout is how long --apply waits: pulling an image takes minutes, all else seconds.
 const installTimeout = 5 * time.Minute
 
+// planTimeout bounds each question to a cluster for a plan.
+const planTimeout = 30 * time.Second
+
 // installOptions are the flags of install and uninstall.
 type installOptions struct {
 	kubeconfig, context string
@@ -48,8 +51,9 @@ func newInstall(env Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "install", Short: "Show what an installation would bring into a cluster, or bring it",
 		Long: `Show every object that an installation applies, what Ringfence then makes itself, each right of its account with a reason, and
-which door carries each control on this server. --apply applies it and waits until it is in force. What is applied is the chart
-charts/ringfence, which is in this program; -o yaml writes it for other tools.
+which door carries each control on this server. --apply applies it, removes what an earlier installation brought and this one has
+not, and waits until it is in force. What is applied is the chart charts/ringfence, which is in this program; -o yaml writes it for
+other tools.
 
 Exit codes: 0 done; 1 not in force in time, or the API server said no; 2 bad usage or input.`,
 		Example: `  ringfence install --kube-version 1.30
@@ -168,6 +172,15 @@ func installRingfence(ctx context.Context, env Env, o installOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.version == "" {
+		i, err := o.installer(env)
+		if err == nil {
+			p.Removed, err = i.Stale(ctx, objects)
+		}
+		if err != nil {
+			env.note("what --apply would remove is not known: %v", err)
+		}
+	}
 	if o.output == "json" {
 		return indented(env, p)
 	}
@@ -183,8 +196,18 @@ func (o installOptions) server(ctx context.Context) (setup.Server, error) {
 	if err != nil {
 		return setup.Server{}, fmt.Errorf("%w; or plan without a cluster with --kube-version", err)
 	}
-	how.Timeout = 30 * time.Second
+	how.Timeout = planTimeout
 	return setup.Ask(ctx, how)
+}
+
+// installer is one that is asked for a plan.
+func (o installOptions) installer(env Env) (*setup.Installer, error) {
+	how, err := kube.User(o.kubeconfig, o.context)
+	if err != nil {
+		return nil, err
+	}
+	how.Timeout = planTimeout
+	return setup.Open(how, env.Now, env.note)
 }
 
 // run does something with the cluster within the time that is given, and says what was done.

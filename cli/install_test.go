@@ -10,6 +10,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	"sigs.k8s.io/yaml"
 
 	"ringfence.dev/ringfence/install/setup"
 	"ringfence.dev/ringfence/render"
@@ -157,6 +161,72 @@ func judged(t *testing.T, file, platform string) {
 	for _, f := range got.Findings {
 		if f.Subject.Kind != "ClusterRole" {
 			t.Errorf("%s %s: %s %s: %s", f.Subject.Kind, f.Subject.Name, f.Control, f.Outcome, f.Found)
+		}
+	}
+}
+
+// TestChartNames: a name of a Secret, class or issuer may be digits alone, or a word that YAML takes for something else; it stays a name.
+func TestChartNames(t *testing.T) {
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(values, []byte(`evidence: {storageClass: "2024"}
+image: {pullSecrets: ["007"]}
+priorityClass: {name: "1e3"}
+certManager: {enabled: true, issuer: {name: "12"}}
+audit: {source: gke, tokenSecret: "true"}
+sinks: {secret: "0x1"}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr := runCommand(t, "install", "-o", "yaml", "--image", chartImage, "-f", values)
+	if code != 0 {
+		t.Fatalf("install -o yaml: exit %d %s", code, stderr)
+	}
+	into := map[string]func() any{
+		"Deployment": func() any { return &appsv1.Deployment{} }, "PersistentVolumeClaim": func() any { return &corev1.PersistentVolumeClaim{} },
+		"PriorityClass": func() any { return &schedulingv1.PriorityClass{} },
+		"Certificate": func() any {
+			return &struct {
+				Spec struct{ IssuerRef struct{ Name string } }
+			}{}
+		},
+	}
+	read := 0
+	for doc := range strings.SplitSeq(out, "---\n") {
+		var kind struct{ Kind string }
+		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
+			t.Fatal(err)
+		}
+		if into[kind.Kind] == nil {
+			continue
+		}
+		read++
+		if err := yaml.Unmarshal([]byte(doc), into[kind.Kind]()); err != nil {
+			t.Errorf("%s is not what the API server takes: %v\n%s", kind.Kind, err, doc)
+		}
+	}
+	if read < 6 {
+		t.Errorf("%d objects of these kinds, want two Deployments, two Certificates and one of each other", read)
+	}
+}
+
+// TestChartRefuses: values that would open Ringfence's own namespace, hide objects from uninstall or give a right for nothing are refused.
+func TestChartRefuses(t *testing.T) {
+	for values, want := range map[string]string{
+		"labels: {pod-security.kubernetes.io/enforce: privileged}": "labels: leave out pod-security.kubernetes.io/enforce",
+		"labels: {app.kubernetes.io/part-of: platform}":            "labels: leave out app.kubernetes.io/part-of",
+		"labels: {app.kubernetes.io/name: guard}":                  "labels: leave out app.kubernetes.io/name",
+		"labels: {app.kubernetes.io/managed-by: ringfence}":        "labels: leave out app.kubernetes.io/managed-by",
+		"labels: {ringfence.dev/tenant: payments}":                 "labels: leave out ringfence.dev/tenant",
+		"labels: {cost-centre: no good}":                           "/labels",
+		"images: {trivyOperator: true}":                            "images.trivyOperator needs images.enabled",
+		"priorityClass: {name: system-cluster-critical}":           "another name, or create: false",
+	} {
+		file := filepath.Join(t.TempDir(), "values.yaml")
+		if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, stderr := runCommand(t, "install", "-o", "yaml", "--image", chartImage, "-f", file); code != 2 || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit %d %s, want 2 and %q", values, code, stderr, want)
 		}
 	}
 }

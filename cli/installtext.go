@@ -31,6 +31,10 @@ func writeInstallPlan(env Env, p *setup.Plan) error {
 	}
 	title("\nApplied by --apply:")
 	objects(p.Objects)
+	if len(p.Removed) > 0 {
+		title("\nRemoved by --apply:")
+		objects(p.Removed)
+	}
 	title("\nMade by Ringfence itself, and put back where somebody changes it:")
 	writeKept(p.Kept, row)
 	for _, here := range []bool{false, true} {

@@ -44,7 +44,8 @@ func newRebuild(env Env) *cobra.Command {
 		Use:   "rebuild --ledger DIR --store FILE",
 		Short: "Make the store anew from the ledger",
 		Long: `Make the store anew from the ledger, beside the one that is there, and put it in its place when it is whole. It answers the
-same. Names of people are taken over from the store that is there; where it cannot be read they are gone: the ledger has none.
+same. Names of people are taken over from the store that is there, also from a newer version's; where it is damaged they are gone:
+the ledger has none.
 Stop what fills the store first. The ledger is read and not verified: see ringfence evidence verify.`,
 		Example: "  ringfence store rebuild --ledger evidence/ledger --store evidence/store.db",
 		Args:    cobra.NoArgs,

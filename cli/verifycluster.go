@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -47,7 +49,7 @@ Exit codes: 0 every row is proven; 1 at least one is broken; 2 bad usage or inpu
 	flags.StringVar(&o.cfg.Image, "image", "", "Ringfence's image, `REPOSITORY@sha256:...`, in the bank's registry")
 	flags.StringVarP(&o.cfg.Namespace, "namespace", "n", "", "namespace of a tenant, from which is reached")
 	flags.StringVar(&o.cfg.Other, "other", "", "production namespace of another tenant, which is to be reached")
-	flags.StringArrayVar(&o.cfg.Outside, "outside", nil, "`HOST:PORT` outside the cluster that answers, and that no policy opens; repeatable")
+	flags.StringArrayVar(&o.cfg.Outside, "outside", nil, "`IP:PORT` outside the cluster that answers this machine, and that no policy opens; repeatable")
 	flags.StringVar(&o.cfg.Open, "open", "", "`HOST:PORT` that every pod reaches (default: the cluster's DNS)")
 	flags.DurationVar(&o.cfg.Patience, "timeout", 2*time.Minute, "how long each pod may take")
 	reach := &cobra.Command{Use: "reach HOST:PORT...", Short: "What a probe pod does", Hidden: true, Args: cobra.MinimumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,14 +70,22 @@ func (o *verifyClusterOptions) validate() error {
 	switch {
 	case o.output != "text" && o.output != "json":
 		return refuse("-o %s: want text or json", finding.Value(o.output))
-	case !o.apply && (o.cfg.Image != "" || o.cfg.Namespace != "" || o.cfg.Other != ""):
-		return refuse("want --apply too, or none of --image, --namespace and --other")
+	case !o.apply && (o.cfg.Image != "" || o.cfg.Namespace != "" || o.cfg.Other != "" || o.cfg.Open != "" || len(o.cfg.Outside) > 0):
+		return refuse("want --apply too, or none of --image, --namespace, --other, --outside and --open")
 	case o.apply && (!pinned || len(digest) != 64):
 		return refuse("--image %s: want REPOSITORY@sha256:..., for a tag can be moved", finding.Value(o.cfg.Image))
 	case o.apply && (o.cfg.Namespace == "" || o.cfg.Other == "" || o.cfg.Namespace == o.cfg.Other):
 		return refuse("want --namespace and --other, of two tenants")
 	case o.cfg.Patience <= 0:
 		return refuse("--timeout %v: want more than 0", o.cfg.Patience)
+	}
+	for _, outside := range o.cfg.Outside {
+		if _, err := netip.ParseAddrPort(outside); err != nil {
+			return refuse("--outside %s: want IP:PORT: what cannot be reached by anybody would count as closed", finding.Value(outside))
+		}
+	}
+	if _, port, err := net.SplitHostPort(o.cfg.Open); o.cfg.Open != "" && (err != nil || port == "") {
+		return refuse("--open %s: want HOST:PORT", finding.Value(o.cfg.Open))
 	}
 	return nil
 }

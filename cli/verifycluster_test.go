@@ -32,6 +32,10 @@ func TestVerifyClusterUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--namespace", "a"}, {"--apply"}, {"--apply", "--image", "registry.bank.example/ringfence:latest", "--namespace", "a", "--other", "b"},
 		{"--apply", "--image", chartImage, "--namespace", "a", "--other", "a"}, {"-o", "yaml"}, {"--timeout", "0s"},
+		{"--outside", "203.0.113.7:443"}, {"--open", "10.0.0.10:53"},
+		{"--apply", "--image", chartImage, "--namespace", "a", "--other", "b", "--outside", "203.0.113.7"},
+		{"--apply", "--image", chartImage, "--namespace", "a", "--other", "b", "--outside", "bank.example:443"},
+		{"--apply", "--image", chartImage, "--namespace", "a", "--other", "b", "--open", "10.0.0.10"},
 	} {
 		if code, _, stderr := runCommand(t, append([]string{"verify-cluster"}, args...)...); code != 2 {
 			t.Errorf("%v: exit %d %s, want 2", args, code, stderr)

@@ -94,5 +94,5 @@ func (s *Store) current(ctx context.Context) error {
 }
 
 func newer(version int) error {
-	return fmt.Errorf("%w: it has version %d, want at most %d; fix: use that version, or %s", ErrNewer, version, Version(), "make another store with ringfence store rebuild")
+	return fmt.Errorf("%w: it has version %d, want at most %d; fix: use that version, or make the store anew with ringfence store rebuild", ErrNewer, version, Version())
 }

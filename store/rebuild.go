@@ -25,7 +25,7 @@ type Rebuilt struct {
 
 // Rebuild makes a store anew from a ledger, beside the one that is there, and puts it in its place when it is whole: asked
 // the same, it answers the same. Whoever has the old one open must open it again. keep may be nil. Errors wrap ErrLocked where a
-// process fills the store.
+// process fills the store, and ErrNewer where a newer version keeps names of people as this one cannot read them: then it stays as it is.
 func Rebuild(ctx context.Context, path string, from Source, keep Retention, now time.Time) (r Rebuilt, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return r, fmt.Errorf("make the store anew: %w", err)
@@ -76,26 +76,38 @@ func rebuild(ctx context.Context, path string, from Source, keep Retention, now 
 	return durable.SyncFolder(filepath.Dir(path))
 }
 
-// carry takes people over from the store before.
+// carry takes people over from the store before, also from one of a newer version: after a rollback it is the only place that has them.
 func (s *Store) carry(ctx context.Context, path string, r *Rebuilt) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	old, err := Open(ctx, Config{Path: path})
+	people, err := everybodyIn(ctx, Config{Path: path})
+	if errors.Is(err, ErrNewer) {
+		var unread error
+		if people, unread = everybodyIn(ctx, Config{Path: path, newer: true}); unread != nil {
+			return fmt.Errorf("names of people, which are nowhere else, cannot be read by this version: %w: %w", unread, err)
+		}
+		err = nil
+	}
 	if err != nil {
-		r.Unnamed = err
-		return nil
-	}
-	people, err := old.Everybody(ctx)
-	if err == nil {
-		err = old.shorten(ctx)
-	}
-	if err = errors.Join(err, old.Close()); err != nil {
 		r.Unnamed = err
 		return nil
 	}
 	r.People = len(people)
 	return s.Admit(ctx, people)
+}
+
+// everybodyIn are the people of a store that is to be replaced.
+func everybodyIn(ctx context.Context, cfg Config) ([]Acquaintance, error) {
+	old, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	people, err := old.Everybody(ctx)
+	if err == nil {
+		err = old.shorten(ctx)
+	}
+	return people, errors.Join(err, old.Close())
 }
 
 // remove removes a store's files.

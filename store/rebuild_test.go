@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -110,6 +111,50 @@ func TestRebuild(t *testing.T) {
 	last := open(t, path)
 	if p, err := last.Person(t.Context(), storetest.Ref("user1")); err != nil || p.Name != "" {
 		t.Errorf("Person = %+v, %v; want no name", p, err)
+	}
+}
+
+// TestRebuildOverNewer: after a rollback the store is of a newer version. It is made anew with the people in it; where they cannot be read
+// it is left alone, for nothing else has their names.
+func TestRebuildOverNewer(t *testing.T) {
+	l, dir := keep(t, storetest.Origin, storetest.Generate(25, 50)...)
+	from, err := store.FromFolder(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := func(change string) string {
+		path := filepath.Join(t.TempDir(), "store.db")
+		s := open(t, path)
+		if err := errors.Join(s.Remember(t.Context(), storetest.Ref("user1"), "eve", time.Now()), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+		db := raw(t, path)
+		if _, err := db.Exec(change + "; PRAGMA user_version=1000"); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	path := newer("ALTER TABLE people ADD COLUMN department TEXT")
+	r, err := store.Rebuild(t.Context(), path, from, nil, time.Now())
+	if err != nil || r.Entries != l.Size() || r.People != 1 || r.Unnamed != nil {
+		t.Fatalf("Rebuild over a newer one = %+v, %v; want its one person", r, err)
+	}
+	if p, err := open(t, path).Person(t.Context(), storetest.Ref("user1")); err != nil || p.Name != "eve" {
+		t.Errorf("Person = %+v, %v; want eve", p, err)
+	}
+	path = newer("ALTER TABLE people RENAME TO persons")
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := store.Rebuild(t.Context(), path, from, nil, time.Now()); !errors.Is(err, store.ErrNewer) {
+		t.Errorf("Rebuild over one whose people cannot be read = %+v, %v; want ErrNewer", r, err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the newer store was changed: %v", err)
 	}
 }
 

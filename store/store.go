@@ -49,6 +49,9 @@ type Config struct {
 	Path string
 	// ReadOnly opens only what is there, for questions.
 	ReadOnly bool
+
+	// newer lets a store of a newer version be opened as it is. Rebuild alone does, for the people in it.
+	newer bool
 }
 
 // Store is an open store. It is safe for many goroutines: one connection writes, others read and never wait for it.
@@ -89,14 +92,14 @@ func open(ctx context.Context, cfg Config) (*Store, error) {
 		if s.write, err = connect(path, "rwc", 1); err != nil {
 			return nil, err
 		}
-		if err := s.migrate(ctx); err != nil {
+		if err := s.migrate(ctx); err != nil && !(cfg.newer && errors.Is(err, ErrNewer)) {
 			return nil, errors.Join(explain(err), s.Close())
 		}
 	}
 	if s.read, err = connect(path, "ro", max(4, runtime.NumCPU())); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	if err := s.current(ctx); err != nil {
+	if err := s.current(ctx); err != nil && !(cfg.newer && errors.Is(err, ErrNewer)) {
 		return nil, errors.Join(explain(err), s.Close())
 	}
 	return s, nil

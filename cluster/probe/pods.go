@@ -139,7 +139,7 @@ func (r *run) network(ctx context.Context) *corev1.Pod {
 	}
 	r.set("network", Proven, "reached %s", open)
 	r.closed("metadata", metadata[:], reached)
-	r.closed("egress", r.Outside, reached)
+	r.egress(ctx, reached)
 	if ready != nil {
 		r.set("cross-tenant", NotProven, "%v", ready)
 	} else {
@@ -167,6 +167,21 @@ func (r *run) closed(probe string, targets []string, reached map[string]bool) {
 		r.set(probe, NotProven, "no address was named; fix: --outside HOST:PORT of something that answers outside")
 	default:
 		r.set(probe, Proven, "no connection within %v to %s", reachTime, strings.Join(targets, ", "))
+	}
+}
+
+// egress says whether the pod reached what lies outside. Of what answers this machine neither, it shows nothing that the pod did not.
+func (r *run) egress(ctx context.Context, reached map[string]bool) {
+	r.closed("egress", r.Outside, reached)
+	var silent []string
+	here := answering(ctx, r.Outside)
+	for _, target := range r.Outside {
+		if !here[target] && !reached[target] {
+			silent = append(silent, target)
+		}
+	}
+	if len(silent) > 0 && r.report.state("egress") == Proven {
+		r.set("egress", NotProven, "%s answers this machine neither, so that the pod got no connection shows nothing; fix: --outside with what answers here", strings.Join(silent, ", "))
 	}
 }
 

@@ -68,7 +68,8 @@ type Config struct {
 	Image string
 	// Namespace is that of a tenant; Other that of another one.
 	Namespace, Other string
-	// Outside are addresses host:port outside the cluster that answer somebody who may reach them, and that no policy opens.
+	// Outside are addresses IP:port outside the cluster that answer whoever calls Verify, and that no policy opens. A name would show what the
+	// cluster's DNS knows, and not where packets go.
 	Outside []string
 	// Open is an address host:port that pods must reach; "" is that of the cluster's DNS.
 	Open string
@@ -139,6 +140,16 @@ func (r *Report) set(probe string, state State, format string, args ...any) {
 			r.Rows[i].State, r.Rows[i].Why = state, fmt.Sprintf(format, args...)
 		}
 	}
+}
+
+// state is what a row came to.
+func (r *Report) state(probe string) State {
+	for _, row := range r.Rows {
+		if row.Probe == probe {
+			return row.State
+		}
+	}
+	return NotProven
 }
 
 // Verify tries all rows on a cluster and keeps the report there. What cannot be tried is a row, not an error.

@@ -63,6 +63,41 @@ func TestClosed(t *testing.T) {
 	}
 }
 
+// TestEgress: what answers nobody proves nothing. What the pod reached is broken, whoever else does.
+func TestEgress(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent := gone.Addr().String()
+	gone.Close()
+	there, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer there.Close()
+	answers := there.Addr().String()
+	for _, tc := range []struct {
+		outside []string
+		reached map[string]bool
+		want    State
+		says    string
+	}{
+		{[]string{answers}, map[string]bool{answers: false}, Proven, "no connection"},
+		{[]string{answers, silent}, map[string]bool{answers: false, silent: false}, NotProven, silent + " answers this machine neither"},
+		{[]string{answers, silent}, map[string]bool{answers: true, silent: false}, Broken, "reached " + answers},
+		{[]string{silent}, map[string]bool{silent: true}, Broken, "reached " + silent},
+	} {
+		r := &run{Config: Config{Outside: tc.outside}, report: &Report{Rows: Rows()}}
+		r.egress(t.Context(), tc.reached)
+		for _, row := range r.report.Rows {
+			if row.Probe == "egress" && (row.State != tc.want || !strings.Contains(row.Why, tc.says)) {
+				t.Errorf("%v of %v: %s, %s; want %s that says %q", tc.reached, tc.outside, row.State, row.Why, tc.want, tc.says)
+			}
+		}
+	}
+}
+
 // TestKept: a report counts on the cluster that it is of, for as long as it is good, and nothing that nobody knows passes.
 func TestKept(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)

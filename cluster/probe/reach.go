@@ -27,22 +27,7 @@ type said struct {
 // Reach tries to connect to each host:port by TCP, side by side, and writes which it reached to a file, which is the pod's last
 // word. It runs in a probe pod.
 func Reach(ctx context.Context, targets []string, file string) error {
-	out := said{Reached: map[string]bool{}}
-	var mu sync.Mutex // guards out
-	var all sync.WaitGroup
-	for _, target := range targets {
-		all.Go(func() {
-			c, err := (&net.Dialer{Timeout: reachTime}).DialContext(ctx, "tcp", target)
-			if err == nil {
-				_ = c.Close()
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			out.Reached[target] = err == nil
-		})
-	}
-	all.Wait()
-	text, err := json.Marshal(out)
+	text, err := json.Marshal(said{Reached: answering(ctx, targets)})
 	if err == nil && len(text) > maxSaid {
 		err = fmt.Errorf("%d targets are more than a pod can tell of", len(targets))
 	}
@@ -53,6 +38,26 @@ func Reach(ctx context.Context, targets []string, file string) error {
 		return fmt.Errorf("probe: %w", err)
 	}
 	return nil
+}
+
+// answering says which of some host:port take a connection by TCP, tried side by side.
+func answering(ctx context.Context, targets []string) map[string]bool {
+	out := map[string]bool{}
+	var mu sync.Mutex // guards out
+	var all sync.WaitGroup
+	for _, target := range targets {
+		all.Go(func() {
+			c, err := (&net.Dialer{Timeout: reachTime}).DialContext(ctx, "tcp", target)
+			if err == nil {
+				_ = c.Close()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out[target] = err == nil
+		})
+	}
+	all.Wait()
+	return out
 }
 
 // Listen takes connections and closes them until ctx ends. It runs in a probe pod.

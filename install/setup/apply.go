@@ -44,10 +44,15 @@ func Open(on *rest.Config, now func() time.Time, say func(format string, args ..
 	return &Installer{Say: say, Now: now, client: c}, nil
 }
 
-// Apply applies objects, in order, by server-side apply. Fields that others set are taken over, for the chart says how Ringfence runs.
+// Apply applies objects, in order, by server-side apply, and then removes what is Stale. Fields that others set are taken over, for the chart
+// says how Ringfence runs. Where something is refused, as a right of a new release, no process is started or changed.
 func (i *Installer) Apply(ctx context.Context, objects []*unstructured.Unstructured) error {
 	var faults []error
-	for _, o := range objects {
+	for _, o := range objects { // processes come last
+		if len(faults) > 0 && o.GetKind() == deployments.Kind {
+			faults = append(faults, errors.New("processes are left as they are: they would run without it"))
+			break
+		}
 		err := i.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o.DeepCopy()), client.ForceOwnership, client.FieldOwner(owner))
 		if apimeta.IsNoMatchError(err) {
 			err = fmt.Errorf("%w; fix: install what serves this kind first, or leave it out with the values", err)
@@ -58,7 +63,14 @@ func (i *Installer) Apply(ctx context.Context, objects []*unstructured.Unstructu
 		}
 		i.Say("applied %s %s", o.GetKind(), o.GetName())
 	}
-	return errors.Join(faults...)
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	stale, err := i.stale(ctx, objects)
+	if err != nil {
+		return err
+	}
+	return i.remove(ctx, stale)
 }
 
 // errNotYet begins what is still awaited.

@@ -40,6 +40,8 @@ type Plan struct {
 	// Objects are applied by the installer. Kept are made by Ringfence itself, once it runs, and put back where somebody changes them.
 	Objects []Planned `json:"objects"`
 	Kept    []Planned `json:"kept"`
+	// Removed are objects that the installer takes away: see Stale. Nil where no cluster was asked.
+	Removed []Planned `json:"removed,omitempty"`
 	// Rights are those of Ringfence's account.
 	Rights []Right `json:"rights"`
 	// Doors say what carries each control, and what fills in.
@@ -102,7 +104,11 @@ func Ask(_ context.Context, on *rest.Config) (Server, error) {
 	if err != nil {
 		return Server{}, fmt.Errorf("ask the cluster for its version: %w; fix: check --kubeconfig, or plan without a cluster with --kube-version", err)
 	}
-	s, err := ServerOf(info.GitVersion)
+	text := info.GitVersion
+	if info.EmulationMinor != "" { // what it serves and compiles is of that version
+		text = info.EmulationMajor + "." + info.EmulationMinor
+	}
+	s, err := ServerOf(text)
 	if err != nil {
 		return s, err
 	}
@@ -129,6 +135,7 @@ func New(on Server, cat *control.Catalogue, objects []*unstructured.Unstructured
 		p.Objects = append(p.Objects, Planned{o.GetKind(), o.GetNamespace(), o.GetName(), o.GetAnnotations()[AnnotationWhy]})
 	}
 	p.Kept, err = kept(on, cat)
+	p.Kept = append(append(p.Kept, keptByTenant()...), keptReports(rights)...)
 	return p, err
 }
 
@@ -193,11 +200,13 @@ func kept(on Server, cat *control.Catalogue) (all []Planned, err error) {
 		all = append(all, Planned{"ValidatingAdmissionPolicy", "", b.Policy.Name, "rules of the catalogue; made once there is a Platform"},
 			Planned{"ValidatingAdmissionPolicyBinding", "", b.Binding.Name, "puts them in force; made once every namespace has its Guard"})
 	}
-	door := bundle.NativeDoor
+	door, fills := bundle.NativeDoor, "has the webhook write digests for tags, where the Platform asks for it"
 	if !on.fills {
-		door = bundle.WebhookDoor
-		all = append(all, Planned{"MutatingWebhookConfiguration", "", "ringfence-mutation", "has the webhook fill in: this server has no native policies that do"})
+		door, fills = bundle.WebhookDoor, "has the webhook fill in: this server has no native policies that do"
 	}
+	all = append(all, Planned{"MutatingWebhookConfiguration", "", "ringfence-mutation", fills},
+		Planned{"ValidatingWebhookConfiguration", "", "ringfence", "has the webhook judge what no native policy can carry; made where a control wants it"},
+		Planned{"ValidatingWebhookConfiguration", "", "ringfence-canary", "shows that API servers reach the webhook, before it is asked anything else"})
 	for _, o := range append(bundle.Copied(cat, nil, door), bundle.Defaulted(nil, door)...) {
 		all = append(all, Planned{kindOf(o), "", o.GetName(), "fills in what is absent, and tells of it"})
 	}
@@ -206,6 +215,35 @@ func kept(on Server, cat *control.Catalogue) (all []Planned, err error) {
 		Planned{"Lease", v1alpha1.SystemNamespace, Account, "of several replicas one writes"},
 		Planned{"ConfigMap", v1alpha1.SystemNamespace, "ringfence-webhook-trust", "certificates of replicas; no key is in it"},
 	), nil
+}
+
+// keptByTenant is what Ringfence makes for tenants, and for what people ask of it there.
+func keptByTenant() []Planned {
+	const each, asked = "each environment", "where it is asked for"
+	return []Planned{
+		{"Namespace", "", each, "made where it is not there; labels say whose it is, and Pod Security warns"},
+		{"ResourceQuota", each, "ringfence", "limits of the tenant"},
+		{"LimitRange", each, "ringfence", "limits of a container that states none"},
+		{"NetworkPolicy", each, tenant.BaselineName, "closed but for what is granted"},
+		{"CiliumNetworkPolicy", each, tenant.BaselineName, "the same where the network is Cilium's"},
+		{"ServiceAccount", each, defaultAccount, "the cluster makes it; pods that name no account get no token"},
+		{"RoleBinding", each, "ringfence-*", "rights of the tenant's groups and pipelines"},
+		{"ClusterRole", "", tenant.SightPrefix + "*", "people of a tenant find their namespaces"},
+		{"ClusterRoleBinding", "", tenant.SightPrefix + "*", "people of a tenant find their namespaces"},
+		{"ServiceAccount", asked, v1alpha1.ElevationPrefix + "*", "an elevation's, while it lasts"},
+		{"RoleBinding", asked, v1alpha1.ElevationPrefix + "*", "an elevation's rights, while it lasts"},
+		{"NetworkPolicy", asked, "ringfence-quarantine-*", "closes the network of a quarantined workload"},
+	}
+}
+
+// keptReports are the policy reports that Ringfence has a right to keep.
+func keptReports(rights []Right) (all []Planned) {
+	for _, kind := range made {
+		if slices.ContainsFunc(rights, func(r Right) bool { return r.Only != "" && r.Group == kind.Group }) {
+			all = append(all, Planned{kind.Kind, "", "ringfence-scan", "what is open, where the Platform asks for it"})
+		}
+	}
+	return all
 }
 
 // kindOf is the kind of an object that may not say it.

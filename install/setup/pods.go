@@ -19,7 +19,7 @@ import (
 func (i *Installer) hinders(ctx context.Context) error {
 	var claims corev1.PersistentVolumeClaimList
 	var pods corev1.PodList
-	ours := client.MatchingLabels{"app.kubernetes.io/name": Account}
+	ours := client.MatchingLabels{labelName: Account}
 	if err := errors.Join(i.client.List(ctx, &claims, client.InNamespace(v1alpha1.SystemNamespace), ours), i.client.List(ctx, &pods, client.InNamespace(v1alpha1.SystemNamespace), ours)); err != nil {
 		return fmt.Errorf("look at what keeps Ringfence from running: %w", err)
 	}

@@ -14,9 +14,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
+	"ringfence.dev/ringfence/cluster/probe"
 )
 
 const (
+	// labelName and labelPartOf are on every object of the chart, and on the pods of the processes.
+	labelName   = "app.kubernetes.io/name"
 	labelPartOf = "app.kubernetes.io/part-of"
 	prefix      = "ringfence.dev/"
 	// defaultAccount is the account of each namespace, which is the team's; of it only what Ringfence set goes.
@@ -59,7 +62,7 @@ var applied = [...]schema.GroupVersionKind{
 	{Group: "scheduling.k8s.io", Version: "v1", Kind: "PriorityClass"},
 }
 
-// alone are objects of Ringfence that are known by name: webhook configurations, which are removed first, and what replicas share.
+// alone are objects of Ringfence that are known by name: webhook configurations, which are removed first, and what replicas share or verify-cluster kept.
 func alone() (registrations, shared []*unstructured.Unstructured) {
 	const group = "admissionregistration.k8s.io/v1"
 	return []*unstructured.Unstructured{
@@ -68,6 +71,7 @@ func alone() (registrations, shared []*unstructured.Unstructured) {
 			reference(group, "MutatingWebhookConfiguration", "", "ringfence-mutation"),
 		}, []*unstructured.Unstructured{
 			reference("v1", "ConfigMap", v1alpha1.SystemNamespace, "ringfence-webhook-trust"),
+			reference("v1", "ConfigMap", v1alpha1.SystemNamespace, probe.ReportName),
 			reference("coordination.k8s.io/v1", "Lease", v1alpha1.SystemNamespace, Account),
 		}
 }
@@ -99,7 +103,7 @@ type Removal struct {
 func (i *Installer) Removal(ctx context.Context, evidence bool) (*Removal, error) {
 	r := &Removal{}
 	var err error
-	if r.deployments, err = i.list(ctx, schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, labelPartOf, Account); err != nil {
+	if r.deployments, err = i.list(ctx, deployments, v1alpha1.SystemNamespace, labelPartOf, Account); err != nil {
 		return nil, err
 	}
 	registrations, shared := alone()
@@ -107,7 +111,7 @@ func (i *Installer) Removal(ctx context.Context, evidence bool) (*Removal, error
 		return nil, err
 	}
 	for n, kind := range made {
-		found, err := i.list(ctx, kind, v1alpha1.LabelManagedBy, v1alpha1.ManagedBy)
+		found, err := i.list(ctx, kind, "", v1alpha1.LabelManagedBy, v1alpha1.ManagedBy)
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +125,7 @@ func (i *Installer) Removal(ctx context.Context, evidence bool) (*Removal, error
 		return nil, err
 	}
 	for _, kind := range applied {
-		found, err := i.list(ctx, kind, labelPartOf, Account)
+		found, err := i.list(ctx, kind, v1alpha1.SystemNamespace, labelPartOf, Account)
 		if err != nil {
 			return nil, err
 		}
@@ -149,7 +153,7 @@ func (r *Removal) keep(evidence bool) (kept bool) {
 		if stays {
 			kept = true
 			r.Kept = append(r.Kept, Planned{o.GetKind(), o.GetNamespace(), o.GetName(), "the ledger, and the key that signs it; --delete-evidence deletes it, for ever"},
-				Planned{"Namespace", "", v1alpha1.SystemNamespace, "the ledger lies in it"})
+				Planned{"Namespace", "", v1alpha1.SystemNamespace, "the ledger lies in it, and what the bank made there, as Secrets"})
 		}
 		return stays
 	})
@@ -171,7 +175,7 @@ func (r *Removal) tell() {
 	}
 	add("limits, network baseline and rights of tenants", r.ours)
 	add("labels and annotations of ringfence.dev are taken off; the namespace and what runs there stay", r.namespaces)
-	add("shared by the processes", r.theirs)
+	add("shared by the processes, or kept for verify-cluster", r.theirs)
 	add("the installation itself", r.chart)
 }
 
@@ -244,15 +248,17 @@ func (i *Installer) optional(err error) error {
 	return err
 }
 
-// list are the objects of a kind with a label.
-func (i *Installer) list(ctx context.Context, kind schema.GroupVersionKind, label, value string) (all []*unstructured.Unstructured, err error) {
+// list are the objects of a kind with a label: in a namespace, "" for every one, or outside of all, as the kind is.
+func (i *Installer) list(ctx context.Context, kind schema.GroupVersionKind, namespace, label, value string) (all []*unstructured.Unstructured, err error) {
 	found := &unstructured.UnstructuredList{}
 	found.SetGroupVersionKind(kind)
-	if err := i.optional(i.client.List(ctx, found, client.MatchingLabels{label: value})); err != nil {
+	if err := i.optional(i.client.List(ctx, found, client.InNamespace(namespace), client.MatchingLabels{label: value})); err != nil {
 		return nil, fmt.Errorf("list %s: %w", kind.Kind, err)
 	}
 	for _, o := range found.Items {
-		all = append(all, reference(kind.GroupVersion().String(), kind.Kind, o.GetNamespace(), o.GetName()))
+		one := reference(kind.GroupVersion().String(), kind.Kind, o.GetNamespace(), o.GetName())
+		one.SetManagedFields(o.GetManagedFields())
+		all = append(all, one)
 	}
 	return all, nil
 }

@@ -44,21 +44,42 @@ func (i *Installer) Remove(ctx context.Context, r *Removal) error {
 	return nil
 }
 
-// stopped waits until no process of Ringfence leads.
+// stopped waits until no process of Ringfence leads, and no pod of it runs: one that is still ending would put back what is removed.
 func (i *Installer) stopped(ctx context.Context) error {
-	holder := ""
+	runs := ""
 	err := wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
-		who, err := i.leader(ctx)
+		what, err := i.runs(ctx)
 		if ctx.Err() != nil {
-			return false, nil // the time is over; who led is known
+			return false, nil // the time is over; what ran is known
 		}
-		holder = who
-		return holder == "", err
+		runs = what
+		return runs == "", err
 	})
-	if holder != "" {
-		return fmt.Errorf("uninstall: %s still leads and would put back what is removed; stop that process", holder)
+	if runs != "" {
+		return fmt.Errorf("uninstall: %s and would put back what is removed; stop that process", runs)
 	}
 	return err
+}
+
+// runs says which process of Ringfence still leads or runs, "" for none. Whether one leads is told by this machine's clock, pods are not.
+func (i *Installer) runs(ctx context.Context) (string, error) {
+	leader, err := i.leader(ctx)
+	if err != nil {
+		return "", err
+	}
+	if leader != "" {
+		return leader + " still leads", nil
+	}
+	var pods corev1.PodList
+	if err := i.client.List(ctx, &pods, client.InNamespace(v1alpha1.SystemNamespace), client.MatchingLabels{labelName: Account}); err != nil {
+		return "", fmt.Errorf("list pods of Ringfence: %w", err)
+	}
+	for _, p := range pods.Items {
+		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+			return "pod " + p.Name + " still runs", nil
+		}
+	}
+	return "", nil
 }
 
 // remove deletes objects. A policy that was just deleted may refuse for a moment still.

@@ -9,7 +9,10 @@
 {{- if and .Values.api.enabled (not .Values.api.clients) }}{{ fail "api.clients: say who may connect, as CIDRs; a NetworkPolicy that lets in everybody is refused by a rule" }}{{ end -}}
 {{- if and .Values.images.enabled (not .Values.evidence.enabled) }}{{ fail "images.enabled needs evidence.enabled: reports and what follows of them lie on its volume" }}{{ end -}}
 {{- if and .Values.images.enabled (not .Values.doors.pushTokenSecret) (not .Values.api.enabled) }}{{ fail "images.enabled needs doors.pushTokenSecret or api.enabled: pipelines show a token to send a report" }}{{ end -}}
+{{- if and .Values.images.trivyOperator (not .Values.images.enabled) }}{{ fail "images.trivyOperator needs images.enabled: it gives a right to read reports, which nothing would read" }}{{ end -}}
+{{- if and .Values.priorityClass.create (hasPrefix "system-" .Values.priorityClass.name) }}{{ fail (printf "priorityClass.create makes a class of Ringfence's own; %s is the cluster's; fix: another name, or create: false" .Values.priorityClass.name) }}{{ end -}}
 {{- if and .Values.registries.signatures (not .Values.images.enabled) (not (contains "--image-facts" (join " " .Values.extraArgs))) }}{{ fail "registries.signatures needs images.enabled, or --image-facts=FOLDER in extraArgs: what registries show is kept there" }}{{ end -}}
+{{- range $key, $_ := .Values.labels }}{{ if regexMatch "^(app\\.kubernetes\\.io/(name|part-of|component|managed-by)$|pod-security\\.kubernetes\\.io/|([A-Za-z0-9.-]+\\.)?ringfence\\.dev/)" $key }}{{ fail (printf "labels: leave out %s: Ringfence finds its own objects by it, or its namespace is guarded by it" $key) }}{{ end }}{{ end -}}
 {{- if and .Values.certManager.enabled (not .Values.certManager.issuer.name) }}{{ fail "certManager.enabled needs certManager.issuer.name" }}{{ end -}}
 {{- end -}}
 

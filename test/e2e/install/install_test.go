@@ -321,6 +321,7 @@ func TestInstall(t *testing.T) {
 	ringfencetest.Eventually(t, "the canary to prove the rules", func() error { return ringfencetest.InForce(t.Context(), b.admin, "Proven") })
 	sufficient(t)
 	minimal(t, b.admin)
+	b.planned(t)
 	b.upgrades(t)
 	b.verifies(t)
 	sufficient(t)
@@ -384,8 +385,8 @@ func (b *bed) complaints() (out string) {
 var unused = map[string]string{
 	"ringfence.dev tenants get":                                      "people of tenants are given it, and nobody can give what he has not",
 	"admissionregistration.k8s.io validatingwebhookconfigurations *": "the webhook judges nothing by default: test/e2e/admission",
-	"admissionregistration.k8s.io mutatingwebhookconfigurations *":   "this server fills in by itself: test/e2e/mutation",
-	" configmaps get":    "replicas share authorities where a webhook is registered: test/e2e/admission",
+	"admissionregistration.k8s.io mutatingwebhookconfigurations *":   "this server fills in by itself: TestOlder",
+	" configmaps get":    "replicas share authorities where a webhook is registered: TestOlder",
 	" configmaps update": "likewise",
 	"admissionregistration.k8s.io validatingadmissionpolicies get":          "where the cache is behind: policy/bundle",
 	"admissionregistration.k8s.io validatingadmissionpolicies delete":       "a release with fewer groups: policy/bundle",
@@ -435,17 +436,7 @@ func minimal(t *testing.T, admin client.Client) {
 
 // superfluous are the rights that were not used so far.
 func superfluous(rights []setup.Right, admin client.Client) (faults []error) {
-	used := map[string]bool{}
-	for _, e := range events.all() {
-		if e.ObjectRef == nil {
-			continue
-		}
-		resource := e.ObjectRef.Resource
-		if e.ObjectRef.Subresource != "" {
-			resource += "/" + e.ObjectRef.Subresource
-		}
-		used[strings.Join([]string{e.ObjectRef.APIGroup, resource, e.Verb}, " ")] = true
-	}
+	used := usedIn(events.all())
 	for _, r := range rights {
 		for _, resource := range r.Resources {
 			if _, err := admin.RESTMapper().KindsFor(schema.GroupVersionResource{Group: r.Group, Resource: strings.Split(resource, "/")[0]}); err != nil || strings.Contains(r.Why, "dry runs") {
@@ -461,6 +452,22 @@ func superfluous(rights []setup.Right, admin client.Client) (faults []error) {
 		}
 	}
 	return faults
+}
+
+// usedIn are the rights that requests used: group, resource and verb.
+func usedIn(all []event) map[string]bool {
+	used := map[string]bool{}
+	for _, e := range all {
+		if e.ObjectRef == nil {
+			continue
+		}
+		resource := e.ObjectRef.Resource
+		if e.ObjectRef.Subresource != "" {
+			resource += "/" + e.ObjectRef.Subresource
+		}
+		used[strings.Join([]string{e.ObjectRef.APIGroup, resource, e.Verb}, " ")] = true
+	}
+	return used
 }
 
 // sufficient: nothing that Ringfence asked for was forbidden by RBAC.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,10 +67,11 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// fresh starts another cluster for a test: on one that Ringfence has left stand the namespaces of its tenants, which nobody's Tenant takes over.
-func fresh(t *testing.T) {
+// fresh starts another cluster for a test, with more flags: on one that Ringfence has left stand the namespaces of its tenants, which nobody's
+// Tenant takes over.
+func fresh(t *testing.T, flags ...string) {
 	t.Helper()
-	own, err := clustertest.Start(audited...)
+	own, err := clustertest.Start(slices.Concat(audited, flags)...)
 	if err != nil {
 		t.Fatal(err)
 	}
