@@ -57,7 +57,7 @@ looked at: that is unknown, never clean.`,
 	flags.DurationVar(&o.query.Since, "since", time.Hour, "how far back to look, for instance 10m")
 	flags.StringVarP(&o.query.Namespace, "namespace", "n", "", "only this namespace")
 	flags.StringVar(&o.query.Control, "control", "", "only this control, for instance RF-WL-01")
-	flags.StringVar(&o.query.Tenant, "tenant", "", "only the namespaces <tenant>-<environment> of this tenant")
+	flags.StringVar(&o.query.Tenant, "tenant", "", "only the namespaces of this tenant")
 	flags.StringVar(&o.query.Request, "request", "", "only the request with this id: the one at the end of a webhook's refusal, or an audit event's auditID (the header Audit-Id of kubectl -v=8)")
 	flags.IntVar(&o.limit, "limit", 1000, "how many at most, the newest")
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json; of what lies in the cluster policyreport or openreports too")
