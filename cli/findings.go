@@ -77,7 +77,7 @@ func nobodyAt(dir string) error {
 func findings(ctx context.Context, env Env, o findingsOptions) error {
 	reported := o.output == "policyreport" || o.output == "openreports"
 	if o.output != "text" && o.output != "json" && !reported {
-		return usagef("ringfence findings", "-o %q: want text or json", finding.Value(o.output))
+		return usagef("ringfence findings", "-o %q: want text, json, policyreport or openreports", finding.Value(o.output))
 	}
 	if reported && o.query.Source != record.SourceScan {
 		return usagef("ringfence findings", "-o %s is of what lies in the cluster; add --open, --waived or --closed", o.output)
