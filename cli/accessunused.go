@@ -139,8 +139,18 @@ func addRights(ctx context.Context, env Env, paths []string, review *rights.Revi
 	return found, faults
 }
 
-// useRights reads a file of audit events, a line at a time, however long it is. Lines that are no event are counted.
+// useRights takes up the requests of a file of audit events that were granted.
 func useRights(ctx context.Context, name string, env Env, review *rights.Review) (faults []error) {
+	return eachRequest(ctx, env, name, func(e auditlog.Event) {
+		if e.ResponseStatus.Code < 400 {
+			review.Use(requestOf(e))
+		}
+	})
+}
+
+// eachRequest reads a file of audit events, a line at a time, however long it is, and gives out those of requests that were answered. Lines that are no
+// event are counted.
+func eachRequest(ctx context.Context, env Env, name string, take func(auditlog.Event)) (faults []error) {
 	file, err := input{name: name}.open(env.Stdin)
 	if err != nil {
 		return []error{err}
@@ -159,8 +169,8 @@ func useRights(ctx context.Context, name string, env Env, review *rights.Review)
 					if first == nil {
 						first = fault
 					}
-				case e.Stage == "ResponseComplete" && e.ResponseStatus != nil && e.ResponseStatus.Code < 400:
-					review.Use(requestOf(e))
+				case e.Stage == "ResponseComplete" && e.ResponseStatus != nil:
+					take(e)
 				}
 			})
 		}

@@ -57,7 +57,7 @@ looked at: that is unknown, never clean.`,
 	flags.DurationVar(&o.query.Since, "since", time.Hour, "how far back to look, for instance 10m")
 	flags.StringVarP(&o.query.Namespace, "namespace", "n", "", "only this namespace")
 	flags.StringVar(&o.query.Control, "control", "", "only this control, for instance RF-WL-01")
-	flags.StringVar(&o.query.Tenant, "tenant", "", "only the namespaces <tenant>-<environment> of this tenant")
+	flags.StringVar(&o.query.Tenant, "tenant", "", "only the namespaces of this tenant")
 	flags.StringVar(&o.query.Request, "request", "", "only the request with this id: the one at the end of a webhook's refusal, or an audit event's auditID (the header Audit-Id of kubectl -v=8)")
 	flags.IntVar(&o.limit, "limit", 1000, "how many at most, the newest")
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json; of what lies in the cluster policyreport or openreports too")
@@ -77,7 +77,7 @@ func nobodyAt(dir string) error {
 func findings(ctx context.Context, env Env, o findingsOptions) error {
 	reported := o.output == "policyreport" || o.output == "openreports"
 	if o.output != "text" && o.output != "json" && !reported {
-		return usagef("ringfence findings", "-o %q: want text or json", finding.Value(o.output))
+		return usagef("ringfence findings", "-o %q: want text, json, policyreport or openreports", finding.Value(o.output))
 	}
 	if reported && o.query.Source != record.SourceScan {
 		return usagef("ringfence findings", "-o %s is of what lies in the cluster; add --open, --waived or --closed", o.output)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
+	"ringfence.dev/ringfence/detect/auditlog"
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/observe"
@@ -25,6 +27,7 @@ type observeOptions struct {
 	checkOptions
 	secrets, rights bool
 	format, propose string
+	audit           []string
 }
 
 func newObserve(env Env) *cobra.Command {
@@ -36,6 +39,8 @@ controls on; which images run by tag or from public registries; who holds which 
 
 It only lists. --rbac prints the ClusterRole that it needs, which has no other verb, and no right to Secrets: with --secrets
 they are judged too, by name and type alone, which needs the right to list them. What cannot be read is named as not observed.
+
+--audit FILE reads audit events too, as the API server writes them, one a line: who went into pods, and what is forbidden today.
 
 --propose FILE writes a Platform to begin with, under which nothing that was seen is refused. Give it to a second run with
 --platform: controls that compare with it are judged then. ringfence tenant adopt proposes the Tenants.
@@ -50,6 +55,7 @@ Exit codes: 0 observed, whatever was found; 2 the cluster cannot be read at all,
 	flags.StringArrayVar(&o.platform, "platform", nil, "`FILE|DIR` with Platform and Tenant objects (default the cluster's own, if it has any); may be repeated")
 	flags.StringVarP(&o.format, "output", "o", "text", "text or json")
 	flags.StringVar(&o.propose, "propose", "", "write a Platform to begin with to `FILE`, which must not exist")
+	flags.StringArrayVar(&o.audit, "audit", nil, "a `FILE` of audit events; may be given again")
 	flags.BoolVar(&o.secrets, "secrets", false, "judge Secrets too, by name and type")
 	flags.BoolVar(&o.rights, "rbac", false, "print the ClusterRole that it needs, and do nothing else")
 	return cmd
@@ -71,6 +77,11 @@ func takeStock(ctx context.Context, env Env, o observeOptions) error {
 	if _, err := os.Lstat(o.propose); o.propose != "" && err == nil {
 		return usagef("ringfence observe", "--propose %s: it exists; name another file, nothing is written over", finding.Value(o.propose))
 	}
+	for _, name := range o.audit {
+		if _, err := os.Stat(name); err != nil && name != "-" {
+			return usagef("ringfence observe", "--audit %s: %s; want a file of audit events", finding.Value(name), finding.Clean(err.Error()))
+		}
+	}
 	stock, seen := observe.New(), &report.Report{Time: env.Now()}
 	o.cluster.asked, o.cluster.seen, o.cluster.withoutSecrets = true, stock.Add, !o.secrets
 	quiet := env
@@ -81,7 +92,13 @@ func takeStock(ctx context.Context, env Env, o observeOptions) error {
 	if seen.Interrupted {
 		return &exitError{finding.ExitUsage, fmt.Errorf("observe cluster %s: interrupted; nothing was written", seen.Cluster)}
 	}
-	r := stock.Report(seen.Cluster, env.Now(), observedRules(cat, o, seen), unseen(o, seen))
+	notObserved := unseen(o, seen)
+	for _, name := range o.audit {
+		for _, fault := range eachRequest(ctx, env, name, func(e auditlog.Event) { stock.Ask(observedRequest(e)) }) {
+			notObserved = append(notObserved, "audit events: "+fault.Error())
+		}
+	}
+	r := stock.Report(seen.Cluster, env.Now(), observedRules(cat, o, seen), notObserved)
 	if r.Objects == 0 {
 		return &exitError{finding.ExitUsage, fmt.Errorf("observe cluster %s: nothing was seen: %s", seen.Cluster, strings.Join(r.NotObserved, "; "))}
 	}
@@ -130,11 +147,20 @@ func unseen(o observeOptions, seen *report.Report) (why []string) {
 	if !o.secrets {
 		why = append(why, "Secrets: not asked for; --secrets judges them by name and type")
 	}
-	why = append(why, "refusals, and what is done through exec and port-forward: no audit stream was read")
+	if len(o.audit) == 0 {
+		why = append(why, "what is done through exec and port-forward, and what is forbidden today: no audit events were given; --audit FILE reads them")
+	}
+	why = append(why, "requests: what came and went was not judged; only what is there was")
 	for _, f := range seen.Faults {
 		why = append(why, f.Message)
 	}
 	return why
+}
+
+// observedRequest is what a stock needs of an event.
+func observedRequest(e auditlog.Event) observe.Request {
+	q := requestOf(e)
+	return observe.Request{Time: q.Time, User: q.User, Namespace: q.Namespace, Resource: q.Resource, Subresource: q.Subresource, Refused: e.ResponseStatus.Code == http.StatusForbidden}
 }
 
 // observerRole is the ClusterRole with exactly what is listed.

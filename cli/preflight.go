@@ -174,7 +174,7 @@ func (o preflightOptions) ask(ctx context.Context, env Env, cat *control.Catalog
 	}
 	told := rollout.Seen{Cluster: seen.Cluster, At: env.Now(), Action: o.action, Scope: o.scope, Requests: f.requests(ctx, env)}
 	for _, c := range cat.Controls {
-		told.Rules = append(told.Rules, rollout.Rule{ID: c.ID, Title: c.Title, Severity: c.Severity, Unjudged: seen.Unjudged[c.ID]})
+		told.Rules = append(told.Rules, rollout.Rule{ID: c.ID, Title: c.Title, Severity: c.Severity, Unjudged: seen.Unjudged[c.ID], Unrecorded: len(f.unrecorded(c.ID))})
 	}
 	for _, fault := range seen.Faults {
 		if !strings.HasPrefix(fault.Message, "nothing was found to judge") { // then nothing breaks
@@ -263,7 +263,9 @@ func (f *flight) requests(ctx context.Context, env Env) rollout.Requests {
 			break
 		}
 	}
-	out.Unrecorded = f.unrecorded()
+	if len(f.ids) == 1 {
+		out.Unrecorded = f.unrecorded(f.ids[0])
+	}
 	return out
 }
 
@@ -284,17 +286,14 @@ func howFar(out *rollout.Requests, answer record.Answer) {
 	}
 }
 
-// unrecorded are the tenants' namespaces where the one control that is asked for only audits, of which natively nothing is recorded.
-func (f *flight) unrecorded() []string {
-	if len(f.ids) != 1 {
-		return nil
-	}
+// unrecorded are the tenants' namespaces where a control only audits, of which natively nothing is recorded.
+func (f *flight) unrecorded(id string) []string {
 	found := map[string]bool{}
 	for i := range f.after.tenants {
 		t := &f.after.tenants[i]
 		for _, env := range t.Spec.Environments {
 			s := finding.Subject{Namespace: tenant.NamespaceOf(t, env)}
-			if action(f.was, s, f.ids[0]) == finding.Audit && action(f.after, s, f.ids[0]) == finding.Deny {
+			if action(f.was, s, id) == finding.Audit && action(f.after, s, id) == finding.Deny {
 				found[s.Namespace] = true
 			}
 		}

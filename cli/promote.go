@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,10 +56,13 @@ be decided what would break.`,
 		Example: "  ringfence control promote RF-WL-08 --to Deny --ring early\n  ringfence control promote RF-WL-08 --to Deny --insist --reason \"the vendor moves on Friday\" --ticket CHG-4711\n  ringfence control promote RF-WL-08 --approve",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.due {
-				if len(args) > 0 || o.action != "" || o.insist || o.approve || o.scope != (rollout.Scope{}) {
+				if len(args) > 0 || o.action != "" || o.insist || o.approve || o.scope != (rollout.Scope{}) || changed(cmd, "grace", "days", "reason", "ticket") {
 					return usagef(cmd.CommandPath(), "--due: the Platform says which controls, rings and days; leave all else out")
 				}
 				return promoteDue(cmd.Context(), env, o)
+			}
+			if o.approve && changed(cmd, "grace") {
+				return usagef(cmd.CommandPath(), "--approve: the grace is the one that was asked for; leave it out")
 			}
 			return promote(cmd.Context(), env, o, cmd.CommandPath(), args)
 		},
@@ -73,6 +77,11 @@ be decided what would break.`,
 	flags.StringVar(&o.ticket, "ticket", "", "with --insist: the bank's record of the decision")
 	flags.DurationVar(&o.grace, "grace", promotionGrace, "how long controllers may make pods of workloads that were there before; 0 is not at all")
 	return cmd
+}
+
+// changed reports whether one of some flags was given.
+func changed(cmd *cobra.Command, flags ...string) bool {
+	return slices.ContainsFunc(flags, func(name string) bool { return cmd.Flags().Changed(name) })
 }
 
 // validate says what is wrong with the flags.
@@ -171,7 +180,7 @@ func insist(ctx context.Context, env Env, o promoteOptions, d *desk.Desk, platfo
 	if err != nil {
 		return answered(err)
 	}
-	step.Insisted = &v1alpha1.Insistence{Reason: o.reason, Ticket: o.ticket, Breaks: broken(r), Requester: who.Name, RequesterObject: who.Object}
+	step.Insisted = &v1alpha1.Insistence{Reason: o.reason, Ticket: o.ticket, Breaks: broken(r), Unknown: unknown(r), Requester: who.Name, RequesterObject: who.Object}
 	after, err := rollout.Ask(platform, step, env.Now())
 	if err != nil {
 		return err
@@ -186,7 +195,16 @@ func insist(ctx context.Context, env Env, o promoteOptions, d *desk.Desk, platfo
 // broken is how much a preflight names, as a Platform notes it.
 func broken(r rollout.Report) int32 { return int32(min(r.Broken(), 1<<30)) }
 
-// approve makes the step that another person insists on, where no more would break than that person was shown.
+// unknown is how much a preflight could not read or decide.
+func unknown(r rollout.Report) int32 {
+	n := len(r.NotObserved) + r.Undecided + len(r.Unjudged())
+	if !r.Requests.Observed {
+		n++
+	}
+	return int32(min(n, 1<<30))
+}
+
+// approve makes the step that another person insists on, where no more would break than that person was shown, and no more is unknown.
 func approve(ctx context.Context, env Env, o promoteOptions, d *desk.Desk, cut *control.Catalogue, platform *v1alpha1.Platform) error {
 	who, err := d.Who(ctx)
 	if err != nil {
@@ -202,11 +220,12 @@ func approve(ctx context.Context, env Env, o promoteOptions, d *desk.Desk, cut *
 	if err != nil {
 		return err
 	}
-	if found := broken(r); found > step.Insisted.Breaks {
+	if found, blind := broken(r), unknown(r); found > step.Insisted.Breaks || blind > step.Insisted.Unknown {
 		if _, err := io.WriteString(env.Stdout, r.Text(shownBreaks)); err != nil {
 			return err
 		}
-		return &exitError{finding.ExitRefused, fmt.Errorf("%s is not promoted: %d would break, and it was asked for when %d would; have it asked for again, or the rest mended", id, found, step.Insisted.Breaks)}
+		return &exitError{finding.ExitRefused, fmt.Errorf("%s is not promoted: %d would break and %d could not be read, observed or decided, and it was asked for when these were %d and %d; have it asked for again, or the rest mended",
+			id, found, blind, step.Insisted.Breaks, step.Insisted.Unknown)}
 	}
 	if platform, err = unchanged(ctx, d, platform); err != nil {
 		return err

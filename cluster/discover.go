@@ -56,6 +56,18 @@ func root(group, version string) string {
 	return "/apis/" + group + "/" + version
 }
 
+// Unasked is a part of the API that could not be asked about: whether the kinds of its group are served is not known.
+type Unasked struct {
+	Group string
+	Err   error
+}
+
+// Error implements error.
+func (u *Unasked) Error() string { return u.Err.Error() }
+
+// Unwrap is the fault itself.
+func (u *Unasked) Unwrap() error { return u.Err }
+
 // discovery is what is known of what the server serves.
 type discovery struct {
 	*Cluster
@@ -66,8 +78,7 @@ type discovery struct {
 }
 
 // Resources are those of the kinds that the server serves, each once and in order: at the kind's version, or where it has
-// none of its own at the one the server prefers. Each fault is a part of the API that cannot be asked about. The error says
-// that nothing can be.
+// none of its own at the one the server prefers. Each fault is an Unasked. The error says that nothing can be asked.
 func (c *Cluster) Resources(ctx context.Context, kinds []control.Kind) (resources []Resource, faults []error, err error) {
 	d := &discovery{Cluster: c, groups: map[string][]string{"": {"v1"}}, served: map[string][]metav1.APIResource{}, broken: map[string]bool{}}
 	var list metav1.APIGroupList
@@ -103,7 +114,7 @@ func (d *discovery) resource(ctx context.Context, kind control.Kind) (*Resource,
 		}
 		at := root(kind.APIGroup, version)
 		if _, known := d.served[at]; !known && !d.broken[at] {
-			if err := d.ask(ctx, at); err != nil {
+			if err := d.ask(ctx, kind.APIGroup, at); err != nil {
 				return nil, err
 			}
 		}
@@ -118,7 +129,7 @@ func (d *discovery) resource(ctx context.Context, kind control.Kind) (*Resource,
 }
 
 // ask asks what a version of a group serves.
-func (d *discovery) ask(ctx context.Context, at string) error {
+func (d *discovery) ask(ctx context.Context, group, at string) error {
 	var list metav1.APIResourceList
 	err := d.read(ctx, at, &list)
 	r := (*refusal)(nil)
@@ -129,7 +140,7 @@ func (d *discovery) ask(ctx context.Context, at string) error {
 		return err
 	default:
 		d.broken[at] = true
-		d.faults = append(d.faults, fmt.Errorf("ask what %s serves: %w; its kinds were not judged", at, err))
+		d.faults = append(d.faults, &Unasked{group, fmt.Errorf("ask what %s serves: %w; its kinds were not judged", at, err)})
 	}
 	return nil
 }

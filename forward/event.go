@@ -70,6 +70,7 @@ var titles = map[string]string{
 	"quarantine": "Quarantine of a workload",
 	"elevation":  "More rights for a while", "elevated-request": "Request under an elevation",
 	"image-import": "Import of an image", "verification": "What nodes and network showed",
+	"canary": "Whether the rules refuse was tried",
 }
 
 // Find is the catalogue: it gives a control's title, severity, wanted state and fix, which records do not repeat. Nil knows
@@ -191,6 +192,9 @@ func Events(r record.Record, find Find) ([]Event, error) {
 	if e.DryRun {
 		e.Message = clip("dry run: " + e.Message)
 	}
+	if kind == "canary" {
+		return e.tried(), nil
+	}
 	fs := b.findings(find)
 	if kind == "admission-decision" && len(fs) == 0 && !e.Refused {
 		e.Class, e.Severity = Activity, ""
@@ -203,6 +207,38 @@ func Events(r record.Record, find Find) ([]Event, error) {
 		out = append(out, e.of(i, f))
 	}
 	return out, nil
+}
+
+// tried are the events of a canary's run: an alert for each object that was let in or refused against the rules, else one that alarms nobody.
+func (e Event) tried() (out []Event) {
+	var run struct {
+		LetIn, RefusedGood int
+		Faults             []struct{ Namespace, Control, Kind, Outcome, Detail string }
+	}
+	unread := json.Unmarshal(e.Record.Body, &run) != nil
+	alert := e
+	alert.Class = Detection
+	for i, f := range run.Faults {
+		found := finding.Finding{Control: f.Control, Outcome: finding.Fail, Severity: finding.Critical, Title: "An object was let in that must be refused",
+			Subject: finding.Subject{Kind: f.Kind, Namespace: f.Namespace}}
+		switch f.Outcome {
+		case "let-in":
+		case "refused-good":
+			found.Severity, found.Title = finding.High, "An object was refused that must be let in"
+		default:
+			continue
+		}
+		found.Message = strings.TrimSpace(f.Control+" "+found.Title) + ": " + f.Detail
+		out = append(out, alert.of(i, found))
+	}
+	switch {
+	case len(out) > 0:
+		return out
+	case unread || run.LetIn+run.RefusedGood > 0:
+		alert.Severity = finding.Critical
+		return []Event{alert}
+	}
+	return []Event{e}
 }
 
 // of is the event of one finding of several.

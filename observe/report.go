@@ -24,6 +24,8 @@ type Report struct {
 	Images        []Image     `json:"images"`
 	Registries    []Registry  `json:"registries"`
 	Rights        []Holder    `json:"rights"`
+	// Requests are what an audit log tells; null where none was given.
+	Requests *Requests `json:"requests"`
 	// NotObserved says what could not be seen, and why: what is missing is unknown, and not clean.
 	NotObserved []string `json:"notObserved"`
 }
@@ -34,7 +36,7 @@ type Namespace struct {
 	System  bool   `json:"system"`  // of the platform; proposed to be exempt
 	Objects int    `json:"objects"` // that were judged
 	Failing int    `json:"failing"` // that fail a control
-	// Baseline is whether a policy closes ingress for all of its pods.
+	// Baseline is whether a policy closes ingress for all of its pods, and none opens it to everybody.
 	Baseline bool `json:"baseline"`
 }
 
@@ -84,10 +86,10 @@ func (s *Stock) Report(cluster string, at time.Time, rules []Rule, notObserved [
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := Report{SchemaVersion: Schema, Cluster: cluster, At: at.UTC().Truncate(time.Second), Objects: s.objects,
-		Namespaces: []Namespace{}, Controls: []Control{}, Images: []Image{}, Registries: []Registry{}, Rights: s.holders(), NotObserved: append([]string{}, notObserved...)}
+		Namespaces: []Namespace{}, Controls: []Control{}, Images: []Image{}, Registries: []Registry{}, Rights: s.holders(), Requests: s.asked(), NotObserved: append([]string{}, notObserved...)}
 	for _, name := range slices.Sorted(maps.Keys(s.namespaces)) {
 		n := s.namespaces[name]
-		r.Namespaces = append(r.Namespaces, Namespace{Name: name, System: isSystem(name), Objects: n.objects, Failing: n.refused, Baseline: n.baseline})
+		r.Namespaces = append(r.Namespaces, Namespace{Name: name, System: isSystem(name), Objects: n.objects, Failing: n.refused, Baseline: n.closed && !n.open})
 	}
 	unjudged := map[string][]string{}
 	for _, rule := range rules {

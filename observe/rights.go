@@ -45,17 +45,18 @@ func (p power) or(q power) power {
 // powerOf is what rules give.
 func powerOf(rules []any) (p power) {
 	for _, rule := range rules {
-		verbs, resources, names := texts(field(rule, "verbs")), texts(field(rule, "resources")), texts(field(rule, "resourceNames"))
+		verbs, groups, resources, names := texts(field(rule, "verbs")), texts(field(rule, "apiGroups")), texts(field(rule, "resources")), texts(field(rule, "resourceNames"))
 		has := func(list []string, any ...string) bool {
 			return slices.ContainsFunc(list, func(one string) bool { return one == "*" || slices.Contains(any, one) })
 		}
-		change := has(verbs, "create", "update", "patch", "delete", "deletecollection")
+		core, change := has(groups, ""), has(verbs, "create", "update", "patch", "delete", "deletecollection")
 		p = p.or(power{
-			everything: slices.Contains(verbs, "*") && slices.Contains(resources, "*"),
-			secrets:    has(verbs, "get", "list", "watch") && has(resources, "secrets") && len(names) == 0,
-			exec:       change && has(resources, "pods/exec", "pods/attach"),
-			escalate:   has(verbs, "bind", "escalate", "impersonate"),
-			workloads:  change && slices.ContainsFunc(resources, func(r string) bool { return !strings.HasPrefix(r, "selfsubject") && !strings.HasPrefix(r, "pods/") }),
+			everything: slices.Contains(verbs, "*") && slices.Contains(resources, "*") && slices.Contains(groups, "*"),
+			secrets:    core && has(verbs, "get", "list", "watch") && has(resources, "secrets") && len(names) == 0,
+			exec:       core && has(verbs, "create", "get") && has(resources, "pods/exec", "pods/attach"), // by get over websockets, before Kubernetes 1.35
+			escalate: has(groups, "rbac.authorization.k8s.io") && has(verbs, "bind", "escalate") && has(resources, "roles", "clusterroles") ||
+				core && has(verbs, "impersonate") && has(resources, "users", "groups", "serviceaccounts"),
+			workloads: change && slices.ContainsFunc(resources, func(r string) bool { return !strings.HasPrefix(r, "selfsubject") && !strings.HasPrefix(r, "pods/") }),
 		})
 	}
 	return p

@@ -23,12 +23,14 @@ type Stock struct {
 	images     map[string]*uses   // by reference as it was written
 	roles      map[string]power   // by scope and name
 	bindings   []binding
-	cilium     bool // a policy of Cilium is there
+	cilium     bool      // a policy of Cilium is there
+	requests   *Requests // of an audit log, without its entries; nil for none
+	entries    map[[3]string]*Entry
 }
 
 type namespace struct {
 	objects, refused int
-	baseline         bool // a policy closes ingress for all of its pods
+	closed, open     bool // a policy closes ingress for all of its pods, or opens it to everybody
 	labels           map[string]string
 }
 
@@ -71,8 +73,9 @@ func (s *Stock) Add(subject finding.Subject, value map[string]any, findings []fi
 		s.in(subject.Name).labels = stringsOf(field(value, "metadata", "labels"))
 	case "NetworkPolicy", "CiliumNetworkPolicy":
 		s.cilium = s.cilium || strings.HasPrefix(subject.Kind, "Cilium")
-		if home != nil && closes(subject.Kind, value) {
-			home.baseline = true
+		if home != nil {
+			closed, open := ingress(subject.Kind, value)
+			home.closed, home.open = home.closed || closed, home.open || open
 		}
 	case "Role", "ClusterRole":
 		s.roles[subject.Namespace+"/"+subject.Name] = powerOf(list(value["rules"]))
@@ -101,11 +104,11 @@ func (s *Stock) in(name string) *namespace {
 	return n
 }
 
-// fail counts the controls that the object fails, each once. It tells whether there is one.
+// fail counts the controls that refuse the object, each once: those that it fails and nothing waives, and those that could not be decided. It tells whether there is one.
 func (s *Stock) fail(subject finding.Subject, findings []finding.Finding) (any bool) {
 	last := ""
 	for _, f := range findings {
-		if f.Outcome != finding.Fail || f.Control == last {
+		if f.Outcome != finding.Fail && f.Outcome != finding.Errored || f.Waiver != nil || f.Control == last {
 			continue
 		}
 		any, last = true, f.Control
@@ -156,23 +159,45 @@ func podSpec(kind string, value map[string]any) (map[string]any, bool) {
 	return spec, ok
 }
 
-// closes tells whether a policy selects every pod of its namespace and closes ingress.
-func closes(kind string, value map[string]any) bool {
+// ingress tells whether a policy selects every pod of its namespace and closes ingress, and whether it then opens it to everybody: policies add up, so
+// that beside such a one no other closes anything.
+func ingress(kind string, value map[string]any) (closed, open bool) {
 	spec, _ := value["spec"].(map[string]any)
-	selector := "podSelector"
+	selector, opens := "podSelector", opensAll
 	if kind == "CiliumNetworkPolicy" {
-		selector = "endpointSelector"
+		selector, opens = "endpointSelector", opensAllCilium
 	}
 	chosen, given := spec[selector].(map[string]any)
-	if !given || len(stringsOf(chosen["matchLabels"])) > 0 || len(list(chosen["matchExpressions"])) > 0 {
-		return false
-	}
-	if kind == "CiliumNetworkPolicy" {
-		_, ingress := spec["ingress"]
-		return ingress
+	if !given || !everything(chosen) {
+		return false, false
 	}
 	types := list(spec["policyTypes"])
-	return len(types) == 0 || slices.Contains(types, any("Ingress"))
+	if _, ruled := spec["ingress"]; kind == "CiliumNetworkPolicy" && !ruled || len(types) > 0 && !slices.Contains(types, any("Ingress")) {
+		return false, false
+	}
+	return true, slices.ContainsFunc(list(spec["ingress"]), opens)
+}
+
+// everything tells whether a selector selects all there is.
+func everything(selector any) bool {
+	chosen, _ := selector.(map[string]any)
+	return len(stringsOf(chosen["matchLabels"])) == 0 && len(list(chosen["matchExpressions"])) == 0
+}
+
+// opensAll tells whether a rule of a NetworkPolicy lets in everybody in the cluster, on every port.
+func opensAll(rule any) bool {
+	from := list(field(rule, "from"))
+	return len(list(field(rule, "ports"))) == 0 && (len(from) == 0 || slices.ContainsFunc(from, func(peer any) bool {
+		cidr, _ := field(peer, "ipBlock", "cidr").(string)
+		return field(peer, "namespaceSelector") != nil && everything(field(peer, "namespaceSelector")) && everything(field(peer, "podSelector")) ||
+			strings.HasSuffix(cidr, "/0") && len(list(field(peer, "ipBlock", "except"))) == 0
+	}))
+}
+
+// opensAllCilium is opensAll of a rule of a CiliumNetworkPolicy, of which one without anything lets in nobody.
+func opensAllCilium(rule any) bool {
+	entities := list(field(rule, "fromEntities"))
+	return len(list(field(rule, "toPorts"))) == 0 && (slices.Contains(entities, any("all")) || slices.Contains(entities, any("cluster")))
 }
 
 // place is the registry of an image and how it is named: by "digest", "tag", or "none", which means the tag latest.

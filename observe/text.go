@@ -26,6 +26,7 @@ func (r Report) Text() string {
 	r.rightsText(&b)
 	fmt.Fprintf(&b, "\nNetwork: %s of %d without a policy that closes ingress\n", plural(len(open), "namespace"), len(r.Namespaces)-system)
 	lines(&b, len(open), func(i int) string { return open[i] })
+	r.requestsText(&b)
 	if len(r.NotObserved) > 0 {
 		fmt.Fprintf(&b, "\nNot observed, and so unknown:\n")
 		lines(&b, len(r.NotObserved), func(i int) string { return oneLine(r.NotObserved[i]) })

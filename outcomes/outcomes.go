@@ -6,7 +6,9 @@
 package outcomes
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"ringfence.dev/ringfence/finding"
@@ -44,8 +46,9 @@ type Input struct {
 	// Unknown are what is not known of the time, in words, More that there is more of it, or more findings than were counted.
 	Unknown []string
 	More    bool
-	// Scanned says that everything was judged at least once.
-	Scanned bool
+	// Scanned says that everything was judged at least once, but for Unread resources and for what lies in Unguarded namespaces.
+	Scanned           bool
+	Unread, Unguarded []string
 }
 
 // Outcomes is what became of it.
@@ -58,20 +61,20 @@ type Outcomes struct {
 	Waived int                      `json:"waived"`
 	// OldestOpen is since when the oldest stands; null for none.
 	OldestOpen *time.Time `json:"oldestOpen"`
-	// Tenants are how many there are, TenantsClean those with nothing open; null where that is not known.
+	// Tenants are how many there are, TenantsClean those with nothing open in namespaces that are all judged; null where that is not known.
 	Tenants      *int `json:"tenants"`
 	TenantsClean *int `json:"tenantsClean"`
 	// Waivers that are in force, and since when on average and at most, in days.
 	Waivers          int     `json:"waivers"`
 	WaiverDaysMean   float64 `json:"waiverDaysMean"`
 	WaiverDaysOldest float64 `json:"waiverDaysOldest"`
-	// Opened and Fixed are findings within the time. MeanHoursToFix and MedianHoursToFix are from opened to closed, of those that were fixed or deleted
+	// Opened and Fixed are findings within the time that nothing waived. MeanHoursToFix and MedianHoursToFix are from opened to closed, of those that were fixed or deleted
 	// in the time; null where none was. What still stands is not in them.
 	Opened           int      `json:"opened"`
 	Fixed            int      `json:"fixed"`
 	MeanHoursToFix   *float64 `json:"meanHoursToFix"`
 	MedianHoursToFix *float64 `json:"medianHoursToFix"`
-	// ClosedOtherwise are findings that closed because a rule, an exemption or what is judged changed: nobody fixed them.
+	// ClosedOtherwise are those that closed because a rule, an exemption or what is judged changed: nobody fixed them.
 	ClosedOtherwise int `json:"closedOtherwise"`
 	// AtCheck are runs of check that refused, of Runs that were sent in; AtAdmission are requests that the cluster refused.
 	Runs        int `json:"runs"`
@@ -105,8 +108,12 @@ func Of(in Input) Outcomes {
 		}
 	}
 	if in.Scanned {
+		for _, namespace := range in.Unguarded {
+			dirty[namespace] = true // nobody has shown that it is not
+		}
 		out.Open = open
 		out.clean(in.Tenants, dirty)
+		out.unseen(in)
 	} else {
 		out.Unknown = append(out.Unknown, "what lies in the cluster: the background scan has not judged everything, or does not run here")
 	}
@@ -138,17 +145,40 @@ func (o *Outcomes) clean(tenants map[string][]string, dirty map[string]bool) {
 	o.Tenants, o.TenantsClean = &all, &clean
 }
 
+// maxUnseen is how many namespaces or resources one line of what is not known names.
+const maxUnseen = 20
+
+// unseen names what the scan did not look at, before all else that is not known.
+func (o *Outcomes) unseen(in Input) {
+	for _, part := range []struct {
+		head  string
+		names []string
+	}{{"objects in namespaces without Guard: ", in.Unguarded}, {"objects that the API server does not let Ringfence read: ", in.Unread}} {
+		if len(part.names) == 0 {
+			continue
+		}
+		text := part.head + strings.Join(part.names[:min(len(part.names), maxUnseen)], ", ")
+		if more := len(part.names) - maxUnseen; more > 0 {
+			text += fmt.Sprintf(" and %d more", more)
+		}
+		o.Unknown = slices.Insert(o.Unknown, 0, text)
+	}
+}
+
 // fixed counts what closed.
 func (o *Outcomes) fixed(in Input) {
 	var hours []float64
 	sum := 0.0
 	for _, f := range in.Closed {
-		if !f.Waived && !f.Since.Before(in.From) {
+		if f.Waived {
+			continue
+		}
+		if !f.Since.Before(in.From) {
 			o.Opened++
 		}
 		switch {
-		case f.Why == "waived" || f.Why == "opened": // it goes on as another
-		case f.Waived || !f.mended():
+		case f.Why == "waived": // it goes on as another
+		case !f.mended():
 			o.ClosedOtherwise++
 		default:
 			o.Fixed++

@@ -1,6 +1,7 @@
 package outcomes_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +17,8 @@ func TestOf(t *testing.T) {
 		Open: []outcomes.Stood{{Namespace: "a-prod", Severity: finding.High, Since: ago(900)}, {Namespace: "a-dev", Severity: finding.Low, Since: ago(10)},
 			{Namespace: "b-prod", Severity: finding.Critical, Since: ago(10), Waived: true}},
 		Closed: []outcomes.Stood{{Since: ago(20), Until: ago(10), Why: "fixed"}, {Since: ago(800), Until: ago(100), Why: "deleted"}, {Since: ago(50), Until: ago(20), Why: "start"},
-			{Since: ago(50), Until: ago(20), Why: "rules"}, {Since: ago(50), Until: ago(20), Why: "waived"}, {Since: ago(20), Until: ago(10), Why: "opened", Waived: true}},
+			{Since: ago(50), Until: ago(20), Why: "rules"}, {Since: ago(50), Until: ago(20), Why: "waived"}, {Since: ago(20), Until: ago(10), Why: "opened", Waived: true},
+			{Since: ago(20), Until: ago(10), Why: "fixed", Waived: true}},
 		Tenants: map[string][]string{"a": {"a-dev", "a-prod"}, "b": {"b-prod"}, "c": nil}, Waivers: []outcomes.Waiver{{Granted: ago(24)}, {Granted: ago(72)}}}
 	got := outcomes.Of(in)
 	if got.Open[finding.High] != 1 || got.Open[finding.Low] != 1 || got.Open[finding.Critical] != 0 || got.Waived != 1 || !got.OldestOpen.Equal(ago(900)) {
@@ -30,6 +32,11 @@ func TestOf(t *testing.T) {
 	}
 	if len(got.Unknown) != 0 {
 		t.Errorf("unknown: %q", got.Unknown)
+	}
+	in.Unguarded, in.Unread = []string{"c-dev"}, []string{"secrets"}
+	in.Tenants["c"] = in.Unguarded
+	if got := outcomes.Of(in); *got.TenantsClean != 1 || *got.Tenants != 3 || len(got.Unknown) != 2 || !strings.HasSuffix(got.Unknown[0], ": secrets") || !strings.HasSuffix(got.Unknown[1], ": c-dev") {
+		t.Errorf("of what the scan did not see: %d of %d tenants have nothing open; unknown: %q", *got.TenantsClean, *got.Tenants, got.Unknown)
 	}
 	none := outcomes.Of(outcomes.Input{From: ago(1), Now: now, Open: in.Open})
 	if none.Open != nil || none.Tenants != nil || none.MeanHoursToFix != nil || len(none.Unknown) != 2 {

@@ -63,8 +63,10 @@ type Filter struct {
 	Namespaces []string
 	// Control is a control's id; empty is any.
 	Control string
-	// Tenant is a tenant, by its namespaces; see InTenant. Empty is any.
+	// Tenant is a tenant, by its namespaces; see OfTenant. Empty is any.
 	Tenant string
+	// Others are namespaces of the tenant whose names do not say so; who answers knows them.
+	Others []string
 	// Request is the id of one request: of its audit event, or the uid of the review with which a refusal of the webhook ends. Empty
 	// is any.
 	Request string
@@ -80,6 +82,11 @@ func InTenant(namespace, tenant string) bool {
 	return ok && environmentForm.MatchString(rest)
 }
 
+// OfTenant reports whether a namespace is the tenant's, by its name or as one of Others.
+func (f Filter) OfTenant(namespace string) bool {
+	return f.Tenant == "" || InTenant(namespace, f.Tenant) || slices.Contains(f.Others, namespace)
+}
+
 // Selects reports whether a finding is selected.
 func (f Filter) Selects(g finding.Finding) bool { return f.match(g) }
 
@@ -87,7 +94,7 @@ func (f Filter) Selects(g finding.Finding) bool { return f.match(g) }
 func (f Filter) match(g finding.Finding) bool {
 	return (f.Namespace == "" || g.Subject.Namespace == f.Namespace) && (f.Control == "" || g.Control == f.Control) &&
 		(f.Namespaces == nil || slices.Contains(f.Namespaces, g.Subject.Namespace)) &&
-		(f.Tenant == "" || InTenant(g.Subject.Namespace, f.Tenant)) && (f.Request == "" || g.Observed != nil && g.Observed.AuditID == f.Request)
+		f.OfTenant(g.Subject.Namespace) && (f.Request == "" || g.Observed != nil && g.Observed.AuditID == f.Request)
 }
 
 // Since is a copy of the selected findings of requests at t or later, oldest request first. A finding that was not

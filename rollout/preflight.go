@@ -99,7 +99,17 @@ func (p *Preflight) refused(subject finding.Subject, findings []finding.Finding)
 		if f.Outcome == finding.Errored {
 			undecided++
 		}
-		if !f.Blocks() || f.Outcome != finding.Fail || f.Control == last {
+		if !f.Blocks() || f.Outcome != finding.Fail {
+			continue
+		}
+		when := Anew
+		if subject.Kind == "Pod" || strings.Contains(f.Path, "/template/") {
+			when = Restart
+		}
+		if n := len(fails); f.Control == last {
+			if n > 0 && fails[n-1].Control == last && when == Restart {
+				fails[n-1].When = Restart // one place is enough
+			}
 			continue
 		}
 		last = f.Control
@@ -107,10 +117,7 @@ func (p *Preflight) refused(subject finding.Subject, findings []finding.Finding)
 			already++
 			continue
 		}
-		b := Break{Control: f.Control, Subject: subject, When: Anew, Found: finding.Value(f.Found), Path: finding.Clean(f.Path), Fix: f.Fix}
-		if subject.Kind == "Pod" || strings.Contains(f.Path, "/template/") {
-			b.When = Restart
-		}
+		b := Break{Control: f.Control, Subject: subject, When: when, Found: finding.Value(f.Found), Path: finding.Clean(f.Path), Fix: f.Fix}
 		b.Tenant, b.Owner = p.cfg.Owner(subject.Namespace)
 		fails = append(fails, b)
 	}

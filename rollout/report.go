@@ -45,6 +45,8 @@ type Rule struct {
 	Tenants int `json:"tenants"`
 	// Unjudged says why the control could not be judged at all; "" where it was.
 	Unjudged string `json:"unjudged"`
+	// Unrecorded is in how many namespaces of tenants it only audits: of requests there that would be refused none is recorded.
+	Unrecorded int `json:"unrecorded"`
 }
 
 // Seen is what a Preflight does not know by itself.
@@ -235,19 +237,30 @@ func (r Report) Table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s: cluster %s, %s judged; what each control would break\n\n", r.Action, r.Scope, r.Cluster, plural(r.Objects, "object"))
 	fmt.Fprintf(&b, "%-10s %-9s %8s %8s %9s %8s  %s\n", "ID", "SEVERITY", "RESTART", "ANEW", "REQUESTS", "TENANTS", "TITLE")
+	unrecorded := false
 	for _, c := range r.Controls {
 		if c.Unjudged != "" {
 			fmt.Fprintf(&b, "%-10s %-9s %s  %s\n", c.ID, c.Severity, "could not be decided: "+c.Unjudged, c.Title)
 			continue
 		}
 		requests := fmt.Sprint(c.Requests)
-		if !r.Requests.Observed {
+		switch {
+		case !r.Requests.Observed || c.Unrecorded > 0 && c.Requests == 0:
 			requests = "unknown"
+		case c.Unrecorded > 0:
+			requests = ">=" + requests
 		}
+		unrecorded = unrecorded || c.Unrecorded > 0
 		fmt.Fprintf(&b, "%-10s %-9s %8d %8d %9s %8d  %s\n", c.ID, c.Severity, c.Restart, c.Anew, requests, c.Tenants, c.Title)
 	}
-	if !r.Requests.Observed {
+	switch {
+	case !r.Requests.Observed:
 		fmt.Fprintf(&b, "\nrequests not observed: %s\n", r.Requests.Why)
+	case unrecorded:
+		b.WriteString("\nrequests are not recorded where a control only audits: there they are unknown\n")
+	}
+	if n := len(r.Requests.Unknown); n > 0 {
+		fmt.Fprintf(&b, "of %s something is not known; the preflight of one control names them\n", plural(n, "time"))
 	}
 	for _, why := range r.NotObserved {
 		fmt.Fprintf(&b, "not observed: %s\n", finding.Clean(why))

@@ -197,6 +197,7 @@ func TestBreaks(t *testing.T) {
 	add("Pod", "bare", "p5", "", pod)
 	add("Pod", "debugged", "p6", "", "/spec/ephemeralContainers/0/securityContext")
 	add("Deployment", "label", "d4", "", "/metadata/labels")
+	p.Add(finding.Subject{Kind: "Deployment", Namespace: "a", Name: "both"}, workload("d6", ""), append(fails("/metadata/labels"), fails(template)...))
 	add("Pod", "loop", "l1", "l2", pod)
 	add("Pod", "loop2", "l2", "l1", "")
 	was = finding.Deny
@@ -208,15 +209,36 @@ func TestBreaks(t *testing.T) {
 	}
 	slices.Sort(got)
 	got = slices.DeleteFunc(got, func(s string) bool { return strings.Contains(s, "loop") })
-	want := []string{"Deployment api restart 2 false", "Deployment label anew 0 false", "Deployment mesh restart 1 true", "Pod bare restart 1 false"}
+	want := []string{"Deployment api restart 2 false", "Deployment both restart 0 false", "Deployment label anew 0 false", "Deployment mesh restart 1 true", "Pod bare restart 1 false"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if r.Already != 1 || r.Objects != 18 || r.Exit(false) != finding.ExitRefused {
+	if r.Already != 1 || r.Objects != 19 || r.Exit(false) != finding.ExitRefused {
 		t.Errorf("%+v", r)
 	}
-	if text := r.Text(1); !strings.Contains(text, "and 2 more") && !strings.Contains(text, "and 3 more") {
+	if text := r.Text(1); !strings.Contains(text, "and 2 more") && !strings.Contains(text, "and 4 more") {
 		t.Error(text)
+	}
+}
+
+// TestTable: of requests that are not recorded the table of many controls says that they are unknown, and never 0.
+func TestTable(t *testing.T) {
+	observed := rollout.Requests{Observed: true, Unknown: []rollout.Unknown{{What: "silence"}}}
+	p := rollout.New(rollout.Config{Was: func(finding.Subject, string) finding.Action { return finding.Warn }, Owner: func(ns string) (string, string) { return ns, "" }})
+	f := fails("/spec/containers/0")[0]
+	f.Control, f.Observed = "RF-ZZ-03", &finding.Observed{Time: noon, User: "jane"}
+	p.Request(f, func(finding.Subject, string) bool { return true })
+	text := p.Report(rollout.Seen{Action: "Deny", Rules: []rollout.Rule{{ID: "RF-ZZ-01"}, {ID: "RF-ZZ-02", Unrecorded: 2}, {ID: "RF-ZZ-03", Unrecorded: 1}}, Requests: observed}).Table()
+	for id, want := range map[string]string{"RF-ZZ-01": "0", "RF-ZZ-02": "unknown", "RF-ZZ-03": ">=1"} {
+		line := text[strings.Index(text, id):]
+		if line, _, _ = strings.Cut(line, "\n"); !slices.Contains(strings.Fields(line), want) {
+			t.Errorf("%s: want %s requests", line, want)
+		}
+	}
+	for _, want := range []string{"only audits", "of 1 time something is not known"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the table lacks %q: %s", want, text)
+		}
 	}
 }
 

@@ -66,9 +66,22 @@ func (s *Scan) discover(ctx context.Context) error {
 			s.start(ctx, i, served[at])
 		case len(faults) == 0:
 			s.end(i)
+		default:
+			s.unasked(k, faults)
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// unasked notes that nothing is known of a kind, where it is of a part of the API that could not be asked about.
+func (s *Scan) unasked(k *kind, faults []error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, fault := range faults {
+		if part := (*cluster.Unasked)(nil); errors.As(fault, &part) && part.Group == k.APIGroup && k.served == nil && k.failing.IsZero() {
+			k.failing, k.err = s.cfg.Now(), fault
+		}
+	}
 }
 
 // start follows a kind, anew where its version is another.

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -251,6 +252,7 @@ func (s *Scan) verdict(packed []byte, subject finding.Subject, guard Guard) ([]s
 
 // become compares what fails with what stood, and tells the difference. s.mu is held.
 func (s *Scan) become(o *object, seen []standing, why string) {
+	o.told = cmp.Or(o.told, o.apiVersion)
 	for i := range seen {
 		now := &seen[i]
 		at, is := now.at.Value(), now.is.Value()
@@ -274,5 +276,7 @@ func (s *Scan) become(o *object, seen []standing, why string) {
 			s.closed(o, old, why)
 		}
 	}
-	o.stands = seen
+	if o.stands = seen; len(seen) == 0 {
+		o.told = ""
+	}
 }

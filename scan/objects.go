@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,8 @@ import (
 type object struct {
 	ref
 	apiVersion string
+	// told is the apiVersion under which its findings were told of, and close; "" where none stands.
+	told string
 	// self and makers tell what was made of what.
 	self   cluster.Identity
 	makers []cluster.Identity
@@ -103,9 +106,16 @@ func (s *Scan) space(namespace string) *space {
 	return in
 }
 
-// subject names an object. s.mu is held.
+// subject names an object as it is. s.mu is held.
 func (s *Scan) subject(o *object) finding.Subject {
 	return finding.Subject{APIVersion: o.apiVersion, Kind: s.kinds[o.kind].Kind.Kind, Namespace: o.namespace, Name: o.name}
+}
+
+// named is an object as its findings name it: a cluster that serves its kind at another version now holds the same object. s.mu is held.
+func (s *Scan) named(o *object) finding.Subject {
+	subject := s.subject(o)
+	subject.APIVersion = cmp.Or(o.told, o.apiVersion)
+	return subject
 }
 
 // set takes an object as it is now.

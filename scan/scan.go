@@ -164,7 +164,7 @@ func (s *Scan) remember(k Known) {
 		s.kinds = append(s.kinds, &kind{Kind: control.Kind{APIGroup: group(k.Subject.APIVersion), Kind: k.Subject.Kind, Resource: "?"}})
 	}
 	o := s.object(ref{at, k.Subject.Namespace, k.Subject.Name})
-	o.apiVersion = k.Subject.APIVersion
+	o.apiVersion, o.told = k.Subject.APIVersion, k.Subject.APIVersion
 	s.edited(o.namespace)
 	o.stands = append(o.stands, newStanding(k.Control, k.Path, details{k.Outcome, k.Action, k.Value, k.Waiver, k.Expires}, k.Since))
 }
@@ -173,6 +173,7 @@ func (s *Scan) remember(k Known) {
 func (s *Scan) Run(ctx context.Context) error {
 	if err := s.discover(ctx); err != nil {
 		s.cfg.Log.Warn("the background scan does not know yet what the cluster serves; trying again", "err", err)
+		nudge(s.find)
 	}
 	var group sync.WaitGroup
 	group.Go(func() { s.keepKinds(ctx) })
@@ -272,7 +273,7 @@ func (s *Scan) say(o *object, c record.ScanChange) {
 	if s.cfg.Keep == nil {
 		return
 	}
-	c.Subject = s.subject(o)
+	c.Subject = s.named(o)
 	s.pending, s.at = append(s.pending, c), s.cfg.Now()
 	nudge(s.told)
 }

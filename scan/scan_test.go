@@ -62,6 +62,7 @@ type server struct {
 	objects map[string]map[string]map[string]any // by resource, then by namespace and name
 	streams map[string][]chan string
 	gone    bool // no version is remembered
+	broken  bool // nobody may ask what the group apps serves
 	lists   int
 }
 
@@ -83,6 +84,8 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"groups":[{"name":"apps","versions":[{"version":"v1"}],"preferredVersion":{"version":"v1"}}]}`)
 	case r.URL.Path == "/api/v1":
 		fmt.Fprint(w, `{"resources":[{"name":"pods","kind":"Pod","namespaced":true,"verbs":["list"]},{"name":"configmaps","kind":"ConfigMap","namespaced":true,"verbs":["list"]},{"name":"secrets","kind":"Secret","namespaced":true,"verbs":["list"]}]}`)
+	case r.URL.Path == "/apis/apps/v1" && s.broken:
+		http.Error(w, "broken", http.StatusInternalServerError)
 	case r.URL.Path == "/apis/apps/v1":
 		fmt.Fprint(w, `{"resources":[{"name":"replicasets","kind":"ReplicaSet","namespaced":true,"verbs":["list"]}]}`)
 	case served[resource] == "":
@@ -127,6 +130,20 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request, resource string)
 			w.(http.Flusher).Flush()
 		}
 	}
+}
+
+// watched waits until somebody watches: what is put before would not be heard of.
+func (s *server) watched(t *testing.T, resource string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		s.mu.Lock()
+		n := len(s.streams[resource])
+		s.mu.Unlock()
+		if n > 0 {
+			return
+		}
+	}
+	t.Fatalf("nobody watches %s", resource)
 }
 
 func (s *server) text(resource string, o map[string]any) string {
@@ -190,7 +207,8 @@ type bed struct {
 	now   time.Time
 	guard scan.Guard
 	told  []string
-	fails int // so often Keep fails
+	under []string // the apiVersion of each that was told
+	fails int      // so often Keep fails
 }
 
 func start(t *testing.T, s *server, guard scan.Guard, known ...scan.Known) *bed {
@@ -232,6 +250,7 @@ func (b *bed) keep(_ context.Context, changes []record.ScanChange, _ time.Time) 
 		return errors.New("not now")
 	}
 	for _, c := range changes {
+		b.under = append(b.under, c.Subject.APIVersion)
 		b.told = append(b.told, strings.TrimSpace(fmt.Sprint(c.What, " ", c.Subject.Kind, "/", c.Subject.Name, " ", c.Value, " ", c.Action, " ", c.Why)))
 	}
 	return nil
@@ -395,5 +414,48 @@ func TestRestart(t *testing.T) {
 	b.wants("closed ConfigMap/gone 1 Deny deleted", "closed ConfigMap/fixed 1 Deny start", "closed Unheard/x 1 Deny rules", "closed Later/l   deleted")
 	if all := b.scan.Standing(); len(all) != 1 || all[0].Since.Unix() != 1 {
 		t.Errorf("%v stand; want a, since it stood", all)
+	}
+}
+
+// TestUnasked: kinds of a part of the API that cannot be asked about are unread, and no clean ones, until it can be.
+func TestUnasked(t *testing.T) {
+	s := serve(t)
+	s.broken = true
+	s.put("replicasets", "rs", bad("1"))
+	b := start(t, s, guarded(t, "1", "Deny"))
+	for deadline := time.Now().Add(10 * time.Second); b.scan.State().Whole.IsZero() && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	}
+	if state := b.scan.State(); !slices.Equal(state.Unread, []string{"replicasets.apps"}) {
+		t.Errorf("unread are %q; want what nobody could ask about", state.Unread)
+	}
+	s.mu.Lock()
+	s.broken = false
+	s.mu.Unlock()
+	b.wants("opened ReplicaSet/rs 1 Deny")
+	if state := b.scan.State(); len(state.Unread) > 0 {
+		t.Errorf("unread are %q afterwards", state.Unread)
+	}
+}
+
+// TestAnotherVersion: what stood of an object closes under the version that it was told of with, also where the cluster serves another since:
+// those who keep findings know it by that.
+func TestAnotherVersion(t *testing.T) {
+	s := serve(t)
+	s.put("replicasets", "rs", bad("1"))
+	b := start(t, s, guarded(t, "1", "Deny"), scan.Known{Subject: finding.Subject{APIVersion: "apps/v1beta2", Kind: "ReplicaSet", Namespace: "ns", Name: "rs"}, Control: "RF-ZZ-01",
+		Outcome: finding.Fail, Action: finding.Deny, Value: "1", Path: "/metadata/annotations/bad", Since: time.Unix(1, 0)})
+	for deadline := time.Now().Add(10 * time.Second); b.scan.State().Whole.IsZero() && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	}
+	b.wants()
+	s.watched(t, "replicasets")
+	if all := b.scan.Standing(); len(all) != 1 || all[0].Since.Unix() != 1 || all[0].Subject.APIVersion != "apps/v1beta2" {
+		t.Errorf("%+v stand; want it as it was told", all)
+	}
+	s.put("replicasets", "rs", map[string]any{})
+	b.wants("closed ReplicaSet/rs 1 Deny fixed")
+	s.put("replicasets", "rs", bad("2"))
+	b.wants("opened ReplicaSet/rs 2 Deny")
+	if want := []string{"apps/v1beta2", "apps/v1"}; !slices.Equal(b.under, want) {
+		t.Errorf("told of it as %q; want %q", b.under, want)
 	}
 }

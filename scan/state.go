@@ -85,7 +85,7 @@ func (s *Scan) StandingIn(namespace string) (all []Known) {
 func (s *Scan) known(o *object) (all []Known) {
 	for _, f := range o.stands {
 		at, is := f.at.Value(), f.is.Value()
-		all = append(all, Known{Subject: s.subject(o), Control: at.control, Outcome: is.outcome, Action: is.action, Value: is.value, Path: at.path,
+		all = append(all, Known{Subject: s.named(o), Control: at.control, Outcome: is.outcome, Action: is.action, Value: is.value, Path: at.path,
 			Waiver: is.waiver, Expires: is.expires, Since: time.Unix(0, f.since).UTC()})
 	}
 	return all

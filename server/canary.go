@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -37,7 +38,7 @@ import (
 //	True     Held         nothing to do
 //	False    LetIn        an object was let in that must be refused: see the message, and what else decides at the API server
 //	False    RefusedGood  an object was refused that must not be: report the message
-//	Unknown  NotAsked     nothing could be tried; see the message
+//	Unknown  NotAsked     in one kind of namespace nothing that must be refused could be tried; see the message
 const conditionProven = "Proven"
 
 const (
@@ -296,8 +297,9 @@ func (c *canaries) report(ctx context.Context, r canary.Run) error {
 
 // proven is the condition of a run. Its message holds no time: each hour says the same while all is well.
 func proven(r canary.Run, generation int64) metav1.Condition {
+	answered, silent := r.Answers()
 	c := metav1.Condition{Type: conditionProven, Status: metav1.ConditionTrue, Reason: "Held", ObservedGeneration: generation,
-		Message: fmt.Sprintf("%d controls refused an object that they alone refuse, in %d kinds of namespaces", len(r.Proven), len(r.Places))}
+		Message: fmt.Sprintf("%d controls refused an object that they alone refuse, in %d kinds of namespaces", len(r.Proven), len(answered))}
 	worst := ""
 	for _, t := range r.Tried {
 		if t.Outcome == canary.LetIn || t.Outcome == canary.RefusedGood && worst != canary.LetIn {
@@ -312,11 +314,11 @@ func proven(r canary.Run, generation int64) metav1.Condition {
 		c.Status, c.Reason = metav1.ConditionFalse, "LetIn"
 	case worst == canary.RefusedGood:
 		c.Status, c.Reason = metav1.ConditionFalse, "RefusedGood"
-	case r.Count(canary.Held) == 0:
-		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, "NotAsked", "nothing could be tried"
-		if len(r.Tried) > 0 {
-			c.Message += ": " + r.Tried[0].Detail
-		}
+	case len(silent) > 0:
+		namespace := slices.Min(slices.Collect(maps.Keys(silent)))
+		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, "NotAsked", fmt.Sprintf("nothing that must be refused could be tried in %s: %s", namespace, silent[namespace])
+	case len(answered) == 0:
+		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, "NotAsked", "there is nothing to try: no control denies anything that could be sent"
 	}
 	return c
 }

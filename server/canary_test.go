@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,26 +10,28 @@ import (
 	"ringfence.dev/ringfence/policy/canary"
 )
 
-// TestProven: what is let in outweighs all; what could not be asked is never well.
+// TestProven: what is let in outweighs all; where nothing that must be refused could be tried it is never well, whatever was let in beside it, there or
+// elsewhere.
 func TestProven(t *testing.T) {
-	of := func(outcomes ...string) (r canary.Run) {
-		for _, o := range outcomes {
-			r.Tried = append(r.Tried, canary.Tried{Outcome: o})
-		}
-		return r
+	bad := func(namespace, outcome string) canary.Tried {
+		return canary.Tried{Namespace: namespace, Control: "RF-WL-02", Outcome: outcome, Detail: "no answer in time"}
 	}
+	good := func(outcome string) canary.Tried { return canary.Tried{Namespace: "dev", Outcome: outcome} }
 	for name, test := range map[string]struct {
-		run    canary.Run
-		status metav1.ConditionStatus
-		reason string
+		tried           []canary.Tried
+		status          metav1.ConditionStatus
+		reason, message string
 	}{
-		"well":         {of(canary.Held, canary.NotAsked), metav1.ConditionTrue, "Held"},
-		"let in":       {of(canary.Held, canary.RefusedGood, canary.LetIn, canary.RefusedGood), metav1.ConditionFalse, "LetIn"},
-		"refused good": {of(canary.Held, canary.RefusedGood), metav1.ConditionFalse, "RefusedGood"},
-		"nobody asked": {of(canary.NotAsked), metav1.ConditionUnknown, "NotAsked"},
-		"nothing":      {of(), metav1.ConditionUnknown, "NotAsked"},
+		"well":                                {[]canary.Tried{bad("dev", canary.Held), bad("dev", canary.NotAsked), good(canary.Held)}, metav1.ConditionTrue, "Held", "in 1 kinds of namespaces"},
+		"let in":                              {[]canary.Tried{bad("dev", canary.Held), good(canary.RefusedGood), bad("dev", canary.LetIn), good(canary.RefusedGood)}, metav1.ConditionFalse, "LetIn", "RF-WL-02"},
+		"refused good":                        {[]canary.Tried{bad("dev", canary.Held), good(canary.RefusedGood)}, metav1.ConditionFalse, "RefusedGood", "in dev"},
+		"nobody asked":                        {[]canary.Tried{bad("dev", canary.NotAsked)}, metav1.ConditionUnknown, "NotAsked", "in dev: no answer in time"},
+		"only good was let in":                {[]canary.Tried{bad("dev", canary.NotAsked), good(canary.Held)}, metav1.ConditionUnknown, "NotAsked", "in dev: no answer in time"},
+		"one kind of namespaces says nothing": {[]canary.Tried{bad("dev", canary.Held), bad("prod", canary.NotAsked)}, metav1.ConditionUnknown, "NotAsked", "in prod: no answer in time"},
+		"nothing denies":                      {[]canary.Tried{good(canary.Held)}, metav1.ConditionUnknown, "NotAsked", "no control denies"},
+		"nothing":                             {nil, metav1.ConditionUnknown, "NotAsked", "no control denies"},
 	} {
-		if c := proven(test.run, 7); c.Status != test.status || c.Reason != test.reason || c.ObservedGeneration != 7 {
+		if c := proven(canary.Run{Tried: test.tried}, 7); c.Status != test.status || c.Reason != test.reason || !strings.Contains(c.Message, test.message) || c.ObservedGeneration != 7 {
 			t.Errorf("%s: %+v", name, c)
 		}
 	}

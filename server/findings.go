@@ -14,6 +14,7 @@ import (
 	"ringfence.dev/ringfence/finding"
 	"ringfence.dev/ringfence/record"
 	"ringfence.dev/ringfence/store"
+	"ringfence.dev/ringfence/tenant"
 )
 
 // pageLimit is how many findings one answer holds, pageTries how often the store is asked for it: most of what it has may be of
@@ -27,11 +28,31 @@ func (s *Server) asked() record.Ask {
 		requests = record.FromMemory(s.findings, s.audit.LastEvent)
 	}
 	return func(ctx context.Context, from time.Time, q record.Query) (record.Answer, error) {
+		q.Others = s.namespacesOf(ctx, q.Tenant)
 		if q.Source == record.SourceScan {
 			return s.askScan(ctx, from, q)
 		}
 		return requests(ctx, from, q)
 	}
+}
+
+// namespacesOf are the namespaces that a Tenant of the cluster has, for an adopted one names its own; none where the cluster does not tell.
+func (s *Server) namespacesOf(ctx context.Context, name string) (namespaces []string) {
+	if name == "" {
+		return nil
+	}
+	tenants, err := estate{s}.Tenants(ctx)
+	if err != nil {
+		return nil
+	}
+	for i := range tenants {
+		if t := &tenants[i]; t.Name == name {
+			for _, environment := range t.Spec.Environments {
+				namespaces = append(namespaces, tenant.NamespaceOf(t, environment))
+			}
+		}
+	}
+	return namespaces
 }
 
 // askStore answers from the store.
@@ -72,7 +93,7 @@ func (s *Server) askStore(ctx context.Context, from time.Time, q record.Query) (
 			return answer, err
 		}
 		for _, g := range some {
-			if g.Operation == "CHECK" || !fromSource(g.Kind, q.Source) || q.Tenant != "" && !record.InTenant(g.Subject.Namespace, q.Tenant) {
+			if g.Operation == "CHECK" || !fromSource(g.Kind, q.Source) || !q.OfTenant(g.Subject.Namespace) {
 				continue // what pipelines sent in, the cluster has not refused
 			}
 			if _, known := requests[g.Index]; !known {

@@ -54,8 +54,10 @@ func (s *Server) outcomesOf(ctx context.Context, since time.Duration) (outcomes.
 	if s.evidence == nil || s.evidence.answers.store == nil {
 		return outcomes.Outcomes{}, errors.New("outcomes: no store of evidence is open here; start Ringfence with a folder for evidence")
 	}
-	running := s.scan.Load()
-	in.Scanned = running != nil && !running.State().Whole.IsZero()
+	if running := s.scan.Load(); running != nil {
+		state := running.State()
+		in.Scanned, in.Unread, in.Unguarded = !state.Whole.IsZero(), state.Unread, state.Unguarded
+	}
 	var err error
 	for _, state := range []store.ScanState{store.ScanOpen, store.ScanWaived} {
 		if err == nil {

@@ -144,7 +144,7 @@ func (r *policyReports) keep(ctx context.Context, f *reportForm, p *v1alpha1.Pla
 	if p.Spec.Reports != nil {
 		rules = *p.Spec.Reports
 	}
-	on := f.wanted(rules)
+	on := f.wanted(rules) && !r.cfg.NoScan // what nobody looks at any more is told of by none
 	if !on && f.swept {
 		return nil
 	}

@@ -51,7 +51,7 @@ func (s *Server) askScan(ctx context.Context, from time.Time, q record.Query) (r
 			return answer, err
 		}
 		for _, g := range some {
-			if q.Tenant == "" || record.InTenant(g.Subject.Namespace, q.Tenant) {
+			if q.OfTenant(g.Subject.Namespace) {
 				answer.Findings = append(answer.Findings, s.standingOf(g))
 			}
 		}

@@ -95,6 +95,10 @@ type Insistence struct {
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Breaks int32 `json:"breaks,omitempty"`
+	// Unknown is how much the preflight could not read or decide; that requests were not observed is one of it.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	Unknown int32 `json:"unknown,omitempty"`
 	// Requester is who insists, as the API server knows them; it takes no other name.
 	// +kubebuilder:validation:MaxLength=512
 	// +optional

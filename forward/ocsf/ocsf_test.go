@@ -49,6 +49,10 @@ var bodies = []struct {
 	{"unknown", "tomorrow.v1", `{"a":[1]}`, 0, 1},
 	{"wrong-types", "native-refusal.v1", `{"actor":5,"operation":[],"notPassed":[7,{"control":9}],"subject":null}`, 2004, 2},
 	{"posture", "posture.v1", `{"why":"alive","generation":1,"bundles":[],"pinned":[],"exempt":[],"unguarded":[],"guarded":0,"actions":{},"tables":[],"more":0}`, 0, 1},
+	{"canary", "canary.v1", `{"why":"hourly","namespaces":["pay-dev"],"held":70,"letIn":0,"refusedGood":0,"notAsked":0,"proven":40,"faults":[]}`, 0, 1},
+	{"canary-let-in", "canary.v1", `{"why":"change","namespaces":["pay-dev","pay-prod"],"held":68,"letIn":1,"refusedGood":1,"notAsked":0,"proven":39,"faults":[
+		{"namespace":"pay-prod","control":"RF-WL-01","kind":"Deployment","outcome":"let-in","detail":"the API server would have stored it"},
+		{"namespace":"pay-dev","kind":"Deployment","outcome":"refused-good","detail":"denied request"}]}`, 2004, 2},
 }
 
 // required are the attributes that schema 1.8.0 requires of a class, and those of which it wants one; "a.b" is b in a.

@@ -2,14 +2,17 @@ package canary
 
 import (
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics tell what came of the last run. Before the first one they say so by the time alone, which is 0 then: an age that alarms.
+// Metrics tell what came of the last run. Before the first one they say so by the time alone, which is 0 then: an age that alarms. A run in which
+// no object that must be refused got an answer leaves the time as it is.
 type Metrics struct {
-	mu   sync.Mutex // guards last
-	last Run
+	mu    sync.Mutex // guards what follows
+	last  Run
+	tried time.Time
 }
 
 // Set takes the last run.
@@ -17,6 +20,9 @@ func (m *Metrics) Set(r Run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.last = r
+	if answered, silent := r.Answers(); len(answered) > 0 || len(silent) == 0 {
+		m.tried = r.At
+	}
 }
 
 func lastDesc() *prometheus.Desc {
@@ -36,11 +42,11 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	m.mu.Lock()
-	last := m.last
+	last, tried := m.last, m.tried
 	m.mu.Unlock()
 	at := 0.0
-	if !last.At.IsZero() {
-		at = float64(last.At.UnixMilli()) / 1000
+	if !tried.IsZero() {
+		at = float64(tried.UnixMilli()) / 1000
 	}
 	ch <- prometheus.MustNewConstMetric(lastDesc(), prometheus.GaugeValue, at)
 	for _, outcome := range []string{Held, LetIn, RefusedGood, NotAsked} {

@@ -58,6 +58,25 @@ func (r Run) Count(outcome string) (n int) {
 	return n
 }
 
+// Answers are the namespaces in which the API server said yes or no to an object that must be refused, and those in which it said so to none of
+// them, each with what was said instead. A namespace where nothing denies is in neither.
+func (r Run) Answers() (answered map[string]bool, silent map[string]string) {
+	answered, silent = map[string]bool{}, map[string]string{}
+	for _, t := range r.Tried {
+		switch {
+		case t.Control == "":
+		case t.Outcome != NotAsked:
+			answered[t.Namespace] = true
+		case silent[t.Namespace] == "":
+			silent[t.Namespace] = t.Detail
+		}
+	}
+	for namespace := range answered {
+		delete(silent, namespace)
+	}
+	return answered, silent
+}
+
 // Config is what a Canary needs.
 type Config struct {
 	Planner *Planner

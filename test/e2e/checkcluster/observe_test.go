@@ -37,6 +37,12 @@ metadata: {name: people}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: shop-people}]`
 
+// audited is an audit log: who went into a pod, who may not, and a line that is none.
+const audited = `{"auditID":"1","stage":"ResponseComplete","verb":"create","user":{"username":"eve"},"objectRef":{"resource":"pods","subresource":"exec","namespace":"shop-prod","name":"shop-1"},"responseStatus":{"code":101},"stageTimestamp":"2026-11-21T12:00:00Z"}
+{"auditID":"2","stage":"ResponseComplete","verb":"create","user":{"username":"bob"},"objectRef":{"resource":"pods","subresource":"exec","namespace":"shop-prod","name":"shop-1"},"responseStatus":{"code":403},"stageTimestamp":"2026-11-21T12:05:00Z"}
+none
+`
+
 func ringfence(t *testing.T, args ...string) run {
 	t.Helper()
 	var out, prose bytes.Buffer
@@ -86,7 +92,19 @@ func TestObserve(t *testing.T) {
 			}
 		}
 	}
-	second := ringfence(t, "observe", "--kubeconfig", kubeconfig, "--platform", file)
+	log := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(log, []byte(audited), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second := ringfence(t, "observe", "--kubeconfig", kubeconfig, "--platform", file, "--audit", log)
+	for _, want := range []string{"2 requests from 2026-11-21T12:00:00Z to 2026-11-21T12:05:00Z, of which the API server forbade 1", "eve in shop-prod by exec: 1 time", "1 lines are no audit events"} {
+		if !strings.Contains(second.stdout, want) || second.code != 0 {
+			t.Errorf("with audit events the output lacks %q: %d %s %s", want, second.code, second.stdout, second.stderr)
+		}
+	}
+	if none := ringfence(t, "observe", "--kubeconfig", kubeconfig, "--audit", log+".none"); none.code != 2 || !strings.Contains(none.stderr, "want a file of audit events") {
+		t.Errorf("without the file of audit events: %d %s", none.code, none.stderr)
+	}
 	if !strings.Contains(second.stdout, "RF-IM-01") || strings.Contains(second.stdout, "compare with the bank's own settings") {
 		t.Errorf("with the proposed Platform: %s %s", second.stdout, second.stderr)
 	}

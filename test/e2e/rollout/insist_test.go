@@ -21,7 +21,7 @@ func twoPeople(t *testing.T, admin client.Client) {
 	}
 	now := time.Now().UTC().Format(time.RFC3339)
 	insisted := func(requester, object, more string) string {
-		return `{"reason":"the vendor moves on Friday","ticket":"CHG-4711","breaks":1,"requester":"` + requester + `","requesterObject":"` + object + `"` + more + `}`
+		return `{"reason":"the vendor moves on Friday","ticket":"CHG-4711","breaks":1,"unknown":1,"requester":"` + requester + `","requesterObject":"` + object + `"` + more + `}`
 	}
 	step := func(place, insisted string) string {
 		return `{"spec":{"controls":{"` + promoted + `":{"asked":null,"rings":{"early":"Deny"},"steps":[{"place":"` + place + `","to":"Deny","at":"` + now + `","insisted":` + insisted + `}]}}}}`
@@ -45,7 +45,7 @@ func twoPeople(t *testing.T, admin client.Client) {
 	if got := controlAs(t, jane, args...); got.code != 0 || !strings.Contains(got.stdout, "until another person approves") {
 		t.Fatalf("to insist: %+v", got)
 	}
-	if c := platform(t, admin).Spec.Controls[promoted]; c.Rings["early"] != "" || len(c.Steps) != 0 || c.Asked == nil || c.Asked.Insisted.Breaks != 1 || c.Asked.Insisted.Requester != jane.Name {
+	if c := platform(t, admin).Spec.Controls[promoted]; c.Rings["early"] != "" || len(c.Steps) != 0 || c.Asked == nil || c.Asked.Insisted.Breaks != 1 || c.Asked.Insisted.Unknown != 1 || c.Asked.Insisted.Requester != jane.Name {
 		t.Fatalf("what is asked for: %+v", c)
 	}
 	for _, who := range []ringfencetest.Person{jane, june} { // herself, and her other account

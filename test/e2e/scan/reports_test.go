@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -47,9 +48,10 @@ func (s *said) String() string {
 }
 
 // reports runs a Ringfence that keeps policy reports, each written once a second at most.
-func (b *bed) reports(log *said) {
+func (b *bed) reports(log *said) { b.reportsOf(log, settings(b.dir)) }
+
+func (b *bed) reportsOf(log *said, cfg server.Config) {
 	b.Helper()
-	cfg := settings(b.dir)
 	cfg.ReportEvery, cfg.CountEvery = time.Second, time.Second
 	srv, err := server.New(cfg, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
@@ -298,10 +300,23 @@ func (b *bed) ends() {
 	b.stop()
 	b.platform(`{"spec":{"exemptNamespaces":null,"reports":null}}`)
 	b.reports(&said{})
-	ringfencetest.Eventually(b.T, "what nobody wanted while Ringfence was down to be gone", func() error {
+	none := func() error {
 		if all := b.kept(openReports, "Report"); len(all) > 0 {
 			return fmt.Errorf("%d Reports", len(all))
 		}
 		return nil
+	}
+	ringfencetest.Eventually(b.T, "what nobody wanted while Ringfence was down to be gone", none)
+	b.platform(`{"spec":{"reports":{"openReports":true}}}`)
+	ringfencetest.Eventually(b.T, "a report again", func() error {
+		if b.kept(openReports, "Report")[team] == nil {
+			return errors.New("there is none")
+		}
+		return nil
 	})
+	b.stop()
+	cfg := settings(b.dir)
+	cfg.NoScan = true
+	b.reportsOf(&said{}, cfg)
+	ringfencetest.Eventually(b.T, "what nobody scans any more to be gone", none)
 }
