@@ -86,6 +86,7 @@ func TestLoad(t *testing.T) {
 	t.Run("steady", holdsLoad)
 	t.Run("killed", killed)
 	t.Run("certificate expired", expired)
+	t.Run("disk slow", diskSlow)
 	t.Run("clock set", clockSet)
 	t.Run("API server killed", serverKilled)
 }
