@@ -139,16 +139,16 @@ func (c *cluster) start(ctx context.Context, binary string, args []string) error
 	}
 }
 
-// wait returns when the control plane ends by itself, with the reason, or when ctx ends.
+// wait returns when the control plane ends by itself, with the reason, or when ctx ends, which is no error: the story ends it, and has its own.
 func (c *cluster) wait(ctx context.Context) error {
 	select {
 	case <-c.done:
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return nil
 		}
 		return fmt.Errorf("the control plane ended: %s; its state is kept, start again with the same --dir", c.lastWords())
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil
 	}
 }
 
