@@ -59,7 +59,7 @@ func TestDocs(t *testing.T) {
 
 // foreign are flags of other programs that pages name by themselves: kube-apiserver, kubectl, krew, pkcs11-tool.
 var foreign = map[string]bool{
-	"--anonymous-auth": true, "--audit-log-path": true, "--audit-policy-file": true, "--audit-webhook-config-file": true,
+	"--anonymous-auth": true, "--emulated-version": true, "--audit-log-path": true, "--audit-policy-file": true, "--audit-webhook-config-file": true,
 	"--audit-webhook-truncate-enabled": true, "--audit-webhook-truncate-max-event-size": true,
 	"--pin": true, "--archive": true, "--token-label": true, "--runtime-config": true, "--tracing-config-file": true, "--oidc-": true, "--oidc-groups-prefix": true,
 }
