@@ -40,7 +40,7 @@ type bed struct {
 	dir   string // in the place of / in the pods
 	log   *words
 	runs  map[string]*process // by Deployment
-	token string              // of Ringfence's account
+	token string              // of the account of kubeconfigOf
 	// values is the file of values, and version which Ringfence is in the image that they name.
 	values, version string
 }
@@ -93,10 +93,13 @@ func (w *words) String() string {
 }
 
 // kubeconfig is one with a token of Ringfence's account, and nothing else.
-func (b *bed) kubeconfig(t *testing.T) string {
+func (b *bed) kubeconfig(t *testing.T) string { return b.kubeconfigOf(t, setup.Account) }
+
+// kubeconfigOf is one with a token of an account in Ringfence's namespace, which it keeps in b.token.
+func (b *bed) kubeconfigOf(t *testing.T, name string) string {
 	t.Helper()
 	request := &authenticationv1.TokenRequest{}
-	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "ringfence"}}
+	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: name}}
 	if err := b.admin.SubResource("token").Create(t.Context(), sa, request); err != nil {
 		t.Fatal(err)
 	}
