@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -98,6 +99,17 @@ func run(m *testing.M) int {
 	defer web.Close()
 	audited = []string{"--audit-webhook", web.URL, "--audit-policy", policy}
 	return clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }, audited...)
+}
+
+// free is an address that nobody listens on.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // event is what is read of an audit event.
