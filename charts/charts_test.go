@@ -11,7 +11,7 @@ import (
 	"ringfence.dev/ringfence/install/setup"
 )
 
-var update = flag.Bool("update", false, "write files/rights.yaml anew")
+var update = flag.Bool("update", false, "write files/*.yaml anew")
 
 // TestRights: the rights in the chart are those that the packages need; a control about a new kind changes them.
 func TestRights(t *testing.T) {
@@ -19,21 +19,23 @@ func TestRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := setup.RightsYAML(cat)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		if err := os.WriteFile("ringfence/files/rights.yaml", want, 0o644); err != nil {
+	for file, text := range map[string]func(*control.Catalogue) ([]byte, error){"files/rights.yaml": setup.RightsYAML, "files/observe.yaml": setup.ObserverYAML} {
+		want, err := text(cat)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return
-	}
-	got, err := fs.ReadFile(Ringfence(), "files/rights.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Error("files/rights.yaml is not what setup.Rights says; what to do: go test ./charts -update, and read the difference")
+		if *update {
+			if err := os.WriteFile("ringfence/"+file, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		got, err := fs.ReadFile(Ringfence(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(want) {
+			t.Errorf("%s is not what setup says; what to do: go test ./charts -update, and read the difference", file)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 // Package charts is the Helm chart with which Ringfence is installed: data, and no code but the embedding.
 //
-// `ringfence install` renders it, so that helm and the command apply the same objects. Its files/rights.yaml is made of setup.Rights.
+// `ringfence install` renders it, so that helm and the command apply the same objects. Its files are made of setup.Rights and
+// setup.ObserverRights.
 package charts
 
 import (

@@ -157,6 +157,9 @@ func installRingfence(ctx context.Context, env Env, o installOptions) error {
 			if err := i.Apply(ctx, objects); err != nil {
 				return "", err
 			}
+			if setup.Observes(objects) {
+				return observesNext, nil
+			}
 			guards, err := i.Await(ctx)
 			if !guards {
 				return "Ringfence runs. Nothing is refused before there is a Platform; next: kubectl apply -f platform.yaml", err
@@ -175,7 +178,7 @@ func installRingfence(ctx context.Context, env Env, o installOptions) error {
 	if o.version == "" {
 		i, err := o.installer(env)
 		if err == nil {
-			p.Removed, err = i.Stale(ctx, objects)
+			err = i.Compare(ctx, p, objects)
 		}
 		if err != nil {
 			env.note("what --apply would remove is not known: %v", err)

@@ -33,6 +33,7 @@ nodeSelector: {pool: platform}
 extraArgs: [--no-scan]
 labels: {cost-centre: "1"}
 `, "--no-scan"},
+	{"only to look", "observe: {enabled: true, schedule: \"@daily\", output: json}\nimage: {pullSecrets: [bank]}\ntolerations: [{key: platform, operator: Exists}]\n", "--output=json"},
 }
 
 // chartBase are the values that a bank must give for all of the catalogue to hold.
@@ -159,7 +160,7 @@ func judged(t *testing.T, file, platform string) {
 		t.Fatalf("check: %v %+v %s", err, got.Summary, stderr)
 	}
 	for _, f := range got.Findings {
-		if f.Subject.Kind != "ClusterRole" {
+		if f.Subject.Kind != "ClusterRole" || f.Subject.Name != setup.Account {
 			t.Errorf("%s %s: %s %s: %s", f.Subject.Kind, f.Subject.Name, f.Control, f.Outcome, f.Found)
 		}
 	}
@@ -218,6 +219,8 @@ func TestChartRefuses(t *testing.T) {
 		"labels: {app.kubernetes.io/managed-by: ringfence}":        "labels: leave out app.kubernetes.io/managed-by",
 		"labels: {ringfence.dev/tenant: payments}":                 "labels: leave out ringfence.dev/tenant",
 		"labels: {cost-centre: no good}":                           "/labels",
+		"observe: {enabled: true, schedule: hourly}":               "/observe/schedule",
+		"observe: {enabled: true, args: [--secrets]}":              "args",
 		"images: {trivyOperator: true}":                            "images.trivyOperator needs images.enabled",
 		"priorityClass: {name: system-cluster-critical}":           "another name, or create: false",
 	} {

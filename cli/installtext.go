@@ -11,6 +11,12 @@ import (
 	"ringfence.dev/ringfence/install/setup"
 )
 
+// observesNext is what to do once an installation is there that only looks.
+const observesNext = `Ringfence looks by its schedule, and refuses nothing. To look now:
+  kubectl -n ringfence-system create job --from=cronjob/ringfence-observe look
+  kubectl -n ringfence-system wait --for=condition=complete --timeout=30m job/look
+  kubectl -n ringfence-system logs job/look`
+
 // writeInstallPlan writes a plan for people.
 func writeInstallPlan(env Env, p *setup.Plan) error {
 	w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
@@ -29,30 +35,43 @@ func writeInstallPlan(env Env, p *setup.Plan) error {
 			row(o.Kind, name, o.Why)
 		}
 	}
+	for _, o := range p.Obstacles {
+		title("First: %s", o)
+	}
 	title("\nApplied by --apply:")
 	objects(p.Objects)
 	if len(p.Removed) > 0 {
 		title("\nRemoved by --apply:")
 		objects(p.Removed)
 	}
+	if p.Observes {
+		title("\nMade by Ringfence itself: nothing. It only looks: nothing is refused, and nothing is written to the cluster.")
+		writeRights(p.Rights, setup.Observer, false, title, row)
+		return w.Flush()
+	}
 	title("\nMade by Ringfence itself, and put back where somebody changes it:")
 	writeKept(p.Kept, row)
 	for _, here := range []bool{false, true} {
-		where := "in the whole cluster"
-		if here {
-			where = "in " + v1alpha1.SystemNamespace
-		}
-		title("\nRights of ServiceAccount %s/%s %s:", v1alpha1.SystemNamespace, setup.Account, where)
-		for _, r := range p.Rights {
-			if r.Here == here {
-				row(r.Why + ":")
-				row("    " + strings.Join(r.Verbs, " ") + " on " + rightOn(r))
-			}
-		}
+		writeRights(p.Rights, setup.Account, here, title, row)
 	}
 	title("\nWhat carries each control on this server:")
 	writeDoors(p.Doors, row)
 	return w.Flush()
+}
+
+// writeRights writes the rights of an account, those in Ringfence's own namespace or those in the whole cluster.
+func writeRights(rights []setup.Right, account string, here bool, title func(format string, args ...any), row func(cells ...string)) {
+	where := "in the whole cluster"
+	if here {
+		where = "in " + v1alpha1.SystemNamespace
+	}
+	title("\nRights of ServiceAccount %s/%s %s:", v1alpha1.SystemNamespace, account, where)
+	for _, r := range rights {
+		if r.Here == here {
+			row(r.Why + ":")
+			row("    " + strings.Join(r.Verbs, " ") + " on " + rightOn(r))
+		}
+	}
 }
 
 // rightOn is what a right is over.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,10 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
 	"ringfence.dev/ringfence/detect/auditlog"
 	"ringfence.dev/ringfence/finding"
+	"ringfence.dev/ringfence/install/setup"
 	"ringfence.dev/ringfence/internal/durable"
 	"ringfence.dev/ringfence/observe"
 	"ringfence.dev/ringfence/report"
@@ -165,18 +164,10 @@ func observedRequest(e auditlog.Event) observe.Request {
 
 // observerRole is the ClusterRole with exactly what is listed.
 func observerRole(cat *control.Catalogue, secrets bool) string {
-	workloads, others := cat.Kinds()
-	resources := map[string][]string{v1alpha1.GroupVersion.Group: {"platforms", "tenants", "waivers"}}
-	for _, k := range slices.Concat(workloads, others) {
-		if (k.Kind != "Secret" || secrets) && !slices.Contains(resources[k.APIGroup], k.Resource) {
-			resources[k.APIGroup] = append(resources[k.APIGroup], k.Resource)
-		}
-	}
 	var b strings.Builder
-	b.WriteString("# What ringfence observe needs: to list, and nothing else.\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: ringfence-observe}\nrules:\n")
-	for _, group := range slices.Sorted(maps.Keys(resources)) {
-		slices.Sort(resources[group])
-		fmt.Fprintf(&b, "  - {apiGroups: [%q], resources: [%s], verbs: [list]}\n", group, strings.Join(resources[group], ", "))
+	fmt.Fprintf(&b, "# What ringfence observe needs: to list, and nothing else.\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: %s}\nrules:\n", setup.Observer)
+	for _, r := range setup.ObserverRights(cat, secrets) {
+		fmt.Fprintf(&b, "  - {apiGroups: [%q], resources: [%s], verbs: [%s]}\n", r.Group, strings.Join(r.Resources, ", "), strings.Join(r.Verbs, ", "))
 	}
 	return b.String()
 }

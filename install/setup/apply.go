@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,11 +48,19 @@ func Open(on *rest.Config, now func() time.Time, say func(format string, args ..
 }
 
 // Apply applies objects, in order, by server-side apply, and then removes what is Stale. Fields that others set are taken over, for the chart
-// says how Ringfence runs. Where something is refused, as a right of a new release, no process is started or changed.
+// says how Ringfence runs. Where something is refused, as a right of a new release, no process is started or changed. Nothing is applied
+// where there are Obstacles.
 func (i *Installer) Apply(ctx context.Context, objects []*unstructured.Unstructured) error {
+	obstacles, err := i.Obstacles(ctx, objects)
+	if err != nil {
+		return err
+	}
+	if len(obstacles) > 0 {
+		return errors.New("install: " + strings.Join(obstacles, "; "))
+	}
 	var faults []error
 	for _, o := range objects { // processes come last
-		if len(faults) > 0 && o.GetKind() == deployments.Kind {
+		if len(faults) > 0 && isProcess(o) {
 			faults = append(faults, errors.New("processes are left as they are: they would run without it"))
 			break
 		}
@@ -71,6 +82,10 @@ func (i *Installer) Apply(ctx context.Context, objects []*unstructured.Unstructu
 		return err
 	}
 	return i.remove(ctx, stale)
+}
+
+func isProcess(o *unstructured.Unstructured) bool {
+	return slices.ContainsFunc(processes[:], func(kind schema.GroupVersionKind) bool { return kind.Kind == o.GetKind() })
 }
 
 // errNotYet begins what is still awaited.

@@ -18,15 +18,15 @@ import (
 const AnnotationWhy = "ringfence.dev/why"
 
 // order is that in which objects are applied, and removed from the end: what others name comes first. Kinds that it does not name come
-// before the last.
+// before processes, which are the last two.
 var order = [...]string{"Namespace", "PriorityClass", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
-	"PersistentVolumeClaim", "Certificate", "Service", "NetworkPolicy", "PodDisruptionBudget", "Deployment"}
+	"PersistentVolumeClaim", "Certificate", "Service", "NetworkPolicy", "PodDisruptionBudget", "CronJob", "Deployment"}
 
 func rank(o *unstructured.Unstructured) int {
 	if i := slices.Index(order[:], o.GetKind()); i >= 0 {
 		return i
 	}
-	return len(order) - 2
+	return len(order) - len(processes) - 1
 }
 
 // Read reads the objects of texts of YAML, as a chart is rendered, in the order in which they are applied. Each must say why it is there.

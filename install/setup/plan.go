@@ -37,12 +37,16 @@ type Plan struct {
 	SchemaVersion string `json:"schemaVersion"`
 	// Kubernetes is the version of the server that the plan is for.
 	Kubernetes string `json:"kubernetes"`
+	// Observes says that the installation only looks: Ringfence makes nothing itself, and carries no control.
+	Observes bool `json:"observes,omitempty"`
+	// Obstacles are what must be ended first; the installer refuses until then. Nil where no cluster was asked.
+	Obstacles []string `json:"obstacles,omitempty"`
 	// Objects are applied by the installer. Kept are made by Ringfence itself, once it runs, and put back where somebody changes them.
 	Objects []Planned `json:"objects"`
 	Kept    []Planned `json:"kept"`
 	// Removed are objects that the installer takes away: see Stale. Nil where no cluster was asked.
 	Removed []Planned `json:"removed,omitempty"`
-	// Rights are those of Ringfence's account.
+	// Rights are those of the installation's account: Account, or Observer where it only looks.
 	Rights []Right `json:"rights"`
 	// Doors say what carries each control, and what fills in.
 	Doors []Door `json:"doors"`
@@ -125,17 +129,21 @@ func Ask(_ context.Context, on *rest.Config) (Server, error) {
 
 // New says what an installation of objects comes to on a server.
 func New(on Server, cat *control.Catalogue, objects []*unstructured.Unstructured) (*Plan, error) {
+	p := &Plan{SchemaVersion: PlanSchema, Kubernetes: on.Version}
+	for _, o := range objects {
+		p.Objects = append(p.Objects, Planned{o.GetKind(), o.GetNamespace(), o.GetName(), o.GetAnnotations()[AnnotationWhy]})
+	}
+	if Observes(objects) {
+		p.Observes, p.Rights, p.Kept, p.Doors = true, ObserverRights(cat, false), []Planned{}, []Door{}
+		return p, nil
+	}
 	rights, err := Rights(cat)
 	if err != nil {
 		return nil, err
 	}
-	rights = slices.DeleteFunc(rights, func(r Right) bool { return r.Only != "" && !given(objects, r) })
-	p := &Plan{SchemaVersion: PlanSchema, Kubernetes: on.Version, Rights: rights, Doors: doors(on, cat)}
-	for _, o := range objects {
-		p.Objects = append(p.Objects, Planned{o.GetKind(), o.GetNamespace(), o.GetName(), o.GetAnnotations()[AnnotationWhy]})
-	}
+	p.Rights, p.Doors = slices.DeleteFunc(rights, func(r Right) bool { return r.Only != "" && !given(objects, r) }), doors(on, cat)
 	p.Kept, err = kept(on, cat)
-	p.Kept = append(append(p.Kept, keptByTenant()...), keptReports(rights)...)
+	p.Kept = append(append(p.Kept, keptByTenant()...), keptReports(p.Rights)...)
 	return p, err
 }
 

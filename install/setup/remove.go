@@ -94,18 +94,22 @@ type Removal struct {
 	// Obstacles are what must be ended by its own means first.
 	Obstacles []string
 
-	deployments, registrations, policies, theirs, ours, chart []*unstructured.Unstructured
-	namespaces                                                []*unstructured.Unstructured // those that carry marks of Ringfence's
-	kinds                                                     []string                     // definitions
+	processes, registrations, policies, theirs, ours, chart []*unstructured.Unstructured
+	namespaces                                              []*unstructured.Unstructured // those that carry marks of Ringfence's
+	kinds                                                   []string                     // definitions
 }
 
 // Removal looks what there is to remove. evidence says that the volume of the ledger goes too.
 func (i *Installer) Removal(ctx context.Context, evidence bool) (*Removal, error) {
 	r := &Removal{}
-	var err error
-	if r.deployments, err = i.list(ctx, deployments, v1alpha1.SystemNamespace, labelPartOf, Account); err != nil {
-		return nil, err
+	for _, kind := range processes {
+		found, err := i.list(ctx, kind, v1alpha1.SystemNamespace, labelPartOf, Account)
+		if err != nil {
+			return nil, err
+		}
+		r.processes = append(r.processes, found...)
 	}
+	var err error
 	registrations, shared := alone()
 	if r.registrations, err = i.there(ctx, registrations); err != nil {
 		return nil, err
@@ -167,7 +171,13 @@ func (r *Removal) tell() {
 			r.Objects = append(r.Objects, Planned{o.GetKind(), o.GetNamespace(), o.GetName(), why})
 		}
 	}
-	add("a process that would put the rest back", r.deployments)
+	for _, o := range r.processes {
+		why := "a process that would put the rest back"
+		if o.GetKind() == cronJobs.Kind {
+			why = "starts ringfence observe"
+		}
+		add(why, []*unstructured.Unstructured{o})
+	}
 	add("requests wait for a webhook that is gone", r.registrations)
 	add("refuses, fills in or protects", r.policies)
 	for _, kind := range r.kinds {

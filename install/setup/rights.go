@@ -20,6 +20,9 @@ import (
 // policies name the account, so that it cannot be another one.
 const Account = "ringfence"
 
+// Observer is the ServiceAccount that only looks, and the name of its role and of the CronJob that runs ringfence observe.
+const Observer = "ringfence-observe"
+
 // Right is one rule of Ringfence's own account, and why it is needed.
 type Right struct {
 	// Why is for whoever must approve it.
@@ -162,9 +165,13 @@ func RightsYAML(cat *control.Catalogue) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return rightsText("Rights", rights)
+}
+
+func rightsText(from string, rights []Right) ([]byte, error) {
 	text, err := yaml.Marshal(rights)
 	if err != nil {
-		return nil, fmt.Errorf("write the rights of Ringfence's account: %w", err)
+		return nil, fmt.Errorf("write the rights that setup.%s says: %w", from, err)
 	}
-	return append([]byte("# Made of setup.Rights by go test ./charts -update; do not edit.\n"), text...), nil
+	return append(fmt.Appendf(nil, "# Made of setup.%s by go test ./charts -update; do not edit.\n", from), text...), nil
 }

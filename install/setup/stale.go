@@ -15,9 +15,20 @@ import (
 
 var (
 	deployments = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
+	cronJobs    = schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "CronJob"}
+	// processes are the kinds of which pods come: applied last and removed first.
+	processes = [...]schema.GroupVersionKind{deployments, cronJobs}
 	// lasting are kinds of which an installation that does without leaves what is there: the ledger, and a class that the bank may keep itself.
 	lasting = []string{"PersistentVolumeClaim", "PriorityClass"}
 )
+
+// Compare adds to the plan of objects what follows from what is in the cluster: what must be ended first, or else what Apply removes.
+func (i *Installer) Compare(ctx context.Context, p *Plan, objects []*unstructured.Unstructured) (err error) {
+	if p.Obstacles, err = i.Obstacles(ctx, objects); err == nil && len(p.Obstacles) == 0 {
+		p.Removed, err = i.Stale(ctx, objects)
+	}
+	return err
+}
 
 // Stale says what Apply of objects removes: what an earlier one brought and these no longer hold, as a door that was closed, or
 // processes and rights of another release. What somebody else applied is none of it.
@@ -30,7 +41,7 @@ func (i *Installer) Stale(ctx context.Context, objects []*unstructured.Unstructu
 }
 
 func (i *Installer) stale(ctx context.Context, objects []*unstructured.Unstructured) (all []*unstructured.Unstructured, err error) {
-	for _, kind := range append([]schema.GroupVersionKind{deployments}, applied[:]...) {
+	for _, kind := range slices.Concat(processes[:], applied[:]) {
 		if slices.Contains(lasting, kind.Kind) {
 			continue
 		}

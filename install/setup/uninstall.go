@@ -26,7 +26,7 @@ func (i *Installer) Remove(ctx context.Context, r *Removal) error {
 		return errors.New("uninstall: " + strings.Join(r.Obstacles, "; "))
 	}
 	steps := []func(context.Context) error{
-		func(ctx context.Context) error { return i.remove(ctx, r.deployments) },
+		func(ctx context.Context) error { return i.remove(ctx, r.processes) },
 		i.stopped,
 		func(ctx context.Context) error { return i.remove(ctx, r.registrations) },
 		func(ctx context.Context) error { return i.remove(ctx, r.policies) },

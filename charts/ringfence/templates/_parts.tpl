@@ -116,3 +116,68 @@ app.kubernetes.io/part-of: ringfence
 {{- if .lead }}{{ with .root.Values.sinks.secret }}{{ $_ := set $all "sinks" . }}{{ end }}{{ end -}}
 {{- toJson $all -}}
 {{- end -}}
+
+{{- /* Where API servers are, and DNS: some clusters tell pods a name of the API server. */ -}}
+{{- define "ringfence.egress" -}}
+- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+  to:
+    - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}
+- ports:
+    {{- range .Values.network.apiServerPorts }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+  {{- with .Values.network.apiServers }}
+  to:
+    {{- range . }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  {{- end }}
+{{- end -}}
+
+{{- /* Of every pod: who pulls, as whom it runs, where. */ -}}
+{{- define "ringfence.pod" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | quote }}
+  {{- end }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  # Else every start would open the ledger's key to the group.
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{ toJson . }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{ toJson . }}
+{{- end }}
+{{- end -}}
+
+{{- /* Of every container. */ -}}
+{{- define "ringfence.container" -}}
+image: {{ include "ringfence.image" . }}
+imagePullPolicy: IfNotPresent
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  runAsNonRoot: true
+  capabilities: {drop: [ALL]}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+{{- end -}}
+
+{{- /* The volume with a token of the pod's account. */ -}}
+{{- define "ringfence.token" -}}
+# As kubelets mount it by themselves where the account allows; here only this pod has it.
+- name: token
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 3600}
+      - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+      - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end -}}

@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -40,7 +39,7 @@ type bed struct {
 	dir   string // in the place of / in the pods
 	log   *words
 	runs  map[string]*process // by Deployment
-	token string              // of Ringfence's account
+	token string              // of the account of kubeconfigOf
 	// values is the file of values, and version which Ringfence is in the image that they name.
 	values, version string
 }
@@ -59,17 +58,6 @@ func write(t *testing.T, path, text string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// free is an address that nobody listens on.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // words keep what the processes say.
@@ -93,10 +81,13 @@ func (w *words) String() string {
 }
 
 // kubeconfig is one with a token of Ringfence's account, and nothing else.
-func (b *bed) kubeconfig(t *testing.T) string {
+func (b *bed) kubeconfig(t *testing.T) string { return b.kubeconfigOf(t, setup.Account) }
+
+// kubeconfigOf is one with a token of an account in Ringfence's namespace, which it keeps in b.token.
+func (b *bed) kubeconfigOf(t *testing.T, name string) string {
 	t.Helper()
 	request := &authenticationv1.TokenRequest{}
-	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: "ringfence"}}
+	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: v1alpha1.SystemNamespace, Name: name}}
 	if err := b.admin.SubResource("token").Create(t.Context(), sa, request); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -188,17 +187,8 @@ func (b *bed) narrows(t *testing.T, i *setup.Installer) {
 	fewer := b.objects(t, "evidence: {enabled: false}\n")
 	gone := []string{"Deployment ringfence-system/ringfence-reviews", "NetworkPolicy ringfence-system/ringfence-api", "NetworkPolicy ringfence-system/ringfence-doors",
 		"Service ringfence-system/ringfence-api", "Service ringfence-system/ringfence-doors"}
-	code, out, stderr := ringfence(t, "install", "--kubeconfig", cluster.Kubeconfig, "-f", b.values, "-o", "json")
-	var p setup.Plan
-	if err := json.Unmarshal([]byte(out), &p); err != nil || code != 0 {
-		t.Fatalf("install -o json: exit %d %v %s", code, err, stderr)
-	}
-	var told []string
-	for _, o := range p.Removed {
-		told = append(told, fmt.Sprintf("%s %s/%s", o.Kind, o.Namespace, o.Name))
-	}
-	if slices.Sort(told); !slices.Equal(told, gone) {
-		t.Errorf("the plan would remove %q, want %q", told, gone)
+	if p := b.plan(t); !slices.Equal(p.told(), gone) {
+		t.Errorf("the plan would remove %q, want %q", p.told(), gone)
 	}
 	if err := i.Apply(t.Context(), fewer); err != nil {
 		t.Fatal(err)

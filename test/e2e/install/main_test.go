@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,18 +38,20 @@ const (
 	earlier    = "earlier"
 	// account is who Ringfence is.
 	account = "system:serviceaccount:ringfence-system:ringfence"
+	// observer is who looks where Ringfence is installed to do no more.
+	observer = "system:serviceaccount:ringfence-system:ringfence-observe"
 	// auditToken is what opens the door for audit events.
 	auditToken = "a-token-of-the-audit-stream"
 )
 
-// auditPolicy logs every request of Ringfence's account before the policy of the docs, of which the head is left out.
+// auditPolicy logs every request of Ringfence's accounts before the policy of the docs, of which the head is left out.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitManagedFields: true
 rules:
 - {level: RequestResponse, users: ["` + account + `"], verbs: [create, update, patch], resources: [{group: ringfence.dev, resources: [platforms, tenants, guards]}], omitStages: [RequestReceived, ResponseStarted]}
 - {level: Metadata, users: ["` + account + `"], verbs: [watch], omitStages: [RequestReceived]}
-- {level: Metadata, users: ["` + account + `"], omitStages: [RequestReceived, ResponseStarted]}
+- {level: Metadata, users: ["` + account + `", "` + observer + `"], omitStages: [RequestReceived, ResponseStarted]}
 `
 
 var (
@@ -98,6 +101,17 @@ func run(m *testing.M) int {
 	return clustertest.Main(m.Run, func(c *clustertest.Cluster) { cluster = c }, audited...)
 }
 
+// free is an address that nobody listens on.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
 // event is what is read of an audit event.
 type event struct {
 	Stage          string                    `json:"stage"`
@@ -114,7 +128,7 @@ type event struct {
 
 type objectRef struct{ APIGroup, Resource, Subresource, Namespace, Name string }
 
-// stream is where the API server sends audit events. It keeps those of Ringfence's account, and hands all on to Ringfence's door, as an
+// stream is where the API server sends audit events. It keeps those of Ringfence's accounts, and hands all on to Ringfence's door, as an
 // API server would that is told its address.
 type stream struct {
 	to    atomic.Pointer[string] // the door; nil for none
@@ -136,7 +150,7 @@ func (s *stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	for _, e := range batch.Items {
-		if e.User.Username == account {
+		if e.User.Username == account || e.User.Username == observer {
 			s.seen = append(s.seen, e)
 		}
 	}
@@ -167,8 +181,16 @@ func (s *stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // all are the events of Ringfence's account so far.
-func (s *stream) all() []event {
+func (s *stream) all() []event { return s.of(account) }
+
+// of are the events of an account so far.
+func (s *stream) of(who string) (all []event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]event(nil), s.seen...)
+	for _, e := range s.seen {
+		if e.User.Username == who {
+			all = append(all, e)
+		}
+	}
+	return all
 }
