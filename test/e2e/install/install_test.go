@@ -312,7 +312,7 @@ func TestInstall(t *testing.T) {
 	ringfencetest.Eventually(t, "the canary to prove the rules", func() error { return ringfencetest.InForce(t.Context(), b.admin, "Proven") })
 	sufficient(t)
 	minimal(t, b.admin)
-	b.planned(t)
+	b.planned(t, 0)
 	b.upgrades(t)
 	b.verifies(t)
 	sufficient(t)
