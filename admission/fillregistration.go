@@ -212,7 +212,9 @@ func (r *Reconciler) putFill(ctx context.Context, want, stored *admissionv1.Muta
 		return nil
 	default:
 		if placed != nil && differs(placed) {
-			cause = "changed"
+			if cause = "changed"; r.quarrels(noticed) {
+				return errQuarrel
+			}
 		}
 		write.ResourceVersion = stored.ResourceVersion
 		err = r.Client.Update(ctx, write)

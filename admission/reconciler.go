@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,13 @@ const (
 	resync, soon = 30 * time.Second, 200 * time.Millisecond
 	// shortest is the least time between two looks, whatever an Authority wants.
 	shortest = 50 * time.Millisecond
+	// mostChanges is how often in changesWithin a registration is put right that somebody changed. Who changes it more often is no person: another
+	// version of Ringfence wants it differently, while an upgrade lasts or hangs, and both would undo what the other wrote as fast as they can.
+	mostChanges, changesWithin = 10, 10 * time.Second
 )
+
+// errQuarrel says that a registration was put right too often to do it again now.
+var errQuarrel = errors.New("it is changed again and again")
 
 // Reconciler keeps the registration in place: deleted or edited by hand, it comes back. It is first made when every namespace
 // that it asks about has a Guard, the door can decide and the API server reaches it; a Platform that is deleted removes nothing.
@@ -71,7 +78,9 @@ type Reconciler struct {
 	looked bool       // at what is registered
 	placed *admissionv1.ValidatingWebhookConfiguration
 
-	unreached string // what was last said of it; one Reconcile runs at a time
+	// One Reconcile runs at a time.
+	unreached string      // what was last said of it
+	changes   []time.Time // when a registration was put right that somebody had changed, the oldest first
 }
 
 // SetupWithManager registers the reconciler for the Platform and the registration.
@@ -115,6 +124,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	}
 	waits, err := r.registerAll(ctx, platform)
 	switch {
+	case errors.Is(err, errQuarrel):
+		again = min(again, changesWithin/mostChanges)
 	case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err): // another replica wrote; look again once the cache has caught up
 		again = min(again, soon)
 	case err != nil:
@@ -235,6 +246,9 @@ func (r *Reconciler) put(ctx context.Context, want, stored *admissionv1.Validati
 	case r.placed != nil && !same(r.placed, stored):
 		cause = "changed"
 	}
+	if cause == "changed" && r.quarrels(noticed) {
+		return errQuarrel
+	}
 	write := want.DeepCopy()
 	var err error
 	if stored == nil {
@@ -251,6 +265,16 @@ func (r *Reconciler) put(ctx context.Context, want, stored *admissionv1.Validati
 	}
 	r.looked, r.placed = true, want
 	return nil
+}
+
+// quarrels counts a change that is to be put right, and reports whether there were too many of late.
+func (r *Reconciler) quarrels(now time.Time) bool {
+	r.changes = slices.DeleteFunc(r.changes, func(at time.Time) bool { return now.Sub(at) >= changesWithin || at.After(now) })
+	if len(r.changes) >= mostChanges {
+		return true
+	}
+	r.changes = append(r.changes, now)
+	return false
 }
 
 // same reports whether the stored registration says what is wanted.
