@@ -66,11 +66,16 @@ func writeRights(rights []setup.Right, account string, here bool, title func(for
 		where = "in " + v1alpha1.SystemNamespace
 	}
 	title("\nRights of ServiceAccount %s/%s %s:", v1alpha1.SystemNamespace, account, where)
+	said := ""
 	for _, r := range rights {
-		if r.Here == here {
-			row(r.Why + ":")
-			row("    " + strings.Join(r.Verbs, " ") + " on " + rightOn(r))
+		if r.Here != here {
+			continue
 		}
+		if r.Why != said {
+			row(r.Why + ":")
+		}
+		said = r.Why
+		row("    " + strings.Join(r.Verbs, " ") + " on " + rightOn(r))
 	}
 }
 
