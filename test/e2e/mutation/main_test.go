@@ -83,6 +83,24 @@ func newBedOn(t *testing.T, on *rest.Config, cfg server.Config) *bed {
 		}
 		return b.differs(admin.Create(t.Context(), b.with(o, cost, "0000"), client.DryRunAll))
 	})
+	for policy, text := range map[string]string{ // the API server takes up each by itself
+		"ringfence-workloads-warn": "{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: payments-dev}, spec: {hostPID: true, containers: [{name: a, image: nginx}]}}",
+		"ringfence-objects-warn":   "{apiVersion: v1, kind: Secret, metadata: {name: a, namespace: payments-dev}}",
+	} {
+		b.eventually(policy+" to be taken up", func() error {
+			told := &warnings{}
+			as := rest.CopyConfig(on)
+			as.WarningHandler = told
+			server, err := client.New(as, client.Options{})
+			if err == nil {
+				err = server.Create(t.Context(), b.object(text), client.DryRunAll)
+			}
+			if said := strings.Join(told.all(), " "); !strings.Contains(said, policy) {
+				return fmt.Errorf("got %v with %s", err, said)
+			}
+			return nil
+		})
+	}
 	return b
 }
 

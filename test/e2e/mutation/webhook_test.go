@@ -153,19 +153,6 @@ func (b *bed) answers() map[string]string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for policy, text := range map[string]string{ // the API server takes up each by itself
-		"ringfence-workloads-warn": "{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: payments-dev}, spec: {hostPID: true, containers: [{name: a, image: nginx}]}}",
-		"ringfence-objects-warn":   "{apiVersion: v1, kind: Secret, metadata: {name: a, namespace: payments-dev}}",
-	} {
-		b.eventually(policy+" to be taken up", func() error {
-			before := len(told.all())
-			err := server.Create(b.Context(), b.object(text), client.DryRunAll)
-			if said := strings.Join(told.all()[before:], " "); !strings.Contains(said, policy) {
-				return fmt.Errorf("got %v with %s", err, said)
-			}
-			return nil
-		})
-	}
 	all := map[string]*unstructured.Unstructured{}
 	maps.Copy(all, cases(b.T))
 	for i, text := range templates {
