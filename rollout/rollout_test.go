@@ -116,6 +116,24 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
+// TestWaitsOn: what somebody insists on for one place is answered by a promotion there, and not by one elsewhere.
+func TestWaitsOn(t *testing.T) {
+	asked, err := rollout.Ask(&v1alpha1.Platform{}, rollout.Step{Control: id, Scope: rollout.Scope{Ring: "late"}, To: v1alpha1.Deny, Insisted: &v1alpha1.Insistence{Requester: "jane"}}, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ring, waits := range map[string]bool{"early": true, "late": false} {
+		after, err := rollout.Promote(asked, rollout.Step{Control: id, Scope: rollout.Scope{Ring: ring}, To: v1alpha1.Deny}, noon)
+		if err != nil || (after.Spec.Controls[id].Asked != nil) != waits {
+			t.Errorf("after a promotion of ring %s, %v, what is asked for late is %v; want it there: %t", ring, err, after.Spec.Controls[id].Asked, waits)
+		}
+		patch, err := rollout.Patch(asked, after, id)
+		if d := cmp.Diff(after, patched(t, asked, patch)); err != nil || d != "" {
+			t.Errorf("the patch makes something else: %v %s", err, d)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	p := &v1alpha1.Platform{}
 	if _, _, err := rollout.Rollback(p, id, noon); !errors.Is(err, rollout.ErrNothing) {

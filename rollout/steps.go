@@ -50,7 +50,9 @@ func Promote(p *v1alpha1.Platform, s Step, now time.Time) (*v1alpha1.Platform, e
 		step.GraceUntil = instant(now.Add(s.Grace))
 	}
 	c := p.Spec.Controls[s.Control]
-	c.Asked = nil
+	if c.Asked != nil && c.Asked.Place == place { // what is asked for elsewhere waits on
+		c.Asked = nil
+	}
 	c.Steps = append(c.Steps, step)
 	c.Steps = c.Steps[max(0, len(c.Steps)-MaxSteps):]
 	p.Spec.Controls[s.Control] = c
