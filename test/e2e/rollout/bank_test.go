@@ -343,6 +343,7 @@ func (b *bank) loads() {
 		}
 		return nil
 	})
+	written := b.platformWritten(ctx)
 	rolled := time.Now()
 	b.load = func() {
 		b.load = nil
@@ -359,6 +360,36 @@ func (b *bank) loads() {
 		})
 		stop()
 		clients.Wait()
-		b.Logf("rollback under %d requests in %s: the last refusal was sent %s after the command began", refused+let, time.Since(began).Round(time.Second), last.Sub(rolled).Round(10*time.Millisecond))
+		b.Logf("rollback under %d requests in %s: the last refusal was sent %s after the command began, and %s after the Platform was written", refused+let,
+			time.Since(began).Round(time.Second), last.Sub(rolled).Round(10*time.Millisecond), last.Sub(<-written).Round(10*time.Millisecond))
 	}
+}
+
+// platformWritten tells when the Platform's spec is changed for the first time from now on.
+func (b *bank) platformWritten(ctx context.Context) <-chan time.Time {
+	b.Helper()
+	watcher, err := client.NewWithWatch(b.Config, client.Options{Scheme: b.admin.Scheme()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	events, err := watcher.Watch(ctx, &v1alpha1.PlatformList{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	written, first := make(chan time.Time, 1), int64(0)
+	go func() { // ends with ctx, or what it waits for
+		defer close(written)
+		defer events.Stop()
+		for e := range events.ResultChan() {
+			p, ok := e.Object.(*v1alpha1.Platform)
+			if ok && first != 0 && p.Generation != first {
+				written <- time.Now()
+				return
+			}
+			if ok {
+				first = p.Generation
+			}
+		}
+	}()
+	return written
 }
