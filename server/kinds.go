@@ -2,14 +2,19 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/install"
+	"ringfence.dev/ringfence/internal/kube"
 	"ringfence.dev/ringfence/policy/bundle"
 )
 
@@ -27,6 +32,33 @@ func (s *Server) keepKinds(mgr ctrl.Manager) error {
 		}
 	}
 	return k.SetupWithManager(mgr)
+}
+
+// followKinds has a mapper ask soon after a definition changed which kinds there are.
+func followKinds(mgr ctrl.Manager, mapper *kube.Mapper) error {
+	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		informer, err := mgr.GetCache().GetInformer(ctx, &apiextensionsv1.CustomResourceDefinition{})
+		if err == nil {
+			changed := func(any) { mapper.Again() }
+			_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, o any) { changed(o) }})
+		}
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("watch which kinds there are: %w", err)
+		}
+		return nil
+	}))
+}
+
+// newKinds holds an event when the cluster serves a kind that it did not serve before: one at most, for more say nothing more.
+func newKinds(mapper *kube.Mapper) chan event.GenericEvent {
+	told := make(chan event.GenericEvent, 1)
+	mapper.New = func() {
+		select {
+		case told <- event.GenericEvent{Object: &v1alpha1.Platform{}}:
+		default:
+		}
+	}
+	return told
 }
 
 // known counts the objects that a bank wrote, by kind, as the cache has them; a kind that cannot be read now is left out.

@@ -340,15 +340,23 @@ func (s *Server) install(ctx context.Context, c client.Client) error {
 }
 
 // manager is the reconcilers, ready to start.
-func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme, logger logr.Logger) (ctrl.Manager, error) {
+func (s *Server) manager(to *rest.Config, scheme *runtime.Scheme, logger logr.Logger) (ctrl.Manager, error) {
 	skip := true
-	mgr, err := ctrl.NewManager(rest, s.cfg.Replicas.elect(ctrl.Options{
+	var mapper *kube.Mapper
+	mgr, err := ctrl.NewManager(to, s.cfg.Replicas.elect(ctrl.Options{
+		MapperProvider: func(on *rest.Config, by *http.Client) (_ meta.RESTMapper, err error) {
+			mapper, err = kube.NewMapper(on, by)
+			return mapper, err
+		},
 		Scheme: scheme, Logger: logger, Metrics: metricsserver.Options{BindAddress: "0"},
 		Cache:      cache.Options{ByObject: cached()},
 		Controller: config.Controller{SkipNameValidation: &skip}, // two servers may run in one test process
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
+	if err := mgr.Add(runnable(mapper.Start)); err != nil {
+		return nil, err
 	}
 	reader := client.Reader(mgr.GetClient())
 	s.guards.Store(&reader)
@@ -362,11 +370,11 @@ func (s *Server) manager(rest *rest.Config, scheme *runtime.Scheme, logger logr.
 	if s.cfg.Replicas.WebhookOnly {
 		return mgr, nil
 	}
-	return mgr, s.writers(mgr, accepted)
+	return mgr, s.writers(mgr, mapper, accepted)
 }
 
 // writers registers what writes to the cluster: where there are replicas, one of them runs it.
-func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
+func (s *Server) writers(mgr ctrl.Manager, mapper *kube.Mapper, accepted *tenant.Accepted) error {
 	facts := s.openImages()
 	s.images.Store(facts)
 	tenants, err := tenant.New(tenant.Config{Controls: s.catalogue.Controls, Accepted: accepted, Now: s.cfg.Now, Log: s.log, Images: facts.source(), Report: func(n tenant.Notice) {
@@ -384,14 +392,15 @@ func (s *Server) writers(mgr ctrl.Manager, accepted *tenant.Accepted) error {
 	}
 	bundles := &bundle.Reconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Catalogue: s.catalogue, Compiled: s.builtIn, Beside: protection, Metrics: s.metrics, Log: s.log, Now: s.cfg.Now,
-		Serves: func(k control.Kind) (bool, error) { return serves(mgr.GetRESTMapper(), k) },
-		Fills:  func() (bundle.Door, error) { return fillingDoor(s.webhook, mgr.GetRESTMapper()) },
-		Accept: accepted.Of,
+		Serves:   func(k control.Kind) (bool, error) { return serves(mapper, k) },
+		NewKinds: newKinds(mapper),
+		Fills:    func() (bundle.Door, error) { return fillingDoor(s.webhook, mapper) },
+		Accept:   accepted.Of,
 	}
 	if s.evidence != nil {
 		bundles.OnGap = s.evidence.gap
 	}
-	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.elevations.Load().SetupWithManager(mgr), s.keepKinds(mgr), s.facts.watch(mgr), s.addCanary(mgr, accepted)); err != nil {
+	if err := errors.Join(tenants.SetupWithManager(mgr), bundles.SetupWithManager(mgr), s.remediate(mgr), s.quarantine(mgr), s.elevations.Load().SetupWithManager(mgr), s.keepKinds(mgr), followKinds(mgr, mapper), s.facts.watch(mgr), s.addCanary(mgr, accepted)); err != nil {
 		return fmt.Errorf("set up the reconcilers: %w", err)
 	}
 	if err := errors.Join(s.standBy(mgr, bundles), s.addScan(mgr), s.addCounts(mgr), s.addReports(mgr), s.addVerifications(mgr), s.addOperator(mgr), s.addLeads(mgr)); err != nil {

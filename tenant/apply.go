@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -70,7 +71,7 @@ func (r *Reconciler) writeOne(ctx context.Context, c Change) error {
 	case Create:
 		return r.create(ctx, c.Object)
 	case Update:
-		return r.client.Update(ctx, c.Object, client.FieldOwner(FieldManager))
+		return r.update(ctx, c.Object)
 	case Apply:
 		u, ok := c.Object.(*unstructured.Unstructured)
 		if !ok {
@@ -97,6 +98,42 @@ func (r *Reconciler) writeOne(ctx context.Context, c Change) error {
 	}
 	return fmt.Errorf("unknown verb %q", c.Verb)
 }
+
+// update replaces an object as it was seen. A Guard that the cache shows as it was before the last write is a conflict, and the API server is
+// not asked: after a change of the Platform every second write would be one.
+func (r *Reconciler) update(ctx context.Context, o client.Object) error {
+	guard, isGuard := o.(*v1alpha1.Guard)
+	seen := o.GetResourceVersion()
+	if isGuard && r.isReplaced(guard.Namespace, seen) {
+		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("guards").GroupResource(), guard.Name, errors.New("it was written a moment ago"))
+	}
+	if err := r.client.Update(ctx, o, client.FieldOwner(FieldManager)); err != nil {
+		return err
+	}
+	if isGuard && guard.ResourceVersion != seen { // else nothing was written, and what was seen is what is there
+		r.mu.Lock()
+		r.replaced[guard.Namespace] = replaced{seen, time.Now()}
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+func (r *Reconciler) isReplaced(namespace, version string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := r.replaced[namespace]
+	return version != "" && last.version == version && time.Since(last.at) < cacheBehind
+}
+
+// replaced is the resourceVersion of a Guard that was replaced, and when.
+type replaced struct {
+	version string
+	at      time.Time
+}
+
+// cacheBehind is how long a cache may show what was replaced before the API server is asked all the same: restored from a backup, it has the
+// old version again.
+const cacheBehind = 3 * time.Second
 
 // create makes an object, or replaces the one that has its name by now: names of ours are ours, whoever was faster. A
 // namespace is never replaced: somebody else made it.

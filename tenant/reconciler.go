@@ -66,13 +66,13 @@ type Reconciler struct {
 	// facts tell the two controllers that the facts changed; each holds one event at most, for more say nothing more.
 	facts [2]chan event.GenericEvent
 
-	asking   sync.Mutex // guards the two below
-	cilium   bool       // CiliumNetworkPolicy is watched
-	noCilium time.Time  // when the cluster was found to know none; zero before
+	asking sync.Mutex // guards cilium
+	cilium bool       // CiliumNetworkPolicy is watched
 
 	mu       sync.Mutex                    // guards the fields below
 	reported map[string]types.UID          // namespaces that Report was told of, by name
 	lost     map[string]v1alpha1.GuardSpec // what Guards said that went with their kind, by namespace
+	replaced map[string]replaced           // the Guard that was last replaced, by namespace
 }
 
 // New checks a configuration and lists all that it lacks.
@@ -99,7 +99,7 @@ func New(cfg Config) (*Reconciler, error) {
 	if cfg.Accepted == nil {
 		cfg.Accepted = NewAccepted(cfg.Controls)
 	}
-	r := &Reconciler{cfg: cfg, reported: map[string]types.UID{}, lost: map[string]v1alpha1.GuardSpec{}}
+	r := &Reconciler{cfg: cfg, reported: map[string]types.UID{}, lost: map[string]v1alpha1.GuardSpec{}, replaced: map[string]replaced{}}
 	for i := range r.facts {
 		r.facts[i] = make(chan event.GenericEvent, 1)
 	}
@@ -232,6 +232,7 @@ func (r *Reconciler) reconcileNamespace(ctx context.Context, req reconcile.Reque
 		r.mu.Lock()
 		delete(r.reported, req.Name)
 		delete(r.lost, req.Name)
+		delete(r.replaced, req.Name)
 		r.mu.Unlock()
 	}
 	if err != nil || ns == nil {

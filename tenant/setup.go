@@ -26,8 +26,9 @@ import (
 )
 
 // workers is how many tenants, and how many namespaces, are worked on at once. Each has one request under way: where the API server is busy with
-// others, so many are Ringfence's share of it, and by that a rollback reaches every Guard the sooner (docs/benchmarks.md, a roll-out).
-const workers = 16
+// others, so many are Ringfence's share of it, and by that a rollback reaches every Guard the sooner (docs/benchmarks.md, a roll-out). Priority
+// and fairness bound what they take.
+const workers = 64
 
 // slowest is the longest pause between two tries of what cannot be written; controller-runtime's own is 1,000 s, which is
 // long for a team that waits for its namespace.
@@ -222,20 +223,15 @@ func namingTenants() handler.EventHandler {
 	}
 }
 
-// watchCilium reports whether the cluster knows CiliumNetworkPolicy, and begins to watch it once it does. Of a kind that is absent the mapper asks the
-// API server each time, one caller after the other; so that is asked once a Poll.
+// watchCilium reports whether the cluster knows CiliumNetworkPolicy, and begins to watch it once it does.
 func (r *Reconciler) watchCilium(context.Context) (bool, error) {
 	r.asking.Lock()
 	defer r.asking.Unlock()
 	if r.cilium {
 		return true, nil
 	}
-	if !r.noCilium.IsZero() && time.Since(r.noCilium) < r.cfg.Poll {
-		return false, nil
-	}
 	_, err := r.mapper.RESTMapping(ciliumKind.GroupKind(), ciliumKind.Version)
 	if apimeta.IsNoMatchError(err) {
-		r.noCilium = time.Now()
 		return false, nil
 	}
 	if err != nil {

@@ -16,7 +16,9 @@ type Guard struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec is the compiled knowledge.
+	// Spec is the compiled knowledge. It has one writer, which replaces it as a whole: the API server keeps no account of who wrote which
+	// of its hundreds of fields.
+	// +structType=atomic
 	Spec GuardSpec `json:"spec"`
 }
 

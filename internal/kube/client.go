@@ -1,4 +1,4 @@
-// Package kube reaches clusters: it makes clients that know every kind Ringfence reads and writes.
+// Package kube reaches clusters: it makes clients that know every kind Ringfence reads and writes, and knows which kinds a cluster serves.
 //
 // It holds no domain: what is read and written is decided by its callers, the control plane, `ringfence up` and the
 // end-to-end tests.

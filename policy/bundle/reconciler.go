@@ -23,9 +23,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
 	"ringfence.dev/ringfence/control"
@@ -77,6 +79,8 @@ type Reconciler struct {
 	// Serves reports whether the cluster serves a kind. Bundles of kinds that it does not serve are left out: compiling them
 	// would cost the API server seconds for nothing. Nil is yes.
 	Serves func(control.Kind) (bool, error)
+	// NewKinds tells that Serves may say yes where it said no. Nil is nobody: it is asked every resync.
+	NewKinds chan event.GenericEvent
 	// Fills says which door fills in what is absent. Nil is the native one where the cluster serves it.
 	Fills func() (Door, error)
 	// Metrics counts gaps; see NewMetrics.
@@ -110,6 +114,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	} else if mutates {
 		all = all.Watches(&admissionv1.MutatingAdmissionPolicy{}, platform).Watches(&admissionv1.MutatingAdmissionPolicyBinding{}, platform)
+	}
+	if r.NewKinds != nil {
+		all = all.WatchesRawSource(source.Channel(r.NewKinds, platform))
 	}
 	return all.
 		Watches(&admissionv1.ValidatingAdmissionPolicy{}, platform).

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +49,8 @@ func TestFaults(t *testing.T) {
 	b := newBed(t)
 	dir := t.TempDir()
 	road, api := b.roadblock(t)
+	var kindsAsked atomic.Int64
+	b.config.Wrap(func(next http.RoundTripper) http.RoundTripper { return asked{next, &kindsAsked} })
 	stop := b.ringfence(t, server.Config{Evidence: dir})
 	ringfencetest.Eventually(t, "it to ask for an API server that is away", road.asked)
 	road.to(api)
@@ -57,6 +60,7 @@ func TestFaults(t *testing.T) {
 	}
 	ringfencetest.Eventually(t, "the tenant to be ready", b.reason(t, tenant.ReasonActive))
 	ringfencetest.Eventually(t, "a good pod to be let in", func() error { return b.good(t.Context(), "team-dev") })
+	t.Run("kind arrives", b.kindArrives(&kindsAsked))
 	t.Run("Platform with a mistake", b.mistakenPlatform)
 	t.Run("stale Guard", b.staleGuard)
 	t.Run("Guard too large", b.largeGuard)
