@@ -446,7 +446,7 @@ func (s *Server) action(namespace, id string) finding.Action {
 	namespace = cmp.Or(namespace, v1alpha1.SystemNamespace)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := (*reader).Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.GuardName}, &guard); err != nil {
+	if err := (*reader).Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.GuardName}, &guard, client.UnsafeDisableDeepCopy); err != nil {
 		return ""
 	}
 	return finding.Action(guard.Spec.Actions[id])

@@ -16,6 +16,8 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"ringfence.dev/ringfence/api/v1alpha1"
 )
 
 const (
@@ -60,10 +62,11 @@ func (m *Mapper) RESTMapping(kind schema.GroupKind, versions ...string) (*meta.R
 	return m.RESTMapper.RESTMapping(kind, versions...)
 }
 
-// serves reports whether a kind may be served: in one of some versions, or in any where none is named.
+// serves reports whether a kind may be served: in one of some versions, or in any where none is named. Ringfence's own may be at all times:
+// they are made before they are asked for, and of several API servers one may not know it yet.
 func (m *Mapper) serves(kind schema.GroupKind, versions []string) bool {
 	served := m.served.Load()
-	if served == nil {
+	if served == nil || kind.Group == v1alpha1.GroupVersion.Group {
 		return true
 	}
 	if len(versions) == 0 {

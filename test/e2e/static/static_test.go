@@ -17,6 +17,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"ringfence.dev/ringfence/api/v1alpha1"
@@ -93,13 +94,19 @@ func TestStatic(t *testing.T) {
 	}
 	for i := range policies.Items {
 		p := &policies.Items[i]
+		// Kubernetes writes into a policy's status what it thinks of its expressions, some seconds after it was made.
+		edit := func(change func()) error {
+			return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+				if err := admin.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+					return err
+				}
+				change()
+				return admin.Update(t.Context(), p)
+			})
+		}
 		refused("delete policy "+p.Name, admin.Delete(t.Context(), p.DeepCopy()))
-		weak := p.DeepCopy()
-		weak.Spec.FailurePolicy = new(admissionv1.Ignore)
-		refused("weaken policy "+p.Name, admin.Update(t.Context(), weak))
-		renamed := p.DeepCopy()
-		renamed.Labels = nil
-		refused("take the label off policy "+p.Name, admin.Update(t.Context(), renamed))
+		refused("weaken policy "+p.Name, edit(func() { p.Spec.FailurePolicy = new(admissionv1.Ignore) }))
+		refused("take the label off policy "+p.Name, edit(func() { p.Labels = nil }))
 	}
 	for i := range bindings.Items {
 		b := &bindings.Items[i]
