@@ -39,8 +39,7 @@ func followKinds(mgr ctrl.Manager, mapper *kube.Mapper) error {
 	return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		informer, err := mgr.GetCache().GetInformer(ctx, &apiextensionsv1.CustomResourceDefinition{})
 		if err == nil {
-			changed := func(any) { mapper.Again() }
-			_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, o any) { changed(o) }})
+			_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: func(any) { mapper.Again() }, UpdateFunc: func(_, _ any) { mapper.Again() }})
 		}
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("watch which kinds there are: %w", err)

@@ -122,7 +122,7 @@ func (r *Reconciler) isReplaced(namespace, version string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	last := r.replaced[namespace]
-	return version != "" && last.version == version && time.Since(last.at) < cacheBehind
+	return last.version == version && time.Since(last.at) < cacheBehind
 }
 
 // replaced is the resourceVersion of a Guard that was replaced, and when.
