@@ -329,7 +329,7 @@ func TestTracesReceiverHangs(t *testing.T) {
 			t.Fatal(says)
 		}
 	}
-	if took := time.Since(begun); took > 10*time.Second {
+	if took := time.Since(begun); took > time.Minute {
 		t.Errorf("%d reviews took %v", many, took)
 	}
 	eventually(t, "all records in the ledger", func() bool { return s.evidence.ledger.Size() >= many })
