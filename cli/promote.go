@@ -183,7 +183,7 @@ func insist(ctx context.Context, env Env, o promoteOptions, d *desk.Desk, platfo
 	step.Insisted = &v1alpha1.Insistence{Reason: o.reason, Ticket: o.ticket, Breaks: broken(r), Unknown: unknown(r), Requester: who.Name, RequesterObject: who.Object}
 	after, err := rollout.Ask(platform, step, env.Now())
 	if err != nil {
-		return err
+		return &exitError{finding.ExitRefused, err}
 	}
 	if _, err := d.PatchPlatform(ctx, platform, func(now *v1alpha1.Platform) ([]byte, error) { return rollout.Patch(now, after, step.Control) }); err != nil {
 		return answered(err)

@@ -91,7 +91,7 @@ func Candidate(p *v1alpha1.Platform, id string, ring Ring, now time.Time) error 
 		return fmt.Errorf("spec.promotion does not name ring %s", ring.Name)
 	case len(rules.Controls) > 0 && !slices.Contains(rules.Controls, id):
 		return errors.New("spec.promotion does not name the control")
-	case p.Spec.Controls[id].Asked != nil:
+	case open(p.Spec.Controls[id].Asked, now):
 		return errors.New("somebody insists on a promotion of it, which waits for another person")
 	case within(p.Spec.Controls[id].Undone, now, cleanTime(p)):
 		return fmt.Errorf("a promotion of it was undone at %s", p.Spec.Controls[id].Undone)

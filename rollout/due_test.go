@@ -68,8 +68,15 @@ func TestDue(t *testing.T) {
 		"more days":                     {func(q *question) { q.platform.Spec.Promotion.CleanDays = 8 }, rollout.ErrNotDue},
 		"nobody in the ring":            {func(q *question) { q.ring.Namespaces = nil }, rollout.ErrNotDue},
 		"somebody insists": {func(q *question) {
-			q.control(id, func(c *v1alpha1.ControlRollout) { c.Asked = &v1alpha1.RolloutRequest{} })
+			q.control(id, func(c *v1alpha1.ControlRollout) {
+				c.Asked = &v1alpha1.RolloutRequest{At: ago(rollout.AnswerWithin)}
+			})
 		}, rollout.ErrNotDue},
+		"somebody insisted, and nobody answered": {func(q *question) {
+			q.control(id, func(c *v1alpha1.ControlRollout) {
+				c.Asked = &v1alpha1.RolloutRequest{At: ago(rollout.AnswerWithin + time.Second)}
+			})
+		}, nil},
 		"undone": {func(q *question) {
 			q.control(id, func(c *v1alpha1.ControlRollout) { c.Undone = ago(7*24*time.Hour - time.Second) })
 		}, rollout.ErrNotDue},

@@ -134,6 +134,32 @@ func TestWaitsOn(t *testing.T) {
 	}
 }
 
+// TestAskedTwice: a promotion that waits is replaced by who asked for it, and by others once nobody can approve it any more.
+func TestAskedTwice(t *testing.T) {
+	ask := func(p *v1alpha1.Platform, who, object string, now time.Time) (*v1alpha1.Platform, error) {
+		return rollout.Ask(p, rollout.Step{Control: id, To: v1alpha1.Deny, Insisted: &v1alpha1.Insistence{Requester: who, RequesterObject: object, Ticket: "CHG-1"}}, now)
+	}
+	first, err := ask(&v1alpha1.Platform{}, "jane", "1", noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		who, object string
+		after       time.Duration
+		want        error
+	}{
+		"herself":                  {"jane", "1", time.Hour, nil},
+		"another":                  {"omar", "2", time.Hour, rollout.ErrAsked},
+		"another of the same name": {"jane", "2", time.Hour, rollout.ErrAsked},
+		"another, at the last":     {"omar", "2", rollout.AnswerWithin, rollout.ErrAsked},
+		"another, once it lapsed":  {"omar", "2", rollout.AnswerWithin + time.Second, nil},
+	} {
+		if _, err := ask(first, tt.who, tt.object, noon.Add(tt.after)); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	p := &v1alpha1.Platform{}
 	if _, _, err := rollout.Rollback(p, id, noon); !errors.Is(err, rollout.ErrNothing) {

@@ -19,6 +19,8 @@ var (
 	ErrNothing = errors.New("nothing to change")
 	// ErrAlone is wrapped where two people are needed and one is known.
 	ErrAlone = errors.New("another person must approve the promotion")
+	// ErrAsked is wrapped where another person's promotion waits for an answer.
+	ErrAsked = errors.New("another promotion of the control waits for an answer")
 	// ErrOtherwise is wrapped where the Platform is not as the last step left it.
 	ErrOtherwise = errors.New("the Platform was changed since")
 )
@@ -62,13 +64,18 @@ func Promote(p *v1alpha1.Platform, s Step, now time.Time) (*v1alpha1.Platform, e
 // AnswerWithin is how long a promotion that is asked for can be approved: what it would break is another thing later.
 const AnswerWithin = 72 * time.Hour
 
-// Ask is the Platform with a step that somebody insists on, which waits for another person. The error wraps ErrNothing as Promote's does.
+// Ask is the Platform with a step that somebody insists on, which waits for another person. It takes the place of what the same person asked
+// for before; the error wraps ErrAsked where that was another one, and ErrNothing as Promote's does.
 func Ask(p *v1alpha1.Platform, s Step, now time.Time) (*v1alpha1.Platform, error) {
 	if _, err := Promote(p, s, now); err != nil {
 		return nil, err
 	}
 	p = p.DeepCopy()
 	c := p.Spec.Controls[s.Control]
+	if a := c.Asked; open(a, now) && (a.Insisted.Requester != s.Insisted.Requester || a.Insisted.RequesterObject != s.Insisted.RequesterObject) {
+		return nil, fmt.Errorf("%w: %s asked for %s %s at %s (%s); fix: approve it, or wait until it lapses after %s",
+			ErrAsked, a.Insisted.Requester, a.To, ScopeOf(a.Place), a.At, a.Insisted.Ticket, AnswerWithin)
+	}
 	c.Asked = &v1alpha1.RolloutRequest{Place: s.Scope.Place(), To: s.To, At: instant(now), Insisted: *s.Insisted}
 	c.Asked.Grace.Duration = s.Grace
 	if p.Spec.Controls == nil {
@@ -85,8 +92,7 @@ func Waiting(p *v1alpha1.Platform, id string, by approval.Person, now time.Time)
 	if asked == nil {
 		return Step{}, fmt.Errorf("%w: nobody asks for a promotion of %s", ErrNothing, id)
 	}
-	at, err := time.Parse(time.RFC3339, string(asked.At))
-	if err != nil || now.Sub(at) > AnswerWithin {
+	if !open(asked, now) {
 		return Step{}, fmt.Errorf("%w: the promotion of %s was asked for at %s, and can be approved for %s; have it asked for again", ErrNothing, id, asked.At, AnswerWithin)
 	}
 	insisted := asked.Insisted
@@ -95,6 +101,15 @@ func Waiting(p *v1alpha1.Platform, id string, by approval.Person, now time.Time)
 	}
 	insisted.Approver, insisted.ApproverObject = by.Name, by.Object
 	return Step{Control: id, Scope: ScopeOf(asked.Place), To: asked.To, Grace: asked.Grace.Duration, Insisted: &insisted}, nil
+}
+
+// open reports whether what is asked for can still be approved; nil cannot.
+func open(asked *v1alpha1.RolloutRequest, now time.Time) bool {
+	if asked == nil {
+		return false
+	}
+	at, err := time.Parse(time.RFC3339, string(asked.At))
+	return err == nil && now.Sub(at) <= AnswerWithin
 }
 
 // Rollback is the Platform without the last step of a control, with a note of when it was undone, and that step. The error wraps ErrNothing
