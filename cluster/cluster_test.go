@@ -190,7 +190,7 @@ func TestDeadline(t *testing.T) {
 			if !errors.Is(err, cluster.ErrUnreachable) || !strings.Contains(err.Error(), "within 300ms") {
 				t.Errorf("error %v, want one of the deadline", err)
 			}
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 30*time.Second {
 				t.Errorf("it took %s", took)
 			}
 		})
@@ -231,7 +231,7 @@ func TestSecrets(t *testing.T) {
 		fmt.Fprint(w, body)
 	}))
 	defer server.Close()
-	c, _ := connect(t, server.URL, time.Second)
+	c, _ := connect(t, server.URL, 30*time.Second)
 	for value, err := range c.List(t.Context(), secrets, "") {
 		if got, want := fmt.Sprint(value, err), "map[apiVersion:v1 kind:Secret metadata:map[name:x] type:Opaque] <nil>"; got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -250,7 +250,7 @@ func TestTrim(t *testing.T) {
 			"spec":{"n":7},"status":{"phase":"Running","conditions":[]}}]}`)
 	}))
 	defer server.Close()
-	c, _ := connect(t, server.URL, time.Second)
+	c, _ := connect(t, server.URL, 30*time.Second)
 	deployments := cluster.Resource{Kind: control.Kind{APIGroup: "apps", Kind: "Deployment", Resource: "deployments"}, Version: "v1"}
 	for r, want := range map[*cluster.Resource]string{
 		&pods:        "map[apiVersion:v1 kind:Pod metadata:map[annotations:map[a:b] name:x uid:u] spec:map[n:7] status:map[conditions:[] phase:Running]]",
@@ -279,7 +279,7 @@ func TestResources(t *testing.T) {
 		fmt.Fprint(w, served[r.URL.Path])
 	}))
 	defer server.Close()
-	c, _ := connect(t, server.URL, time.Second)
+	c, _ := connect(t, server.URL, 30*time.Second)
 	kind := func(group, name, version string) control.Kind {
 		return control.Kind{APIGroup: group, Kind: name, Version: version}
 	}

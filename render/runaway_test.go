@@ -23,7 +23,7 @@ func TestStoppable(t *testing.T) {
 		parsed := template.Must(template.New("top").Funcs(stoppable(ctx)).Parse(text))
 		err := parsed.Execute(&strings.Builder{}, nil)
 		cancel()
-		if took := time.Since(start); err == nil || took > 5*time.Second {
+		if took := time.Since(start); err == nil || took > 30*time.Second {
 			t.Errorf("%s ended after %v with %v", text, took, err)
 		}
 	}

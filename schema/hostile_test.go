@@ -59,7 +59,7 @@ func TestManyWrong(t *testing.T) {
 	} {
 		start := time.Now()
 		faults := c.Judge("bank.example", "bank.example/v1", "Widget", map[string]any{"apiVersion": "bank.example/v1", "kind": "Widget", "metadata": map[string]any{"name": "a"}, "spec": spec})
-		if took := time.Since(start); len(faults) == 0 || took > 10*time.Second {
+		if took := time.Since(start); len(faults) == 0 || took > 30*time.Second {
 			t.Errorf("%s: %d faults after %v", name, len(faults), took)
 		} else {
 			t.Log(name, took)

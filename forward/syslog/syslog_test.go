@@ -94,8 +94,8 @@ func (r *receiver) next(t *testing.T) string {
 	select {
 	case f := <-r.frames:
 		return f
-	case <-time.After(5 * time.Second):
-		t.Fatal("no frame within 5 s")
+	case <-time.After(30 * time.Second):
+		t.Fatal("no frame within 30 s")
 		return ""
 	}
 }

@@ -203,7 +203,7 @@ func TestReceiverDown(t *testing.T) {
 	const many = 3 * maxWaiting
 	begun := time.Now()
 	s.make(many, "more")
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(begun); took > 30*time.Second {
 		t.Errorf("%d spans took %v while the receiver hung", many, took)
 	}
 	n := numbers(t, s)

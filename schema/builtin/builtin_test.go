@@ -209,7 +209,7 @@ func TestHostile(t *testing.T) {
 		"spec": map[string]any{"versions": []any{map[string]any{"schema": map[string]any{"openAPIV3Schema": deep}}}}}} {
 		start := time.Now()
 		first := s.Judge(obj, Servers{})
-		if took := time.Since(start); len(first) == 0 || len(first) > 101 || took > 5*time.Second {
+		if took := time.Since(start); len(first) == 0 || len(first) > 101 || took > 30*time.Second {
 			t.Errorf("%s: %d faults after %s", name, len(first), took)
 		}
 		if diff := cmp.Diff(first, s.Judge(obj, Servers{})); diff != "" {

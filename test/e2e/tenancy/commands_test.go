@@ -120,13 +120,13 @@ func TestPeopleFindTheirNamespaces(t *testing.T) {
 	if err := admin.Delete(t.Context(), role); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		return admin.Get(t.Context(), client.ObjectKey{Name: tenant.SightPrefix + "find"}, &rbacv1.ClusterRole{})
 	})
 	if err := admin.Delete(t.Context(), newTenant("find", nil)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, func() error {
 		var left rbacv1.ClusterRoleBindingList
 		if err := admin.List(t.Context(), &left, client.MatchingLabels{v1alpha1.LabelTenant: "find"}); err != nil || len(left.Items) > 0 {
 			return fmt.Errorf("%d bindings of the tenant that is gone, %w", len(left.Items), err)
@@ -178,7 +178,7 @@ func TestTotalQuota(t *testing.T) {
 	edit(t, "whole", func(t *v1alpha1.Tenant) {
 		t.Spec.Environments[1].Quota = map[string]resource.Quantity{"pods": resource.MustParse("2")}
 	})
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		if dev, prod := hard("whole-dev"), hard("whole-prod"); dev != "3" || prod != "2" {
 			return fmt.Errorf("dev has %s and prod %s, want 3 and 2", dev, prod)
 		}
@@ -230,7 +230,7 @@ func TestPipelines(t *testing.T) {
 	engineer.expect(t, 2, "no --reason", "tenant", "cordon", "piped")
 	engineer.expect(t, 0, "is cordoned", "tenant", "cordon", "piped", "--reason", "review", "--ticket", "INC1")
 	awaitReason(t, "piped", tenant.ReasonCordoned)
-	eventually(t, 20*time.Second, func() error { // the quota counts what is there before it says no
+	eventually(t, func() error { // the quota counts what is there before it says no
 		if err := deploys("oidc:dave", "piped-dev"); !apierrors.IsForbidden(err) {
 			return fmt.Errorf("a stranger deploys: %v", err)
 		}
@@ -335,7 +335,7 @@ func TestOffboard(t *testing.T) {
 	if err := admin.Status().Update(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 60*time.Second, func() error {
+	eventually(t, func() error {
 		ns := &corev1.Namespace{}
 		if err := admin.Get(t.Context(), client.ObjectKey{Name: "leaving-dev"}, ns); apierrors.IsNotFound(err) || ns.DeletionTimestamp != nil {
 			return nil

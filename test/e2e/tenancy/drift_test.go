@@ -169,7 +169,7 @@ func TestDriftIsPutRight(t *testing.T) {
 			if err := tc.spoil(); err != nil {
 				t.Fatal(err)
 			}
-			t.Logf("right after %v", eventually(t, 5*time.Second, tc.right).Round(time.Millisecond))
+			t.Logf("right after %v", eventually(t, tc.right).Round(time.Millisecond))
 		})
 	}
 }
@@ -206,7 +206,7 @@ func TestUnchangedEstateWritesNothing(t *testing.T) {
 		t.Spec.Labels = map[string]string{"cost-centre": "7"}
 		t.Spec.Egress = []v1alpha1.EgressRule{{CIDR: "10.1.0.0/16", Ports: []v1alpha1.Port{443}, Expires: "2099-01-01"}}
 	})
-	eventually(t, 120*time.Second, func() error { // what others left is still going, and that changes what is said of its tenants
+	eventually(t, func() error { // what others left is still going, and that changes what is said of its tenants
 		var namespaces corev1.NamespaceList
 		if err := admin.List(t.Context(), &namespaces); err != nil {
 			return err

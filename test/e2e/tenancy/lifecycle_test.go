@@ -48,7 +48,7 @@ func phase(t *testing.T, name, namespace string) (v1alpha1.EnvironmentPhase, str
 // goneOrGoing waits until a namespace is away, or its deletion has begun: the end itself takes the namespace controller seconds.
 func goneOrGoing(t *testing.T, name string) {
 	t.Helper()
-	eventually(t, 15*time.Second, func() error {
+	eventually(t, func() error {
 		var ns corev1.Namespace
 		err := admin.Get(t.Context(), client.ObjectKey{Name: name}, &ns)
 		if apierrors.IsNotFound(err) || err == nil && ns.DeletionTimestamp != nil {
@@ -107,7 +107,7 @@ func TestCordonAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	goneOrGoing(t, "cordon-prod")
-	took := eventually(t, time.Minute, func() error {
+	took := eventually(t, func() error {
 		if err := admin.Get(t.Context(), client.ObjectKey{Name: "cordon"}, &v1alpha1.Tenant{}); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("the tenant is still there: %v", err)
 		}
@@ -137,7 +137,7 @@ func TestDeleteWithJobsRunning(t *testing.T) {
 	if err := admin.Create(t.Context(), held); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		var pods corev1.PodList
 		if err := admin.List(t.Context(), &pods, client.InNamespace("delete-dev")); err != nil || len(pods.Items) < 9 {
 			return fmt.Errorf("%d pods, %v", len(pods.Items), err)
@@ -150,14 +150,14 @@ func TestDeleteWithJobsRunning(t *testing.T) {
 	edit(t, "delete", without("dev"))
 	began := time.Now()
 	goneOrGoing(t, "delete-dev")
-	eventually(t, time.Minute, func() error { // the pods go first
+	eventually(t, func() error { // the pods go first
 		var pods corev1.PodList
 		if err := admin.List(t.Context(), &pods, client.InNamespace("delete-dev")); err != nil || len(pods.Items) > 0 {
 			return fmt.Errorf("%d pods, %v", len(pods.Items), err)
 		}
 		return nil
 	})
-	eventually(t, time.Minute, func() error { // then the rest, and the Guard waits for what has a finalizer
+	eventually(t, func() error { // then the rest, and the Guard waits for what has a finalizer
 		if get(t, "delete-dev", "held", &corev1.ConfigMap{}).DeletionTimestamp == nil || get(t, "delete-dev", "guard", &v1alpha1.Guard{}).DeletionTimestamp == nil {
 			return fmt.Errorf("the namespace controller has not come to the ConfigMap and the Guard")
 		}
@@ -168,7 +168,7 @@ func TestDeleteWithJobsRunning(t *testing.T) {
 	if err := admin.Patch(t.Context(), held, merge(`{"metadata":{"finalizers":null}}`)); err != nil {
 		t.Errorf("let go of the ConfigMap while the namespace ends: %v", err)
 	}
-	eventually(t, 2*time.Minute, func() error {
+	eventually(t, func() error {
 		if err := admin.Get(t.Context(), client.ObjectKey{Name: "delete-dev"}, &corev1.Namespace{}); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("the namespace is still there: %v", err)
 		}
@@ -183,7 +183,7 @@ func TestAdoptedIsHandedBack(t *testing.T) {
 	if err := admin.Create(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		return admin.Get(t.Context(), client.ObjectKey{Namespace: "legacy", Name: "guard"}, &v1alpha1.Guard{})
 	})
 	onboard(t, "adopter", func(t *v1alpha1.Tenant) {
@@ -204,7 +204,7 @@ func TestAdoptedIsHandedBack(t *testing.T) {
 	if err := admin.Delete(t.Context(), pod("legacy", "p"), client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if err := admin.Get(t.Context(), client.ObjectKey{Name: "adopter"}, &v1alpha1.Tenant{}); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("the tenant is still there: %v", err)
 		}
@@ -257,7 +257,7 @@ func TestNamespaceComesBack(t *testing.T) {
 	if err := admin.Delete(t.Context(), old.DeepCopy()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, func() error {
+	eventually(t, func() error {
 		var ns corev1.Namespace
 		if err := admin.Get(t.Context(), client.ObjectKey{Name: "phoenix-dev"}, &ns); err != nil || ns.UID == old.UID {
 			return fmt.Errorf("the old one: %v", err)

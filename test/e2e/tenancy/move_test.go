@@ -151,7 +151,7 @@ func TestMoveAsSeen(t *testing.T) {
 // moved waits until giver-prod is taker's, and looks whether what is in it is as it was.
 func moved(t *testing.T, before client.Object) {
 	t.Helper()
-	eventually(t, 2*time.Minute, func() error {
+	eventually(t, func() error {
 		if g := get(t, "giver-prod", "guard", &v1alpha1.Guard{}); g.Spec.Tenant != "taker" || g.Spec.Environment != "ledger" || !g.Spec.Production || len(g.Spec.Egress) > 0 {
 			return fmt.Errorf("the Guard is of tenant %q, environment %q, egress %v", g.Spec.Tenant, g.Spec.Environment, g.Spec.Egress)
 		}

@@ -115,7 +115,7 @@ func TestPodComesBackAsWritten(t *testing.T) {
 	for _, ns := range []string{"plain-dev", "bare"} {
 		p := pod(ns, "p")
 		p.Spec.AutomountServiceAccountToken = new(bool)
-		eventually(t, 10*time.Second, func() error {
+		eventually(t, func() error {
 			p.ResourceVersion = ""
 			return client.IgnoreAlreadyExists(admin.Create(t.Context(), p))
 		})
@@ -147,7 +147,7 @@ func TestUnownedNamespaceIsGuarded(t *testing.T) {
 	if err := admin.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "stray"}}); err != nil {
 		t.Fatal(err)
 	}
-	took := eventually(t, 10*time.Second, func() error {
+	took := eventually(t, func() error {
 		var g v1alpha1.Guard
 		if err := admin.Get(t.Context(), client.ObjectKey{Namespace: "stray", Name: "guard"}, &g); err != nil {
 			return err
@@ -214,7 +214,7 @@ func TestEgressEnds(t *testing.T) {
 	if g := get(t, "ends-dev", "guard", &v1alpha1.Guard{}); len(g.Spec.Egress) != 2 {
 		t.Fatalf("egress %v, want both", g.Spec.Egress)
 	}
-	eventually(t, 15*time.Second, func() error {
+	eventually(t, func() error {
 		if g := get(t, "ends-dev", "guard", &v1alpha1.Guard{}); len(g.Spec.Egress) != 1 {
 			return fmt.Errorf("egress %v", g.Spec.Egress)
 		}
@@ -238,7 +238,7 @@ func TestThirtyTenants(t *testing.T) {
 		}
 	}
 	for i := range 30 {
-		eventually(t, 2*time.Minute, func() error {
+		eventually(t, func() error {
 			o := get(t, "", fmt.Sprintf("many%d", i), &v1alpha1.Tenant{})
 			if len(o.Status.Conditions) == 0 || o.Status.Conditions[0].Status != metav1.ConditionTrue {
 				return fmt.Errorf("%s: %+v", o.Name, o.Status.Conditions)

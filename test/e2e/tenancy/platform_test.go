@@ -21,7 +21,7 @@ import (
 
 func editPlatform(t *testing.T, change func(*v1alpha1.Platform)) {
 	t.Helper()
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, func() error {
 		p := get(t, "", v1alpha1.PlatformName, &v1alpha1.Platform{})
 		change(p)
 		return admin.Update(t.Context(), p)
@@ -37,7 +37,7 @@ func TestNetworkModelChanges(t *testing.T) {
 		}
 	})
 	editPlatform(t, func(p *v1alpha1.Platform) { p.Spec.Network.Model = v1alpha1.NetworkCilium })
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		return reasonIs(t, "model", tenant.ReasonNetworkModelMissing)
 	})
 	get(t, "model-dev", "ringfence-baseline", &networkingv1.NetworkPolicy{}) // the old one stays until the new one can be
@@ -59,10 +59,10 @@ func TestNetworkModelChanges(t *testing.T) {
 			return reasonIs(t, "model", tenant.ReasonActive)
 		}
 	}
-	t.Logf("cilium's baseline alone after %v", eventually(t, 30*time.Second, exactly(cnp(), &networkingv1.NetworkPolicy{})))
+	t.Logf("cilium's baseline alone after %v", eventually(t, exactly(cnp(), &networkingv1.NetworkPolicy{})))
 	ciliumRights(t)
 	editPlatform(t, func(p *v1alpha1.Platform) { p.Spec.Network.Model = v1alpha1.NetworkKubernetes })
-	eventually(t, 10*time.Second, exactly(&networkingv1.NetworkPolicy{}, cnp()))
+	eventually(t, exactly(&networkingv1.NetworkPolicy{}, cnp()))
 }
 
 // baselineKey is the baseline of the test, of either model.
@@ -99,7 +99,7 @@ func ciliumRights(t *testing.T) {
 	if err := admin.Patch(t.Context(), edited, merge(`{"spec":{"egress":[{"toEntities":["all"]}]}}`)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, func() error {
 		u := cnp()
 		if err := admin.Get(t.Context(), baselineKey, u); err != nil {
 			return err
@@ -138,9 +138,9 @@ func TestPlatformReachesEveryGuard(t *testing.T) {
 	editPlatform(t, func(p *v1alpha1.Platform) {
 		p.Spec.Controls = map[string]v1alpha1.ControlRollout{"RF-WL-15": {Action: v1alpha1.Deny}}
 	})
-	t.Logf("every Guard says so after %v", eventually(t, 20*time.Second, audits(v1alpha1.Deny)).Round(time.Millisecond))
+	t.Logf("every Guard says so after %v", eventually(t, audits(v1alpha1.Deny)).Round(time.Millisecond))
 	editPlatform(t, func(p *v1alpha1.Platform) { p.Spec.Controls = nil })
-	eventually(t, 20*time.Second, audits(v1alpha1.Warn))
+	eventually(t, audits(v1alpha1.Warn))
 }
 
 // TestWithoutPlatform: a Platform that is gone changes nothing that stands, and lets nothing new in.
@@ -157,11 +157,11 @@ func TestWithoutPlatform(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	eventually(t, 10*time.Second, func() error { return reasonIs(t, "orphan", tenant.ReasonNoPlatform) })
+	eventually(t, func() error { return reasonIs(t, "orphan", tenant.ReasonNoPlatform) })
 	if err := admin.Create(t.Context(), newTenant("unborn", nil)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() error { return reasonIs(t, "unborn", tenant.ReasonNoPlatform) })
+	eventually(t, func() error { return reasonIs(t, "unborn", tenant.ReasonNoPlatform) })
 	if err := admin.Get(t.Context(), client.ObjectKey{Namespace: "unborn-dev", Name: "guard"}, &v1alpha1.Guard{}); !apierrors.IsNotFound(err) {
 		t.Errorf("a namespace of a tenant without a Platform: %v, want none", err)
 	}
@@ -173,7 +173,7 @@ func TestWithoutPlatform(t *testing.T) {
 // TestPoliciesCompile: the server found no fault in the expressions of the policies that protect.
 func TestPoliciesCompile(t *testing.T) {
 	var all admissionregistrationv1.ValidatingAdmissionPolicyList
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		if err := admin.List(t.Context(), &all, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy}); err != nil {
 			return err
 		}

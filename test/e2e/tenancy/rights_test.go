@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -47,7 +46,7 @@ func merge(body string) client.Patch { return client.RawPatch(types.MergePatchTy
 // policyTakesEffect waits until the native policies are enforced: they are up to a second late after they are installed.
 func policyTakesEffect(t *testing.T) {
 	t.Helper()
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, func() error {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "probe", Labels: map[string]string{v1alpha1.LabelTenant: "probe"}}}
 		if err := as(t, "oidc:platform").Create(t.Context(), ns, client.DryRunAll); !apierrors.IsForbidden(err) {
 			return fmt.Errorf("a forged namespace: %v", err)
@@ -318,10 +317,10 @@ func TestGroupIsTaken(t *testing.T) {
 			}
 		}
 		edit(t, "taken-a", tc.take)
-		eventually(t, 10*time.Second, bound(false))
+		eventually(t, bound(false))
 		awaitReason(t, "taken-b", tenant.ReasonMistaken)
 		edit(t, "taken-a", tc.leave)
-		eventually(t, 10*time.Second, bound(true))
+		eventually(t, bound(true))
 		ready(t, "taken-b")
 	}
 }

@@ -263,7 +263,7 @@ func interrupt(t *testing.T, p *program) {
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.ended(t, 5*time.Second); err != nil {
+	if err := p.ended(t, 30*time.Second); err != nil {
 		t.Errorf("ringfence up after Ctrl-C: %v, want exit 0\n%s", err, p.out)
 	}
 	for _, pid := range below {
