@@ -346,7 +346,7 @@ func TestEvidence(t *testing.T) {
 		if err := w.mallory.Create(t.Context(), pod, client.DryRunAll); err == nil || !strings.Contains(err.Error(), "RF-IM-01") {
 			sound = time.Now()
 		}
-		return time.Since(sound) > 4*time.Second
+		return time.Since(sound) > 8*time.Second
 	})
 
 	w.killed()

@@ -287,6 +287,29 @@ func TestComesBack(t *testing.T) {
 			return ringfencetest.RefusedBy(b.admin.Create(t.Context(), privileged(pod(ns)), client.DryRunAll), "RF-WL-01")
 		})
 	}
+	b.takenUp(t, ns)
+}
+
+// takenUp waits until the API server judges by what stands now. It refuses by what it had compiled before until it has compiled what was
+// spoilt, and then lets in until it has compiled what was put back; a change that comes after both tells when that is over.
+func (b *bed) takenUp(t *testing.T, guarded string) {
+	t.Helper()
+	open := b.namespace(t)
+	if err := b.exempt(t, open); err != nil {
+		t.Fatal(err)
+	}
+	ringfencetest.Eventually(t, "a bad pod to be let into an exempt namespace", func() error {
+		return b.admin.Create(t.Context(), privileged(pod(open)), client.DryRunAll)
+	})
+	if err := ringfencetest.RefusedBy(b.admin.Create(t.Context(), privileged(pod(guarded)), client.DryRunAll), "RF-WL-01"); err != nil {
+		t.Error(err)
+	}
+}
+
+// exempt makes a namespace the only one that the Platform exempts.
+func (b *bed) exempt(t *testing.T, namespace string) error {
+	return b.admin.Patch(t.Context(), &v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.PlatformName}},
+		client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"exemptNamespaces":[%q]}}`, namespace)))
 }
 
 // read is the spec of a policy and its binding as text.
@@ -344,8 +367,7 @@ func TestGapIsPublished(t *testing.T) {
 		}
 		return nil
 	})
-	exempt := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"exemptNamespaces":["monitoring"]}}`))
-	if err := b.admin.Patch(t.Context(), &v1alpha1.Platform{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.PlatformName}}, exempt); err != nil {
+	if err := b.exempt(t, "monitoring"); err != nil {
 		t.Fatal(err)
 	}
 	ringfencetest.Eventually(t, "the bindings to exempt what the Platform says", func() error {
