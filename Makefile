@@ -13,17 +13,17 @@ up: build
 	@./bin/ringfence up $(ARGS)
 
 # Suites that load a control plane, break it or wait for it, and long matrices: `make slow` runs them, and .ci/run after the tests.
-SLOW = load|faults|static|foreign|images|rollout|install|isolation|mutation
+SLOW = load|faults|static|foreign|images|rollout|install|isolation|mutation|evidence|scan
 
 # Linking is a good part of the tests: no tables for debuggers. `go vet` has run before.
 QUICK = -vet off -ldflags=-w
 
 # The tests, most of those on the real API server too. What takes longest begins first; three at a time, since they also wait.
 test: build registry
-	@.ci/step "go vet" go vet ./... && .ci/step "go test" sh -c 'go test $(QUICK) -p 3 -timeout 14m ./test/e2e/up $$(go list ./... | grep -vE "/test/e2e/($(SLOW))$$")' && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
+	@.ci/step "go vet" go vet ./... && .ci/step "go test" sh -c 'go test $(QUICK) -p 3 -timeout 14m ./test/e2e/up $$(go list ./... | grep -vE "/test/e2e/($(SLOW))$$")'
 
 slow: build registry
-	@.ci/step "go test, slow" sh -c 'go test $(QUICK) -p 3 -timeout 14m $$(go list ./test/e2e/... | grep -E "/($(SLOW))$$")'
+	@.ci/step "go test, slow" sh -c 'go test $(QUICK) -p 3 -timeout 14m ./test/e2e/install $$(go list ./test/e2e/... | grep -E "/($(SLOW))$$")' && .ci/step "go test, devcluster" go -C devcluster test -p 2 -timeout 14m ./test
 
 # Form, vet, secrets, lint, staticcheck, race detector.
 check: need
@@ -41,7 +41,7 @@ soak: devcluster
 attack: devcluster
 	@.ci/step "attack" go test -v -count 1 -timeout 20m ./test/attack ./test/e2e/isolation
 
-# Every fuzzer for FUZZ seconds; with SHARE=4 those of a quarter of the packages.
+# Every fuzzer for FUZZ seconds; with SHARE=8 those of one package in eight.
 FUZZ = 20
 fuzz: need
 	@.ci/fuzz $(FUZZ) $(SHARE)
