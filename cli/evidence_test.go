@@ -133,16 +133,18 @@ func TestEvidenceUnreached(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	for name, fail := range map[string]func(w http.ResponseWriter, gone func()){
-		"busy":        func(w http.ResponseWriter, _ func()) { http.Error(w, "busy", http.StatusServiceUnavailable) },
-		"broken":      func(http.ResponseWriter, func()) { panic(http.ErrAbortHandler) },
-		"interrupted": func(_ http.ResponseWriter, gone func()) { gone() },
+	for name, fail := range map[string]func(w http.ResponseWriter, r *http.Request, gone func()){
+		"busy": func(w http.ResponseWriter, _ *http.Request, _ func()) {
+			http.Error(w, "busy", http.StatusServiceUnavailable)
+		},
+		"broken":      func(http.ResponseWriter, *http.Request, func()) { panic(http.ErrAbortHandler) },
+		"interrupted": func(_ http.ResponseWriter, r *http.Request, gone func()) { gone(); <-r.Context().Done() },
 	} {
 		for _, part := range []string{"/tile/entries/001", "/tile/0/"} {
 			ctx, gone := context.WithCancel(t.Context())
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.HasPrefix(r.URL.Path, part) {
-					fail(w, gone)
+					fail(w, r, gone)
 				}
 				ledger.Handler(l).ServeHTTP(w, r)
 			}))
