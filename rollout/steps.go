@@ -73,8 +73,8 @@ func Ask(p *v1alpha1.Platform, s Step, now time.Time) (*v1alpha1.Platform, error
 	p = p.DeepCopy()
 	c := p.Spec.Controls[s.Control]
 	if a := c.Asked; open(a, now) && (a.Insisted.Requester != s.Insisted.Requester || a.Insisted.RequesterObject != s.Insisted.RequesterObject) {
-		return nil, fmt.Errorf("%w: %s asked for %s %s at %s (%s); fix: approve it, or wait until it lapses after %s",
-			ErrAsked, a.Insisted.Requester, a.To, ScopeOf(a.Place), a.At, a.Insisted.Ticket, AnswerWithin)
+		return nil, fmt.Errorf("%w: %s asked for %s %s at %s (%s); fix: ringfence control promote %s --approve, or wait: it lapses %s after it was asked for",
+			ErrAsked, a.Insisted.Requester, a.To, ScopeOf(a.Place), a.At, a.Insisted.Ticket, s.Control, AnswerWithin)
 	}
 	c.Asked = &v1alpha1.RolloutRequest{Place: s.Scope.Place(), To: s.To, At: instant(now), Insisted: *s.Insisted}
 	c.Asked.Grace.Duration = s.Grace
